@@ -1,0 +1,30 @@
+"""Gate shaping (Eq. 4 and 5): every point's gate sharp, the mean gate even. Natural logarithm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def entropy(probability: Tensor, dim: int) -> Tensor:
+    """H(p) = -Σ p ln p along ``dim``, finite where p underflows to 0.
+
+    >>> entropy(torch.tensor([1.0, 0.0]), dim=0).item()
+    0.0
+    """
+    return torch.special.entr(probability).sum(dim)
+
+
+def gate_instance_sharpening(gates: Tensor) -> Tensor:
+    """Mean entropy of each point's gate (Eq. 4), for gates (B, K, ...); returns a scalar in [0, ln K]."""
+    return entropy(gates, dim=1).mean()
+
+
+def mean_gate(gates: Tensor) -> Tensor:
+    """Gate of each learner averaged over batch and points, (B, K, ...) to (K,)."""
+    return gates.transpose(0, 1).flatten(1).mean(dim=1)
+
+
+def gate_expectation_smoothing(gates: Tensor) -> Tensor:
+    """Minus the entropy of the mean gate (Eq. 5), for gates (B, K, ...); returns a scalar in [-ln K, 0]."""
+    return -entropy(mean_gate(gates), dim=0)

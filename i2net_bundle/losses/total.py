@@ -1,0 +1,74 @@
+"""The training objective: L = L_seg + λ_gs (L_gis + λ_ges L_ges) + λ_lo L_lo (section 2.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from i2net_bundle.losses.gating import gate_expectation_smoothing, gate_instance_sharpening
+from i2net_bundle.losses.orthogonalization import (
+    LearnerParameters,
+    learner_cosines,
+    learner_gradients,
+    learner_orthogonalization,
+)
+
+
+class I2NetLoss(nn.Module):
+    """Segmentation loss, gate shaping and learner orthogonalization; a weight of 0 removes a term and its cost.
+
+    Args:
+        segmentation: loss of (logits, target).
+        learners: weight and bias of every I²Layer, see `ImplicitDecoder.learner_parameters`.
+        lambda_gs: λ_gs, weight of gate shaping.
+        lambda_ges: λ_ges, weight of the smoothing inside gate shaping.
+        lambda_lo: λ_lo, weight of learner orthogonalization.
+
+    Raises:
+        ValueError: a negative weight.
+    """
+
+    def __init__(
+        self,
+        segmentation: nn.Module,
+        learners: LearnerParameters,
+        lambda_gs: float = 0.25,
+        lambda_ges: float = 0.5,
+        lambda_lo: float = 0.25,
+    ) -> None:
+        super().__init__()
+        for name, value in (("lambda_gs", lambda_gs), ("lambda_ges", lambda_ges), ("lambda_lo", lambda_lo)):
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}.")
+        self.segmentation = segmentation
+        self.learners = learners
+        self.lambda_gs, self.lambda_ges, self.lambda_lo = lambda_gs, lambda_ges, lambda_lo
+
+    def forward(self, input: tuple[Tensor, Tensor], target: Tensor) -> dict[str, Tensor]:
+        """Compute the total and its terms.
+
+        Args:
+            input: logits (B, C, H, W) and gates (B, K, h, w).
+            target: labels (B, 1, H, W).
+
+        Returns:
+            scalars ``loss`` (the only one to differentiate), ``segmentation`` and, where their weights are not 0,
+            ``gate_instance_sharpening``, ``gate_expectation_smoothing``, ``learner_orthogonalization``,
+            ``learner_cosine`` (mean |cos| over pairs and layers).
+        """
+        logits, gates = input[0].float(), input[1].float()
+        num_learners = gates.shape[1]
+        total = segmentation = self.segmentation(logits, target)
+        terms = {"segmentation": segmentation.detach()}
+        if self.lambda_gs:
+            sharpening, smoothing = gate_instance_sharpening(gates), gate_expectation_smoothing(gates)
+            total = total + self.lambda_gs * (sharpening + self.lambda_ges * smoothing)
+            terms["gate_instance_sharpening"] = sharpening.detach()
+            terms["gate_expectation_smoothing"] = smoothing.detach()
+        if self.lambda_lo and num_learners > 1 and torch.is_grad_enabled():
+            cosines = learner_cosines(learner_gradients(segmentation, self.learners))
+            orthogonalization = learner_orthogonalization(cosines, num_learners)
+            total = total + self.lambda_lo * orthogonalization
+            terms["learner_orthogonalization"] = orthogonalization.detach()
+            terms["learner_cosine"] = cosines.detach().abs().mean()
+        return {"loss": total, **terms}

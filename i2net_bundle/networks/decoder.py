@@ -1,0 +1,125 @@
+"""The implicit decoder: latent codes at a point -> gate -> layers whose parameters that gate mixes.
+
+Source: I²Net (MICCAI 2024), Eq. 1-3. An affine map is linear in its parameters, so the gate-weighted sum of K
+parameter sets is the gate-weighted sum of K affine maps: no weight matrix is ever made per point.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from i2net_bundle.networks.coordinates import FourierEncoding, sample_nearest
+
+
+class I2Layer(nn.Module):
+    """Fully connected layer whose weight and bias are a gate-weighted sum of K learners (Eq. 3).
+
+    Args:
+        in_channels: input width C.
+        out_channels: output width O.
+        num_learners: K, number of parameter sets.
+        norm_act: whether batch normalisation and ReLU follow.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, num_learners: int, norm_act: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_learners, out_channels, in_channels))
+        self.bias = nn.Parameter(torch.empty(num_learners, out_channels))
+        self.norm_act = nn.Sequential(nn.BatchNorm1d(out_channels), nn.ReLU()) if norm_act else nn.Identity()
+        bound = 1 / math.sqrt(in_channels)  # each learner starts as a torch.nn.Linear of its own
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor, gate: Tensor) -> Tensor:
+        """Map points ``x`` (P, C) with gates ``gate`` (P, K) to (P, O)."""
+        num_learners, out_channels, _ = self.weight.shape
+        outputs = F.linear(x, self.weight.flatten(0, 1), self.bias.flatten())  # (P, K·O)
+        mixed = (outputs.view(-1, num_learners, out_channels) * gate.unsqueeze(2)).sum(dim=1)  # (P, O)
+        return self.norm_act(mixed)
+
+
+class GateNet(nn.Sequential):
+    """The implicit gate before its softmax (Eq. 2): a static network on the decoder's own input, (P, C) to (P, K).
+
+    Args:
+        in_channels: input width C.
+        hidden_channels: widths of the hidden layers, each followed by batch normalisation and ReLU.
+        num_learners: K.
+    """
+
+    def __init__(self, in_channels: int, hidden_channels: Sequence[int], num_learners: int) -> None:
+        layers: list[nn.Module] = []
+        for width in hidden_channels:
+            layers += [nn.Linear(in_channels, width), nn.BatchNorm1d(width), nn.ReLU()]
+            in_channels = width
+        super().__init__(*layers, nn.Linear(in_channels, num_learners))
+
+
+class ImplicitDecoder(nn.Module):
+    """Decode multi-scale features as an implicit function with gate-mixed parameters (Eq. 1 and 2).
+
+    Args:
+        in_channels: channels of each feature level, fine to coarse.
+        channels: output widths of the I²Layers; all but the last are followed by batch normalisation and ReLU.
+        gate_channels: hidden widths of the gate network.
+        num_learners: K.
+        pos_dim: size of the Fourier encoding per level, 0 for raw relative coordinates.
+
+    Raises:
+        ValueError: no learner is asked for.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (64, 64, 64, 64),
+        channels: Sequence[int] = (128, 64),
+        gate_channels: Sequence[int] = (128,),
+        num_learners: int = 3,
+        pos_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        if num_learners < 1:
+            raise ValueError(f"num_learners must be at least 1, got {num_learners}.")
+        self.encodings = nn.ModuleList([FourierEncoding(pos_dim) for _ in in_channels])
+        width = sum(in_channels) + len(in_channels) * (2 + pos_dim)
+        self.gate_net = GateNet(width, gate_channels, num_learners)
+        self.layers = nn.ModuleList()
+        for index, out_channels in enumerate(channels):
+            self.layers.append(I2Layer(width, out_channels, num_learners, norm_act=index < len(channels) - 1))
+            width = out_channels
+        self.out_channels = width
+
+    def forward(self, features: list[Tensor], size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
+        """Query the decoder at the cell centres of a grid.
+
+        Args:
+            features: level i as (B, C_i, H_i, W_i), fine to coarse.
+            size: rows and columns of the query grid; default is the finest level's own.
+
+        Returns:
+            decoded map (B, O, H, W) and gates (B, K, H, W), which sum to 1 over K.
+        """
+        batch, height, width = features[0].shape[0], features[0].shape[2], features[0].shape[3]
+        if size is not None:
+            height, width = size[0], size[1]
+        codes: list[Tensor] = []
+        for index, encoding in enumerate(self.encodings):
+            sampled, rel_coord = sample_nearest(features[index], height, width)  # (B, H, W, C_i), (H, W, 2)
+            position = encoding(rel_coord).to(sampled.dtype).expand(batch, -1, -1, -1)
+            codes += [position, sampled]
+        x = torch.cat(codes, dim=3).flatten(0, 2)  # (P, C), P = B·H·W
+        gate = self.gate_net(x).softmax(dim=1)  # (P, K)
+        for layer in self.layers:
+            x = layer(x, gate)
+        decoded = x.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        return decoded, gate.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+    @torch.jit.unused
+    def learner_parameters(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight (K, O, C) and bias (K, O) of every I²Layer, the leaves that learner orthogonalization looks at."""
+        return [(layer.weight, layer.bias) for layer in self.layers]

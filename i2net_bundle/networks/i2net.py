@@ -1,0 +1,154 @@
+"""I²Net: encoder -> neck -> implicit decoder -> head.
+
+The parts are injected, so a task is a choice of parts: GlaS (ResNet-18), Synapse (bilinear U-Net) and Cityscapes
+(ResNet-50) are configurations of one class; the functions below build the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from i2net_bundle.networks.decoder import ImplicitDecoder
+from i2net_bundle.networks.encoders import ResNetEncoder, UNetEncoder
+
+
+class Neck(nn.Module):
+    """Project every encoder level to one width: 1×1 convolution, batch normalisation, ReLU.
+
+    Args:
+        in_channels: channels of each level.
+        out_channels: common width.
+    """
+
+    def __init__(self, in_channels: Sequence[int], out_channels: int = 64) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, out_channels, kernel_size=1), nn.BatchNorm2d(out_channels), nn.ReLU())
+            for width in in_channels
+        )
+        self.out_channels = (out_channels,) * len(in_channels)
+
+    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+        """Map levels (B, C_i, H_i, W_i) to (B, out_channels, H_i, W_i)."""
+        projected: list[Tensor] = []
+        for index, projection in enumerate(self.projections):
+            projected.append(projection(levels[index]))
+        return projected
+
+
+class SkipHead(nn.Module):
+    """Join the decoded map with the encoder's skip feature: resize, concatenate (skip first), 1×1 convolution.
+
+    Args:
+        skip_channels: channels of the skip feature.
+        decoded_channels: channels of the decoded map.
+        out_channels: classes, or 1 for a sigmoid.
+    """
+
+    def __init__(self, skip_channels: int, decoded_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(skip_channels + decoded_channels, out_channels, kernel_size=1)
+
+    def forward(self, skip: Tensor, decoded: Tensor) -> Tensor:
+        """Map skip (B, S, h, w) and decoded (B, D, …) to logits (B, O, h, w)."""
+        return self.conv(torch.cat([skip, resize(decoded, skip.shape[2], skip.shape[3])], dim=1))
+
+
+class DecodedHead(nn.Module):
+    """The decoded map is the logits already (Cityscapes)."""
+
+    def forward(self, skip: Tensor, decoded: Tensor) -> Tensor:
+        """Return ``decoded``, ignoring ``skip``."""
+        return decoded
+
+
+class I2Net(nn.Module):
+    """The whole segmentation network.
+
+    Args:
+        encoder: see `i2net_bundle.networks.encoders`.
+        neck: levels to levels of one width.
+        decoder: levels to (decoded map, gates).
+        head: (skip, decoded map) to logits at the skip's resolution.
+    """
+
+    def __init__(self, encoder: nn.Module, neck: nn.Module, decoder: ImplicitDecoder, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.neck, self.decoder, self.head = encoder, neck, decoder, head
+        self.min_size = int(encoder.min_size)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Segment an image (B, C, H, W) of any size: logits (B, O, H, W), float32 outside autocast."""
+        return self.forward_with_gates(image)[0]
+
+    def forward_with_gates(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Segment an image and return the gates too.
+
+        Args:
+            image: (B, C, H, W).
+
+        Returns:
+            logits (B, O, H, W) and gates (B, K, h, w) on the decoder's query grid.
+
+        Raises:
+            ValueError: a side is smaller than the encoder can halve.
+        """
+        height, width = image.shape[2], image.shape[3]
+        if min(height, width) < self.min_size:
+            raise ValueError(f"image is {height}×{width}; this encoder needs at least {self.min_size} pixels a side.")
+        skip, levels = self.encoder(image)
+        decoded, gates = self.decoder(self.neck(levels))
+        return resize(self.head(skip, decoded), height, width), gates
+
+
+def resize(x: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear resize of (B, C, …) to height × width, cell centres aligned to cell areas (``align_corners=False``)."""
+    if x.shape[2] == height and x.shape[3] == width:
+        return x
+    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def glas_i2net(num_learners: int = 3, out_channels: int = 1, in_channels: int = 3) -> I2Net:
+    """The paper's GlaS network: ResNet-18, four levels queried at 1/4, raw relative coordinates.
+
+    Args:
+        num_learners: K.
+        out_channels: 1 for a sigmoid.
+        in_channels: image channels.
+    """
+    encoder = ResNetEncoder(depth=18, in_channels=in_channels)
+    neck = Neck(encoder.level_channels, 64)
+    decoder = ImplicitDecoder(neck.out_channels, (128, 64), (128,), num_learners)
+    return I2Net(encoder, neck, decoder, SkipHead(encoder.skip_channels, decoder.out_channels, out_channels))
+
+
+def synapse_i2net(num_learners: int = 3, out_channels: int = 9, in_channels: int = 1) -> I2Net:
+    """The paper's Synapse network: U-Net trunk, three levels queried at 1/2, Fourier encoding.
+
+    Args:
+        num_learners: K.
+        out_channels: background and organs.
+        in_channels: image channels.
+    """
+    encoder = UNetEncoder(in_channels)
+    neck = Neck(encoder.level_channels, 64)
+    decoder = ImplicitDecoder(neck.out_channels, (128, 64), (128,), num_learners, pos_dim=8)
+    return I2Net(encoder, neck, decoder, SkipHead(encoder.skip_channels, decoder.out_channels, out_channels))
+
+
+def cityscapes_i2net(num_learners: int = 3, out_channels: int = 19, in_channels: int = 3) -> I2Net:
+    """The paper's Cityscapes network: deep-stem ResNet-50, wider decoder that ends in the classes.
+
+    Args:
+        num_learners: K.
+        out_channels: classes.
+        in_channels: image channels.
+    """
+    encoder = ResNetEncoder(depth=50, in_channels=in_channels, deep_stem=True)
+    neck = Neck(encoder.level_channels, 256)
+    decoder = ImplicitDecoder(neck.out_channels, (512, 256, 256, out_channels), (256, 128), num_learners, pos_dim=24)
+    return I2Net(encoder, neck, decoder, DecodedHead())

@@ -1,0 +1,33 @@
+"""Fixtures shared by the suite: the golden numbers, which lie outside the repository."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("I2NET_SHARED", REPOSITORY.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of golden numbers and real data; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the project's shared data folder, not found at {SHARED} (set I2NET_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Callable[[str], dict[str, torch.Tensor]]:
+    """Read one golden file as tensors."""
+
+    def read(name: str) -> dict[str, torch.Tensor]:
+        with np.load(shared / "golden" / f"{name}.npz") as arrays:
+            return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+
+    return read
