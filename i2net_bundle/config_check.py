@@ -1,0 +1,163 @@
+"""Stop a workflow whose configuration holds an id that nothing uses, which is what a misspelt override becomes.
+
+MONAI adds unknown overrides (``--epoch 7``) and overlay keys to the configuration and goes on without them. Every
+workflow of this bundle names `check_config` first in its ``initialize`` list.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pydoc import locate
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.bundle.config_item import ComponentLocator, ConfigComponent
+from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, DEFAULT_MLFLOW_SETTINGS
+from monai.utils import BundlePropertyConfig
+
+_REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*(?:::\w+|#\w+)*)")
+_ENTRY_POINTS = {"_meta_", "imports", "run", "initialize", "finalize", "training", "evaluating"}
+
+
+class UnknownConfigKeyError(KeyError):
+    """An id of the configuration is used by nothing."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def check_config() -> None:
+    """Check the configuration whose ``initialize`` list is being run; see `unknown_keys`.
+
+    Raises:
+        UnknownConfigKeyError: names every unused id and the nearest valid one.
+        RuntimeError: not called from a configuration.
+    """
+    config = _running_parser().get()
+    problems = [
+        f"'{key}'" + (f" (did you mean '{near[0]}'?)" if near else "")
+        for key, valid in unknown_keys(config)
+        for near in [difflib.get_close_matches(key, valid, n=1, cutoff=0.4)]
+    ]
+    if problems:
+        raise UnknownConfigKeyError(
+            f"The configuration has ids that nothing uses: {', '.join(problems)}. Correct or remove them: they come from "
+            "the command line or from an overlay file."
+        )
+
+
+def unknown_keys(config: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Ids that no expression refers to and no callable takes.
+
+    Ids of plain sections must be referred to somewhere, or be an entry point or property that MONAI knows; keys of a
+    component must be parameters of its ``_target_``.
+
+    Args:
+        config: a configuration's content.
+
+    Yields:
+        full id, joined by ``::``, and the valid ids it could have been.
+    """
+    known = _known_ids() | set(_references(config))
+    known |= {prefix for key in known for prefix in _prefixes(key)}
+    yield from _unknown_in_section(config, "", known)
+
+
+def _unknown_in_section(section: Mapping[str, Any], prefix: str, known: set[str]) -> Iterator[tuple[str, list[str]]]:
+    for name, value in section.items():
+        key = prefix + name
+        if name.startswith("_") and name.endswith("_"):
+            continue
+        if key not in known:
+            siblings = [k for k in known if k.startswith(prefix) and k in _flatten(section, prefix)]
+            yield key, siblings
+        elif _is_section(value) and any(k.startswith(f"{key}::") for k in known):
+            yield from _unknown_in_section(value, f"{key}::", known)
+        else:
+            yield from _unknown_in_components(value, key)
+
+
+def _unknown_in_components(value: Any, key: str) -> Iterator[tuple[str, list[str]]]:
+    children = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    if ConfigComponent.is_instantiable(value):
+        parameters = _parameters(value["_target_"])
+        if parameters is not None:
+            for name in value:
+                if name not in parameters and not (name.startswith("_") and name.endswith("_")):
+                    yield f"{key}::{name}", [f"{key}::{parameter}" for parameter in parameters]
+    for name, child in children:
+        yield from _unknown_in_components(child, f"{key}::{name}")
+
+
+def _parameters(target: Any) -> list[str] | None:
+    """Names of a target's parameters, or None where it takes any or cannot be inspected."""
+    if not isinstance(target, str) or target.startswith("$"):
+        return None
+    modules = _LOCATOR.get_component_module_name(target) if "." not in target else None
+    path = f"{modules if isinstance(modules, str) else modules[0]}.{target}" if modules else target
+    found = locate(path)
+    try:
+        parameters = inspect.signature(found).parameters  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return list(parameters)
+    bases = [base for base in getattr(found, "__mro__", ())[1:] if base.__init__ is not object.__init__]
+    if not (inspect.isclass(found) and bases):
+        return None
+    inherited = _parameters(f"{bases[0].__module__}.{bases[0].__qualname__}")
+    return None if inherited is None else [*parameters, *inherited]
+
+
+_LOCATOR = ComponentLocator()
+
+
+def _running_parser() -> ConfigParser:
+    frame = sys._getframe()
+    while frame is not None:
+        parser = frame.f_locals.get("self")
+        if isinstance(parser, ConfigParser):
+            return parser
+        frame = frame.f_back  # type: ignore[assignment]
+    raise RuntimeError("check_config() belongs in the 'initialize' list of a bundle configuration.")
+
+
+def _known_ids() -> set[str]:
+    properties = {**TrainProperties, **InferProperties, **MetaProperties}
+    ids = {entry[BundlePropertyConfig.ID] for entry in properties.values()}
+    tracking = {*DEFAULT_MLFLOW_SETTINGS["configs"], "save_execute_config"}
+    for settings in DEFAULT_EXP_MGMT_SETTINGS.values():
+        tracking |= set(settings["configs"])
+    return ids | _ENTRY_POINTS | tracking
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        for reference in _REFERENCE.findall(value):
+            yield reference.replace("#", "::")
+    elif isinstance(value, Mapping):
+        for name, child in value.items():
+            if name != "_meta_":
+                yield from _references(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _references(child)
+
+
+def _prefixes(key: str) -> Iterator[str]:
+    parts = key.split("::")
+    for end in range(1, len(parts)):
+        yield "::".join(parts[:end])
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, Mapping) and not ConfigComponent.is_instantiable(value)
+
+
+def _flatten(section: Mapping[str, Any], prefix: str) -> set[str]:
+    return {prefix + name for name in section}

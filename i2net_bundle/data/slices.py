@@ -1,0 +1,95 @@
+"""Training data: every 2D slice of every volume (or every 2D image) once an epoch, read once, cut on demand."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.transforms import Compose
+from torch import distributed
+from torch.utils.data import Dataset, DistributedSampler
+from tqdm import tqdm
+
+from i2net_bundle.data.cache import CaseCache
+from i2net_bundle.transforms.augmentation import reseed
+from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
+
+
+class SliceDataset(Dataset):
+    """Slices of whole labelled volumes; a 2D image is a volume of one slice.
+
+    An item is addressed as (epoch, index), and its augmentation depends on (seed, epoch, index) alone: not on the
+    number of workers, nor on whether the run was interrupted. A bare index means epoch 0.
+
+    Args:
+        data: ``[{"image": path, "label": path}, ...]``, one per volume.
+        reading: files to arrays (C, H, W, D) or (C, H, W), see `i2net_bundle.transforms`.
+        transform: cached slice to training item.
+        num_classes: labels must lie in 0 … num_classes - 1.
+        cache_dir: folder for the arrays; in memory when not given.
+        seed: of the augmentation.
+
+    Raises:
+        ValueError: there are no volumes, or a label holds an unknown class; names the file.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        reading: Compose,
+        transform: Compose,
+        num_classes: int,
+        cache_dir: str | Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not data:
+            raise ValueError("The training list is empty: name at least one case under 'training' in dataset.json.")
+        self.transform = transform
+        self.seed = seed
+        cache = CaseCache(reading, cache_dir)
+        self.cases = [cache.read(case) for case in tqdm(data, desc="reading cases", unit="case", disable=None)]
+        for case, arrays in zip(data, self.cases, strict=True):
+            largest = int(arrays[LABEL].max())
+            if largest >= num_classes:
+                raise ValueError(
+                    f"{case[LABEL]}: label {largest} found, but the network has classes 0 to {num_classes - 1}. "
+                    "Map the labels to the network's classes first."
+                )
+        self.names = [Path(str(case[IMAGE])).name for case in data]
+        self.ends = list(itertools.accumulate(len(arrays[IMAGE]) for arrays in self.cases))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Any]:
+        epoch, index = item if isinstance(item, tuple) else (0, item)
+        case = bisect.bisect_right(self.ends, index)
+        position = index - (self.ends[case - 1] if case else 0)
+        arrays = self.cases[case]
+        slices = {key: torch.from_numpy(arrays[key][position].copy()) for key in (IMAGE, LABEL)}
+        reseed(self.transform, self.seed, epoch, index)
+        return {**self.transform(slices), "case": f"{self.names[case]}[{position}]"}
+
+
+class EpochSampler(DistributedSampler):
+    """Shuffled (epoch, index) pairs, split between processes where there are several.
+
+    The order depends on seed and epoch alone. MONAI's engines call ``set_epoch``, as for any ``DistributedSampler``.
+
+    Args:
+        dataset: what to draw from.
+        seed: of the order.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int = 0) -> None:
+        parallel = distributed.is_available() and distributed.is_initialized()
+        replicas = distributed.get_world_size() if parallel else 1
+        rank = distributed.get_rank() if parallel else 0
+        super().__init__(dataset, replicas, rank, shuffle=True, seed=seed)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, index) for index in super(EpochSampler, self).__iter__())

@@ -1,0 +1,77 @@
+"""How a network is applied to what preprocessing gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from monai.utils import convert_to_tensor
+from torch import Tensor
+from tqdm import tqdm
+
+from i2net_bundle.transforms.resizing import resize_images, resize_labels
+
+
+class SlicewiseInferer(Inferer):
+    """Label a volume slice by slice, as TransUNet tests: resize to the network's size, arg-max, back by nearest.
+
+    Args:
+        size: rows and columns of the network's input.
+        batch_size: slices per forward pass.
+        progress: whether to show a bar over the slices (never where the output is no terminal).
+    """
+
+    def __init__(self, size: Sequence[int] = (224, 224), batch_size: int = 16, progress: bool = False) -> None:
+        super().__init__()
+        self.size, self.batch_size, self.progress = tuple(size), batch_size, progress
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Label volumes.
+
+        Args:
+            inputs: (B, C, H, W, D), D the slice axis.
+            network: (N, C, h, w) to logits (N, classes, h, w).
+            args: passed to the network.
+            kwargs: passed to the network.
+
+        Returns:
+            class indices (B, 1, H, W, D), uint8.
+        """
+        batch, _, height, width, depth = inputs.shape
+        volumes = convert_to_tensor(inputs, track_meta=False)
+        labels = torch.empty((batch, 1, height, width, depth), dtype=torch.uint8, device=volumes.device)
+        starts = range(0, depth, self.batch_size)
+        for volume, labelled in zip(volumes, labels, strict=True):
+            for start in tqdm(starts, desc="slices", disable=None if self.progress else True, leave=False):
+                chunk = volume[..., start : start + self.batch_size].permute(3, 0, 1, 2)  # (N, C, H, W)
+                logits = network(resize_images(chunk, self.size), *args, **kwargs)
+                back = resize_labels(classify(logits), (height, width))  # (N, 1, H, W)
+                labelled[..., start : start + self.batch_size] = back.permute(1, 2, 3, 0)
+        return labels
+
+
+class WholeImageInferer(Inferer):
+    """Label an image of any size in one pass."""
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Label images.
+
+        Args:
+            inputs: (B, C, H, W).
+            network: images to logits (B, classes, H, W).
+            args: passed to the network.
+            kwargs: passed to the network.
+
+        Returns:
+            class indices (B, 1, H, W), uint8.
+        """
+        return classify(network(convert_to_tensor(inputs, track_meta=False), *args, **kwargs))
+
+
+def classify(logits: Tensor) -> Tensor:
+    """Class indices of logits (B, C, ...) as (B, 1, ...), uint8: arg-max, or probability above 0.5 where C is 1."""
+    if logits.shape[1] == 1:
+        return (logits > 0).to(torch.uint8)
+    return logits.argmax(dim=1, keepdim=True).to(torch.uint8)

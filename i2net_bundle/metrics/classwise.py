@@ -1,0 +1,72 @@
+"""MONAI's metrics on label maps, one class at a time: the same values without one-hot tensors of the whole volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from ignite.metrics import Metric
+from monai.handlers import from_engine
+from monai.metrics import CumulativeIterationMetric
+from torch import Tensor
+
+
+def classwise(
+    metric: Callable[..., Tensor], y_pred: Tensor, y: Tensor, num_classes: int, spacing: Sequence[float] | None = None
+) -> Tensor:
+    """A binary metric for each class but the background.
+
+    Args:
+        metric: a MONAI metric of one-hot tensors (1, 1, ...), such as ``DiceMetric()``.
+        y_pred: predicted class indices (1, ...).
+        y: true class indices (1, ...).
+        num_classes: background included.
+        spacing: voxel size handed to the metric, in mm, for metrics of distance.
+
+    Returns:
+        (num_classes - 1,), float32; NaN where the metric is not defined.
+    """
+    arguments = {} if spacing is None else {"spacing": list(spacing)}
+    values = []
+    for index in range(1, num_classes):
+        pair = [(labels == index)[None].float() for labels in (y_pred, y)]
+        values.append(torch.as_tensor(metric(*pair, **arguments)).float().flatten()[0])
+    return torch.stack(values)
+
+
+class ClasswiseMetric(Metric):
+    """Ignite adapter: a MONAI metric per case and class, and its mean over the defined ones.
+
+    Values of each case stay in ``engine.state.metric_details`` as (cases, classes), for the table of scores.
+
+    Args:
+        metric: a MONAI metric, such as ``DiceMetric`` or ``HausdorffDistanceMetric``.
+        num_classes: background included.
+        in_mm: whether to hand the metric the image's spacing.
+    """
+
+    def __init__(self, metric: CumulativeIterationMetric, num_classes: int, in_mm: bool = False) -> None:
+        self.metric = metric
+        self.num_classes = num_classes
+        self.in_mm = in_mm
+        super().__init__(output_transform=from_engine(["pred", "label"]))
+
+    def reset(self) -> None:
+        """Forget all cases."""
+        self.values: list[Tensor] = []
+
+    def update(self, output: Sequence[Sequence[Tensor]]) -> None:
+        """Add the cases of a batch, lists of predicted and true label maps (1, ...)."""
+        for y_pred, y in zip(*output, strict=True):
+            spacing = [float(size) for size in y.pixdim[: y.ndim - 1]] if self.in_mm else None
+            self.values.append(classwise(self.metric, y_pred, y, self.num_classes, spacing).cpu())
+
+    def compute(self) -> float:
+        """Mean over cases and classes, undefined values left out."""
+        return float(torch.stack(self.values).nanmean())
+
+    def completed(self, engine: Any, name: str) -> None:  # type: ignore[override]
+        """Leave the mean in ``metrics`` and every value in ``metric_details``."""
+        super().completed(engine, name)
+        engine.state.metric_details[name] = torch.stack(self.values)

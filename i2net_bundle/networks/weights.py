@@ -1,0 +1,90 @@
+"""Weights from files: a whole network, strictly, or the encoder's pretrained part."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+logger = logging.getLogger("i2net.weights")
+
+
+def load_network(network: nn.Module, path: str | Path) -> None:
+    """Fill a network, every parameter of it.
+
+    Args:
+        network: the network.
+        path: a state dict, or a checkpoint that holds one under "network".
+
+    Raises:
+        FileNotFoundError: there is no such file; says where weights come from.
+        ValueError: the file's parameters are not the network's; names the first that differ.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No weights at {path}. Train first (training writes model.pt into its output_dir) and name the file with "
+            "--weights."
+        )
+    state = _read_state(path)
+    _fill(network, state.get("network", state), path)
+
+
+def load_encoder(encoder: nn.Module, source: str | Path) -> None:
+    """Fill an encoder with pretrained weights; a classifier's own layer (``fc``) in the file is ignored.
+
+    Args:
+        encoder: the encoder.
+        source: path of a state dict, or "imagenet" for the published file, downloaded once and checked by its hash.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConnectionError: the published file cannot be downloaded.
+        ValueError: no file is published for this encoder, or its parameters differ.
+    """
+    if source == "imagenet":
+        state = _published(encoder)
+    else:
+        path = Path(source)
+        if not path.is_file():
+            raise FileNotFoundError(f"No encoder weights at {path}; encoder_weights takes a path or 'imagenet'.")
+        state = _read_state(path)
+    _fill(encoder, {name: value for name, value in state.items() if not name.startswith("fc.")}, source)
+
+
+def _published(encoder: nn.Module) -> dict[str, Any]:
+    url = getattr(encoder, "imagenet_url", None)
+    if url is None:
+        raise ValueError(f"No ImageNet weights are published for this {type(encoder).__name__}; set encoder_weights=None.")
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except OSError as error:
+        raise ConnectionError(
+            f"Cannot download {url} ({error}). Fetch it on a machine with internet and give its path as encoder_weights."
+        ) from error
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is not a file of weights that can be read safely: {error}") from error
+
+
+def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:
+    own = module.state_dict()
+    problems = [f"{name} is missing" for name in own if name not in state]
+    problems += [f"{name} is not known" for name in state if name not in own]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, the network's {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise ValueError(f"{source} does not fit this {type(module).__name__}: {shown}. Check num_learners and the task.")
+    module.load_state_dict(state)
+    logger.info(f"{type(module).__name__}: weights from {source}")

@@ -1,0 +1,16 @@
+"""The Ignite trainer and what hangs on it."""
+
+from i2net_bundle.training.checkpoints import RunCheckpoint, check_output_dir
+from i2net_bundle.training.encoder_weights import LoadEncoderWeights
+from i2net_bundle.training.record import LossProgressBar, TrainingRecord
+from i2net_bundle.training.trainer import GatedNetwork, I2NetTrainer
+
+__all__ = [
+    "GatedNetwork",
+    "I2NetTrainer",
+    "LoadEncoderWeights",
+    "LossProgressBar",
+    "RunCheckpoint",
+    "TrainingRecord",
+    "check_output_dir",
+]

@@ -1,0 +1,133 @@
+"""What a run leaves on disk to be continued and to be used: checkpoints and plain weights, written atomically."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint, DiskSaver
+from torch import nn
+
+WEIGHTS_NAME = "model.pt"
+
+
+class RunCheckpoint:
+    """Save the whole state of a run, continue from it, and keep the network's plain weights beside it.
+
+    Every ``interval`` epochs and at the end: ``checkpoints/epoch_0010.pt`` (the last two are kept) and ``model.pt``,
+    the network's state dict. The best epoch by the validator's key metric is kept as ``model_best.pt``. Files are
+    written beside their target and renamed, so that a killed process leaves the previous ones whole.
+
+    Args:
+        output_dir: the run's folder.
+        network: whose weights ``model.pt`` holds.
+        state: further objects with ``state_dict`` to save and restore, such as optimiser and schedule.
+        validator: evaluator whose key metric, larger is better, chooses ``model_best.pt``.
+        interval: epochs between checkpoints.
+        resume: continue from the newest checkpoint; without it a folder that holds one is refused.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        network: nn.Module,
+        state: Mapping[str, Any],
+        validator: Engine | None = None,
+        interval: int = 1,
+        resume: bool = False,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.network = network
+        self.state = dict(state)
+        self.validator = validator
+        self.interval = interval
+        self.resume = resume
+        self.logger = logging.getLogger("i2net.checkpoints")
+        self.best = _Best()
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, after the validation handler."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_best)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+
+    def _start(self, engine: Engine) -> None:
+        objects = {"network": self.network, "trainer": engine, "best": self.best, **self.state}
+        folder = self.output_dir / "checkpoints"
+        if self.resume:
+            newest = newest_checkpoint(self.output_dir)
+            max_epochs = engine.state.max_epochs
+            contents = torch.load(newest, map_location=engine.state.device, weights_only=True)
+            Checkpoint.load_objects(objects, contents)
+            engine.state.max_epochs = max_epochs
+            self.logger.info(f"continuing from {newest}")
+        self.checkpoint = Checkpoint(
+            objects,
+            DiskSaver(folder, require_empty=False),
+            n_saved=2,
+            filename_pattern="epoch_{global_step:04d}.{ext}",
+            global_step_transform=lambda *_: engine.state.epoch,
+        )
+        self.weights = DiskSaver(self.output_dir, require_empty=False)
+
+    def _save(self, engine: Engine) -> None:
+        if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
+            self.checkpoint(engine)
+            self.weights(self.network.state_dict(), WEIGHTS_NAME)
+
+    def _save_best(self, engine: Engine) -> None:
+        if self.validator is None or self.validator.state.epoch != engine.state.epoch:
+            return
+        metric = self.validator.state.metrics[self.validator.state.key_metric_name]
+        if metric > self.best.metric:
+            self.best.metric, self.best.epoch = float(metric), engine.state.epoch
+            self.weights(self.network.state_dict(), "model_best.pt")
+
+
+class _Best:
+    """Best key metric so far and its epoch; part of the checkpoint, so that a resumed run cannot forget it."""
+
+    def __init__(self) -> None:
+        self.metric, self.epoch = float("-inf"), 0
+
+    def state_dict(self) -> dict[str, float]:
+        return {"metric": self.metric, "epoch": self.epoch}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.metric, self.epoch = state["metric"], int(state["epoch"])
+
+
+def newest_checkpoint(output_dir: str | Path) -> Path:
+    """Path of the checkpoint with the highest epoch in a run's folder.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+    """
+    found = [path for path in Path(output_dir, "checkpoints").glob("epoch_*.pt") if re.search(r"\d+", path.stem)]
+    if not found:
+        raise FileNotFoundError(f"No checkpoint to resume from in {output_dir}/checkpoints. Run without --resume true.")
+    return max(found, key=lambda path: int(path.stem.split("_")[1]))
+
+
+def check_output_dir(output_dir: str | Path, resume: bool) -> None:
+    """Refuse to start a run over another one.
+
+    Args:
+        output_dir: the run's folder.
+        resume: whether the run continues the one that lies there.
+
+    Raises:
+        FileExistsError: the folder holds a run and ``resume`` is off.
+        FileNotFoundError: ``resume`` is on and there is nothing to continue.
+    """
+    if resume:
+        newest_checkpoint(output_dir)
+    elif any(Path(output_dir, "checkpoints").glob("*.pt")) or Path(output_dir, WEIGHTS_NAME).exists():
+        raise FileExistsError(
+            f"{output_dir} already holds a training run. Continue it with --resume true, or choose another --output_dir."
+        )

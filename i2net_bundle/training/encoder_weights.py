@@ -1,0 +1,30 @@
+"""Handler that starts training from pretrained encoder weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+from torch import nn
+
+from i2net_bundle.networks.weights import load_encoder
+
+
+class LoadEncoderWeights:
+    """Load pretrained encoder weights when training starts anew, and only then.
+
+    Args:
+        network: the network whose ``encoder`` to fill.
+        source: path of a state dict, ``"imagenet"`` for the published file, or None for none.
+    """
+
+    def __init__(self, network: nn.Module, source: str | Path | None) -> None:
+        self.network, self.source = network, source
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.STARTED, self._load)
+
+    def _load(self, engine: Engine) -> None:
+        if self.source is not None and engine.state.iteration == 0:
+            load_encoder(self.network.encoder, self.source)

@@ -1,0 +1,120 @@
+"""The Ignite trainer: one step of I²Net, with all its loss terms."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from monai.utils import CommonKeys
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
+from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
+from i2net_bundle.networks import I2Net
+
+TERMS = "terms"
+"""Key of ``engine.state.output``: every loss term and the learners' health, as 0-d tensors."""
+
+
+class GatedNetwork(nn.Module):
+    """What training wraps the network in: its forward also returns the gates, and DDP can wrap it.
+
+    Args:
+        network: the network whose names checkpoints hold.
+    """
+
+    def __init__(self, network: I2Net) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Image (B, C, H, W) to logits (B, O, H, W) and gates (B, K, h, w)."""
+        return self.network.forward_with_gates(image)
+
+
+class I2NetTrainer(SupervisedTrainer):
+    """MONAI's supervised trainer with I²Net's loss terms, bfloat16 on any device, and gradient accumulation.
+
+    ``engine.state.output`` holds image, label, pred (logits), loss and ``terms``. bfloat16 keeps float32's range, so
+    the inner gradient of learner orthogonalization does not underflow as it does in float16, and no scaler is needed.
+
+    Args:
+        network: a `GatedNetwork`, or its ``DistributedDataParallel``.
+        loss_function: an `I2NetLoss`.
+        amp: run the network under bfloat16 autocast; losses stay in float32.
+        kwargs: see `monai.engines.SupervisedTrainer`.
+    """
+
+    def __init__(self, *, network: nn.Module, loss_function: nn.Module, amp: bool = False, **kwargs: Any) -> None:
+        kwargs.setdefault("decollate", False)  # nothing here works item by item
+        super().__init__(network=network, loss_function=loss_function, optim_set_to_none=True, **kwargs)
+        self.bfloat16 = amp
+
+    def _iteration(self, engine: I2NetTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:
+        inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        group, is_first, is_last = self._accumulation_group()
+        engine.network.train()
+        if is_first:
+            engine.optimizer.zero_grad(set_to_none=engine.optim_set_to_none)
+        output = engine.state.output = {CommonKeys.IMAGE: inputs, CommonKeys.LABEL: targets}
+
+        with self._gradient_sync(is_last):
+            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
+                logits, gates = engine.inferer(inputs, engine.network)
+            output[CommonKeys.PRED] = logits.detach()
+            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            terms = engine.loss_function((logits, gates), targets)
+            loss = terms["loss"]
+            if not torch.isfinite(loss):
+                raise FloatingPointError(_not_finite(terms, batchdata, engine.state.iteration))
+            output[CommonKeys.LOSS] = loss.item()
+            engine.fire_event(IterationEvents.LOSS_COMPLETED)
+            (loss / group).backward()
+        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
+
+        output[TERMS] = {name: term.detach() for name, term in terms.items()} | self._health(gates.detach(), terms)
+        if is_last:
+            engine.optimizer.step()
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return output
+
+    def _accumulation_group(self) -> tuple[int, bool, bool]:
+        """Size of the group of batches that share one optimiser step, and whether this is its first or last."""
+        position = (self.state.iteration - 1) % self.state.epoch_length
+        start = position - position % self.accumulation_steps
+        group = min(self.accumulation_steps, self.state.epoch_length - start)
+        return group, position == start, position == start + group - 1
+
+    def _gradient_sync(self, is_last: bool) -> contextlib.AbstractContextManager:
+        """Let processes exchange gradients only once per group."""
+        if isinstance(self.network, DistributedDataParallel) and not is_last:
+            return self.network.no_sync()
+        return contextlib.nullcontext()
+
+    def _health(self, gates: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Mean gate per learner, mean gate entropy, and mean |cos| between learners' gradients."""
+        gates = gates.float()
+        health = {f"mean_gate_{k}": value for k, value in enumerate(mean_gate(gates))}
+        health["gate_entropy"] = gate_instance_sharpening(gates)
+        if gates.shape[1] > 1 and "learner_cosine" not in terms:
+            # without the penalty, the learners' own .grad is the gradient of the segmentation loss alone
+            gradients = _learner_grads(self.loss_function.learners)
+            health["learner_cosine"] = learner_cosines(flatten_learners(gradients)).abs().mean()
+        return health
+
+
+def _learner_grads(learners: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    return [(weight.grad.float(), bias.grad.float()) for weight, bias in learners]
+
+
+def _not_finite(terms: dict[str, Tensor], batchdata: dict[str, Any], iteration: int) -> str:
+    values = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
+    return (
+        f"The loss is not finite at iteration {iteration} ({values}). Batch: {', '.join(batchdata['case'])}. "
+        "Check these cases, or lower learning_rate; checkpoints of earlier epochs are untouched."
+    )

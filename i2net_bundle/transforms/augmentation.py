@@ -1,0 +1,155 @@
+"""Random transforms of training slices. All draw from one MONAI random state, so a seed fixes them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose, RandomizableTransform, Transform
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from i2net_bundle.transforms.preprocessing import IMAGE, LABEL, WINDOW_HU, ct_intensity, histology_intensity
+from i2net_bundle.transforms.resizing import ResizeSliced
+
+
+def ct_training(
+    size: Sequence[int] = (224, 224), window_hu: Sequence[float] = WINDOW_HU, augment: bool = True
+) -> Compose:
+    """A cached CT slice to a training item, as TransUNet does it: window, augment on the slice's own grid, resize.
+
+    Args:
+        size: rows and columns of the network's input.
+        window_hu: lower and upper bound, in HU.
+        augment: whether to turn, flip and rotate.
+    """
+    augmentation = [RandTurnOrRotated()] if augment else []
+    return Compose([ct_intensity(window_hu), *augmentation, ResizeSliced((IMAGE, LABEL), size)])
+
+
+def histology_training(
+    size: Sequence[int] = (512, 512),
+    probability: float = 0.5,
+    max_rotation_deg: float = 180.0,
+    scale_range: Sequence[float] = (0.8, 1.25),
+    color_strength: float = 0.2,
+) -> Compose:
+    """A cached histology image to a training patch: random crop with flip, rotation and scale; colours jittered.
+
+    Args:
+        size: rows and columns of the patch, in pixels.
+        probability: of each augmentation.
+        max_rotation_deg: largest rotation either way, in degrees.
+        scale_range: smallest and largest magnification.
+        color_strength: largest relative change of brightness, contrast, saturation and of each channel.
+    """
+    crop = RandAffineCropd(size, probability, max_rotation_deg, scale_range)
+    return Compose([crop, RandColorJitterd(probability, color_strength), histology_intensity()])
+
+
+class RandTurnOrRotated(RandomizableTransform):
+    """TransUNet's augmentation: with p 0.5 a random multiple of 90° and a flip; else with p 0.5 a rotation.
+
+    The rotation lies within ±20° and takes nearest neighbours for image and label alike, as the protocol does.
+    """
+
+    max_rotation_deg = 20
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return ``data`` with "image" and "label" (1, H, W) moved together."""
+        moved = dict(data)
+        if self.R.random() < 0.5:
+            turns, axis = int(self.R.randint(4)), int(self.R.randint(1, 3))
+            for key in (IMAGE, LABEL):
+                moved[key] = torch.as_tensor(moved[key]).rot90(turns, (1, 2)).flip(axis)
+        elif self.R.random() < 0.5:
+            angle = int(self.R.randint(-self.max_rotation_deg, self.max_rotation_deg + 1))
+            for key in (IMAGE, LABEL):
+                rotated = ndimage.rotate(np.asarray(moved[key]), angle, axes=(1, 2), reshape=False, order=0)
+                moved[key] = torch.from_numpy(rotated)
+        return moved
+
+
+class RandAffineCropd(RandomizableTransform):
+    """Cut a patch at a random place, flipped, rotated and scaled at random; past the border the image is mirrored.
+
+    Args:
+        size: rows and columns of the patch, in pixels.
+        probability: of flipping, of rotating and of scaling, each.
+        max_rotation_deg: largest rotation either way, in degrees.
+        scale_range: smallest and largest magnification.
+    """
+
+    def __init__(
+        self, size: Sequence[int], probability: float, max_rotation_deg: float, scale_range: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.size = tuple(size)
+        self.probability = probability
+        self.max_rotation_deg = max_rotation_deg
+        self.scale_range = tuple(scale_range)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return ``data`` with "image" (C, H, W) and "label" (1, H, W) cut to one patch."""
+        image, label = torch.as_tensor(data[IMAGE]), torch.as_tensor(data[LABEL])
+        grid = self._sampling_grid(image.shape[1], image.shape[2])
+        patch = F.grid_sample(image[None].float(), grid, "bilinear", "reflection", align_corners=False)[0]
+        mask = F.grid_sample(label[None].float(), grid, "nearest", "reflection", align_corners=False)[0]
+        return {**data, IMAGE: patch, LABEL: mask.to(label.dtype)}
+
+    def _sampling_grid(self, height: int, width: int) -> Tensor:
+        """Normalised (x, y) positions of the patch's pixels in the image, (1, rows, columns, 2)."""
+        rows, columns = self.size
+        flip = -1.0 if self._happens() else 1.0
+        angle = np.deg2rad(self.R.uniform(-1, 1) * self.max_rotation_deg) if self._happens() else 0.0
+        low, high = np.log(self.scale_range)
+        scale = np.exp(self.R.uniform(low, high)) if self._happens() else 1.0
+        centre_y, centre_x = (
+            self.R.uniform(side / 2, extent - side / 2) if extent > side else extent / 2
+            for side, extent in zip(self.size, (height, width), strict=True)
+        )
+        y = (torch.arange(rows) + 0.5 - rows / 2)[:, None] / scale
+        x = flip * (torch.arange(columns) + 0.5 - columns / 2)[None, :] / scale
+        image_y = centre_y + float(np.cos(angle)) * y + float(np.sin(angle)) * x
+        image_x = centre_x - float(np.sin(angle)) * y + float(np.cos(angle)) * x
+        return torch.stack([2 * image_x / width - 1, 2 * image_y / height - 1], dim=-1)[None].float()
+
+    def _happens(self) -> bool:
+        return bool(self.R.random() < self.probability)
+
+
+class RandColorJitterd(RandomizableTransform):
+    """Vary an RGB image's brightness, contrast, saturation and colour balance, as stains and scanners do.
+
+    Args:
+        probability: of each of the four changes.
+        strength: largest relative change.
+    """
+
+    def __init__(self, probability: float, strength: float) -> None:
+        super().__init__()
+        self.probability, self.strength = probability, strength
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return ``data`` with "image" (3, H, W), 0-255, jittered and clipped to that range."""
+        image = torch.as_tensor(data[IMAGE]).float()
+        image = image * self._factor()
+        mean = image.mean()
+        image = mean + (image - mean) * self._factor()
+        grey = image.mean(dim=0, keepdim=True)
+        image = grey + (image - grey) * self._factor()
+        image = image * torch.tensor([self._factor() for _ in range(len(image))])[:, None, None]
+        return {**data, IMAGE: image.clamp(0, 255)}
+
+    def _factor(self) -> float:
+        change = self.R.uniform(-self.strength, self.strength)
+        return float(1 + change) if self.R.random() < self.probability else 1.0
+
+
+def reseed(transform: Transform | Compose, *key: int) -> None:
+    """Fix a transform's random state from integers, say (seed, epoch, index)."""
+    if hasattr(transform, "set_random_state"):
+        transform.set_random_state(seed=int(np.random.SeedSequence(key).generate_state(1)[0]))
