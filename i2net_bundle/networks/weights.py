@@ -58,7 +58,9 @@ def load_encoder(encoder: nn.Module, source: str | Path) -> None:
 def _published(encoder: nn.Module) -> dict[str, Any]:
     url = getattr(encoder, "imagenet_url", None)
     if url is None:
-        raise ValueError(f"No ImageNet weights are published for this {type(encoder).__name__}; set encoder_weights=None.")
+        raise ValueError(
+            f"No ImageNet weights are published for this {type(encoder).__name__}; set encoder_weights=None."
+        )
     try:
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
     except OSError as error:
@@ -85,6 +87,8 @@ def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:
     ]
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        raise ValueError(f"{source} does not fit this {type(module).__name__}: {shown}. Check num_learners and the task.")
+        raise ValueError(
+            f"{source} does not fit this {type(module).__name__}: {shown}. Check num_learners and the task."
+        )
     module.load_state_dict(state)
     logger.info(f"{type(module).__name__}: weights from {source}")

@@ -102,7 +102,9 @@ class TestDecoder:
             "learner_orthogonalization_weights_only": learner_orthogonalization(cosines_of_weights, num_learners),
         }
         for term, value in found.items():
-            torch.testing.assert_close(value.detach(), numbers[f"loss_{term}"], **TOLERANCE, msg=lambda m, t=term: t + m)
+            torch.testing.assert_close(
+                value.detach(), numbers[f"loss_{term}"], **TOLERANCE, msg=lambda m, t=term: t + m
+            )
 
     def test_total_and_every_gradient_match(self, golden: Golden, name: str, num_learners: int) -> None:
         numbers, network, features = self.load(golden, name, num_learners)
