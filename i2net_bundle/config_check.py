@@ -10,7 +10,7 @@ import difflib
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pydoc import locate
 from typing import Any
 
@@ -31,8 +31,11 @@ class UnknownConfigKeyError(KeyError):
         return str(self.args[0])
 
 
-def check_config() -> None:
+def check_config(settings: Sequence[str] = ()) -> None:
     """Check the configuration whose ``initialize`` list is being run; see `unknown_keys`.
+
+    Args:
+        settings: top-level ids that may stand unused, as an overlay can make them.
 
     Raises:
         UnknownConfigKeyError: names every unused id and the nearest valid one.
@@ -41,7 +44,7 @@ def check_config() -> None:
     config = _running_parser().get()
     problems = [
         f"'{key}'" + (f" (did you mean '{near[0]}'?)" if near else "")
-        for key, valid in unknown_keys(config)
+        for key, valid in unknown_keys(config, settings)
         for near in [difflib.get_close_matches(key, valid, n=1, cutoff=0.4)]
     ]
     if problems:
@@ -51,7 +54,7 @@ def check_config() -> None:
         )
 
 
-def unknown_keys(config: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> Iterator[tuple[str, list[str]]]:
     """Ids that no expression refers to and no callable takes.
 
     Ids of plain sections must be referred to somewhere, or be an entry point or property that MONAI knows; keys of a
@@ -59,11 +62,12 @@ def unknown_keys(config: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
 
     Args:
         config: a configuration's content.
+        settings: further ids to allow.
 
     Yields:
         full id, joined by ``::``, and the valid ids it could have been.
     """
-    known = _known_ids() | set(_references(config))
+    known = _known_ids() | set(settings) | set(_references(config))
     known |= {prefix for key in known for prefix in _prefixes(key)}
     yield from _unknown_in_section(config, "", known)
 

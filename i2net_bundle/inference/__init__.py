@@ -1,5 +1,7 @@
 """A file -> a mask."""
 
+from i2net_bundle.inference.handlers import CaseProgressBar, LoadWeights
 from i2net_bundle.inference.inferers import SlicewiseInferer, WholeImageInferer
+from i2net_bundle.inference.masks import SaveMaskd
 
-__all__ = ["SlicewiseInferer", "WholeImageInferer"]
+__all__ = ["CaseProgressBar", "LoadWeights", "SaveMaskd", "SlicewiseInferer", "WholeImageInferer"]

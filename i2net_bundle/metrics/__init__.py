@@ -1,5 +1,6 @@
 """Masks -> figures."""
 
 from i2net_bundle.metrics.classwise import ClasswiseMetric
+from i2net_bundle.metrics.scores import CaseScores
 
-__all__ = ["ClasswiseMetric"]
+__all__ = ["CaseScores", "ClasswiseMetric"]

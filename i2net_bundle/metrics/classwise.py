@@ -43,13 +43,14 @@ class ClasswiseMetric(Metric):
     Args:
         metric: a MONAI metric, such as ``DiceMetric`` or ``HausdorffDistanceMetric``.
         num_classes: background included.
-        in_mm: whether to hand the metric the image's spacing.
+        use_spacing: whether to hand the metric the image's spacing; distances are then in mm, for images without a
+            spacing in pixels.
     """
 
-    def __init__(self, metric: CumulativeIterationMetric, num_classes: int, in_mm: bool = False) -> None:
+    def __init__(self, metric: CumulativeIterationMetric, num_classes: int, use_spacing: bool = False) -> None:
         self.metric = metric
         self.num_classes = num_classes
-        self.in_mm = in_mm
+        self.use_spacing = use_spacing
         super().__init__(output_transform=from_engine(["pred", "label"]))
 
     def reset(self) -> None:
@@ -59,14 +60,14 @@ class ClasswiseMetric(Metric):
     def update(self, output: Sequence[Sequence[Tensor]]) -> None:
         """Add the cases of a batch, lists of predicted and true label maps (1, ...)."""
         for y_pred, y in zip(*output, strict=True):
-            spacing = [float(size) for size in y.pixdim[: y.ndim - 1]] if self.in_mm else None
+            spacing = [float(size) for size in y.pixdim[: y.ndim - 1]] if self.use_spacing else None
             self.values.append(classwise(self.metric, y_pred, y, self.num_classes, spacing).cpu())
 
     def compute(self) -> float:
-        """Mean over cases and classes, undefined values left out."""
-        return float(torch.stack(self.values).nanmean())
+        """Mean over the classes of each case, then over cases, undefined values left out; NaN where all are."""
+        return float(torch.stack(self.values).nanmean(dim=1).nanmean())
 
-    def completed(self, engine: Any, name: str) -> None:  # type: ignore[override]
+    def completed(self, engine: Any, name: str) -> None:
         """Leave the mean in ``metrics`` and every value in ``metric_details``."""
         super().completed(engine, name)
         engine.state.metric_details[name] = torch.stack(self.values)

@@ -1,6 +1,6 @@
 """The Ignite trainer and what hangs on it."""
 
-from i2net_bundle.training.checkpoints import RunCheckpoint, check_output_dir
+from i2net_bundle.training.checkpoints import RunCheckpoint
 from i2net_bundle.training.encoder_weights import LoadEncoderWeights
 from i2net_bundle.training.record import LossProgressBar, TrainingRecord
 from i2net_bundle.training.trainer import GatedNetwork, I2NetTrainer
@@ -12,5 +12,4 @@ __all__ = [
     "LossProgressBar",
     "RunCheckpoint",
     "TrainingRecord",
-    "check_output_dir",
 ]

@@ -112,22 +112,3 @@ def newest_checkpoint(output_dir: str | Path) -> Path:
     if not found:
         raise FileNotFoundError(f"No checkpoint to resume from in {output_dir}/checkpoints. Run without --resume true.")
     return max(found, key=lambda path: int(path.stem.split("_")[1]))
-
-
-def check_output_dir(output_dir: str | Path, resume: bool) -> None:
-    """Refuse to start a run over another one.
-
-    Args:
-        output_dir: the run's folder.
-        resume: whether the run continues the one that lies there.
-
-    Raises:
-        FileExistsError: the folder holds a run and ``resume`` is off.
-        FileNotFoundError: ``resume`` is on and there is nothing to continue.
-    """
-    if resume:
-        newest_checkpoint(output_dir)
-    elif any(Path(output_dir, "checkpoints").glob("*.pt")) or Path(output_dir, WEIGHTS_NAME).exists():
-        raise FileExistsError(
-            f"{output_dir} already holds a training run. Continue it with --resume true, or choose another --output_dir."
-        )

@@ -1,0 +1,95 @@
+"""Write a mask in the grid and format of the image that it belongs to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from PIL import Image
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+
+
+class SaveMaskd(MapTransform):
+    """Save predicted masks beside each other as ``<image name>_mask``; NIfTI for NIfTI, PNG for other images.
+
+    Args:
+        keys: masks (1, ...) in the image file's own grid.
+        output_dir: folder of the masks.
+        image_key: whose file a mask belongs to.
+        overwrite: whether a mask that is there already may be replaced.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, output_dir: str | Path, image_key: str = "image", overwrite: bool = False
+    ) -> None:
+        super().__init__(keys)
+        self.output_dir, self.image_key, self.overwrite = Path(output_dir), image_key, overwrite
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the masks and return ``data`` unchanged."""
+        image_path = Path(data[self.image_key].meta["filename_or_obj"])
+        for key in self.key_iterator(data):
+            mask = np.asarray(data[key])[0]
+            write_mask(mask, image_path, self.output_dir / mask_name(image_path), self.overwrite)
+        return dict(data)
+
+
+def mask_name(image_path: Path) -> str:
+    """File name of an image's mask.
+
+    >>> mask_name(Path("img0001.nii.gz"))
+    'img0001_mask.nii.gz'
+    """
+    for suffix in NIFTI_SUFFIXES:
+        if image_path.name.lower().endswith(suffix):
+            return f"{image_path.name[: -len(suffix)]}_mask{suffix}"
+    return f"{image_path.stem}_mask.png"
+
+
+def write_mask(mask: np.ndarray, image_path: Path, path: Path, overwrite: bool = False) -> None:
+    """Write a mask as uint8.
+
+    NIfTI masks take the image's header, hence its affine and both its codes exactly. PNG masks of two classes are
+    written as 0 and 255, to be seen in any viewer.
+
+    Args:
+        mask: class indices in the image file's grid: (x, y, z), or (rows, columns).
+        image_path: the image.
+        path: the mask; written beside it and renamed.
+        overwrite: whether ``path`` may exist.
+
+    Raises:
+        FileExistsError: ``path`` exists.
+        ValueError: mask and image differ in shape.
+    """
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists. Choose another output_dir, or allow it with --overwrite true.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        if path.name.endswith(NIFTI_SUFFIXES):
+            _nifti_like(mask, image_path).to_filename(temporary)
+        else:
+            Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _nifti_like(mask: np.ndarray, image_path: Path) -> nib.Nifti1Image:
+    image = nib.load(image_path)
+    if mask.shape != image.shape:
+        raise ValueError(f"{image_path} is {image.shape}, its mask {mask.shape}: the mask was not brought back.")
+    header = image.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 0  # the image's display window says nothing of labels
+    header["descrip"] = b"I2Net segmentation"
+    return type(image)(mask.astype(np.uint8), None, header)

@@ -1,0 +1,119 @@
+"""Pictures of a case: image, truth, prediction, and where they differ, as in the paper's Fig. 3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ignite.engine import Engine, Events
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from i2net_bundle.transforms.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
+# Okabe and Ito's palette, told apart by colour-blind readers; one colour per class
+CLASS_COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
+FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS = "#ff0000", "#0050ff", "#ffb000"
+
+
+class ComparisonPictures:
+    """Handler that draws every evaluated case into ``<output_dir>/<case>.png``.
+
+    Args:
+        output_dir: folder of the pictures.
+        class_names: background first.
+        max_cases: how many cases to draw.
+    """
+
+    def __init__(self, output_dir: str | Path, class_names: Sequence[str], max_cases: int = 20) -> None:
+        self.output_dir, self.class_names, self.max_cases = Path(output_dir), list(class_names), max_cases
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
+
+    def _start(self, engine: Engine) -> None:
+        self.drawn = 0
+
+    def _draw(self, engine: Engine) -> None:
+        for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
+            if self.drawn == self.max_cases:
+                return
+            self.drawn += 1
+            image, label, pred = (np.asarray(output[key].cpu()) for key in ("image", "label", "pred"))
+            name = Path(batch["image"].meta["filename_or_obj"]).name
+            figure = compare(image, label[0], pred[0], self.class_names, title=name)
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            figure.savefig(self.output_dir / f"{name.split('.')[0]}.png", dpi=110)
+
+
+def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+    """Draw a case.
+
+    Args:
+        image: preprocessed (C, H, W), or a volume (1, H, W, D), of which the slice with most classes and the slice with
+            most errors are drawn.
+        label: true class indices (H, W) or (H, W, D).
+        pred: predicted class indices, likewise.
+        class_names: background first.
+        title: written above.
+
+    Returns:
+        a figure with a row per slice and four columns.
+    """
+    slices = _telling_slices(label, pred) if label.ndim == 3 else [None]
+    height, width = label.shape[:2]
+    figure = Figure(figsize=(13, 0.9 + len(slices) * 3.1 * height / width), layout="constrained")
+    axes = figure.subplots(len(slices), 4, squeeze=False)
+    for row, index in zip(axes, slices, strict=True):
+        part = (slice(None),) * 2 if index is None else (slice(None), slice(None), index)
+        _draw_row(row, _displayed(image[(slice(None), *part)]), label[part], pred[part])
+        row[0].set_title("image" if index is None else f"image, slice {index}")
+    figure.suptitle(title)
+    names = list(class_names)[1:]
+    handles = [Patch(color=_color(index), label=name) for index, name in enumerate(names, 1)] if len(names) > 1 else []
+    handles += [Patch(color=FALSE_POSITIVE, label="false positive"), Patch(color=FALSE_NEGATIVE, label="false negative")]
+    handles += [Patch(color=WRONG_CLASS, label="wrong class")] if len(names) > 1 else []
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
+    return figure
+
+
+def _draw_row(axes: Sequence[Axes], image: np.ndarray, label: np.ndarray, pred: np.ndarray) -> None:
+    errors = image.copy() * 0.7 + 0.3
+    errors[(pred > 0) & (label == 0)] = to_rgb(FALSE_POSITIVE)
+    errors[(pred == 0) & (label > 0)] = to_rgb(FALSE_NEGATIVE)
+    errors[(pred > 0) & (label > 0) & (pred != label)] = to_rgb(WRONG_CLASS)
+    panels = {"image": image, "truth": _painted(image, label), "prediction": _painted(image, pred), "errors": errors}
+    for axis, (name, panel) in zip(axes, panels.items(), strict=True):
+        axis.imshow(panel)
+        axis.set_title(name)
+        axis.axis("off")
+
+
+def _painted(image: np.ndarray, labels: np.ndarray, opacity: float = 0.55) -> np.ndarray:
+    painted = image.copy()
+    for index in np.unique(labels[labels > 0]):
+        painted[labels == index] = (1 - opacity) * image[labels == index] + opacity * np.array(to_rgb(_color(index)))
+    return painted
+
+
+def _color(index: int) -> str:
+    return CLASS_COLORS[(int(index) - 1) % len(CLASS_COLORS)]
+
+
+def _displayed(image: np.ndarray) -> np.ndarray:
+    """Preprocessed (C, H, W) as RGB in [0, 1], (H, W, 3)."""
+    if len(image) == 1:
+        return np.clip(np.repeat(image[0][..., None], 3, axis=-1), 0, 1)
+    return np.clip(np.moveaxis(image, 0, -1) * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN), 0, 1)
+
+
+def _telling_slices(label: np.ndarray, pred: np.ndarray) -> list[int]:
+    depth = label.shape[2]
+    num_classes = [len(np.unique(label[..., k])) + (label[..., k] > 0).mean() for k in range(depth)]
+    num_errors = (label != pred).sum(axis=(0, 1))
+    return sorted({int(np.argmax(num_classes)), int(np.argmax(num_errors))})
