@@ -17,7 +17,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ComponentLocator, ConfigComponent
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
-from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, DEFAULT_MLFLOW_SETTINGS
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.utils import BundlePropertyConfig
 
 _REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*(?:::\w+|#\w+)*)")
@@ -104,9 +104,9 @@ def _parameters(target: Any) -> list[str] | None:
         return None
     modules = _LOCATOR.get_component_module_name(target) if "." not in target else None
     path = f"{modules if isinstance(modules, str) else modules[0]}.{target}" if modules else target
-    found = locate(path)
+    found: Any = locate(path)
     try:
-        parameters = inspect.signature(found).parameters  # type: ignore[arg-type]
+        parameters = inspect.signature(found).parameters
     except (TypeError, ValueError):
         return None
     if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -134,9 +134,8 @@ def _running_parser() -> ConfigParser:
 def _known_ids() -> set[str]:
     properties = {**TrainProperties, **InferProperties, **MetaProperties}
     ids = {entry[BundlePropertyConfig.ID] for entry in properties.values()}
-    tracking = {*DEFAULT_MLFLOW_SETTINGS["configs"], "save_execute_config"}
-    for settings in DEFAULT_EXP_MGMT_SETTINGS.values():
-        tracking |= set(settings["configs"])
+    configs: Any = DEFAULT_MLFLOW_SETTINGS["configs"]
+    tracking = {*configs, "save_execute_config"}
     return ids | _ENTRY_POINTS | tracking
 
 

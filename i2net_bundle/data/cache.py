@@ -73,7 +73,7 @@ def _narrow(array: np.ndarray, dtypes: tuple[type, ...], path: str) -> np.ndarra
     for dtype in dtypes:
         limits = np.iinfo(dtype)
         if limits.min <= array.min() and array.max() <= limits.max:
-            narrow = array.astype(dtype)
+            narrow: np.ndarray = array.astype(dtype)
             if np.array_equal(narrow, array):
                 return narrow
     if np.int16 in dtypes:

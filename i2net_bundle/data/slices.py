@@ -92,4 +92,4 @@ class EpochSampler(DistributedSampler):
         super().__init__(dataset, replicas, rank, shuffle=True, seed=seed)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, index) for index in super(EpochSampler, self).__iter__())
+        return ((self.epoch, index) for index in super().__iter__())

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from ignite.metrics import Metric
 from monai.handlers import from_engine
-from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
 
@@ -47,7 +46,7 @@ class ClasswiseMetric(Metric):
             spacing in pixels.
     """
 
-    def __init__(self, metric: CumulativeIterationMetric, num_classes: int, use_spacing: bool = False) -> None:
+    def __init__(self, metric: Callable[..., Any], num_classes: int, use_spacing: bool = False) -> None:
         self.metric = metric
         self.num_classes = num_classes
         self.use_spacing = use_spacing

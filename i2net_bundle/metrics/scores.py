@@ -81,7 +81,11 @@ class CaseScores:
             "mean": {name: _mean(np.array([engine.state.metrics[name]])) for name in values},
             "classes": classes,
             "weights": _describe_weights(self.weights),
-            "versions": {"i2net_bundle": i2net_bundle.__version__, "torch": torch.__version__, "monai": version("monai")},
+            "versions": {
+                "i2net_bundle": i2net_bundle.__version__,
+                "torch": torch.__version__,
+                "monai": version("monai"),
+            },
         }
 
 
@@ -92,7 +96,9 @@ def table(summary: dict[str, Any]) -> str:
     for name, scores in summary["classes"].items():
         rows.append([name, *(_shown(scores[metric]) for metric in metrics), scores["missed"], scores["invented"]])
     totals = [sum(scores[key] for scores in summary["classes"].values()) for key in ("missed", "invented")]
-    rows.append([f"mean of {summary['cases']} cases", *(_shown(summary["mean"][metric]) for metric in metrics), *totals])
+    rows.append(
+        [f"mean of {summary['cases']} cases", *(_shown(summary["mean"][metric]) for metric in metrics), *totals]
+    )
     widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(f"{cell!s:<{width}}" if not column else f"{cell!s:>{width}}" for column, (cell, width) in cells)

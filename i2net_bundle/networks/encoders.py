@@ -6,6 +6,8 @@ An encoder is any module with ``forward(image) -> (skip, levels)``, levels fine 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from monai.networks.nets import resnet18, resnet34, resnet50
 from torch import Tensor, nn
@@ -43,7 +45,8 @@ class ResNetEncoder(nn.Module):
             bias_downsample=False,
             feed_forward=False,
         )
-        self.conv1, self.bn1, self.act, self.maxpool = trunk.conv1, trunk.bn1, trunk.act, trunk.maxpool
+        self.conv1: nn.Module = trunk.conv1
+        self.bn1, self.act, self.maxpool = trunk.bn1, trunk.act, trunk.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4
         self.skip_channels = 64
         if deep_stem:
@@ -54,10 +57,9 @@ class ResNetEncoder(nn.Module):
                 nn.Conv2d(64, 128, kernel_size=3, padding=1, bias=False),
             )
             self.bn1 = nn.BatchNorm2d(128)
-            first = self.layer1[0]
-            first.conv1 = nn.Conv2d(
-                128, first.conv1.out_channels, first.conv1.kernel_size, padding=first.conv1.padding, bias=False
-            )
+            first: Any = self.layer1[0]
+            kernel, padding = first.conv1.kernel_size, first.conv1.padding
+            first.conv1 = nn.Conv2d(128, first.conv1.out_channels, kernel, padding=padding, bias=False)
             first.downsample = nn.Sequential(
                 nn.Conv2d(128, 64 * expansion, kernel_size=1, bias=False), nn.BatchNorm2d(64 * expansion)
             )

@@ -79,7 +79,7 @@ class I2Net(nn.Module):
     def __init__(self, encoder: nn.Module, neck: nn.Module, decoder: ImplicitDecoder, head: nn.Module) -> None:
         super().__init__()
         self.encoder, self.neck, self.decoder, self.head = encoder, neck, decoder, head
-        self.min_size = int(encoder.min_size)
+        self.min_size: int = encoder.min_size  # type: ignore[assignment]
 
     def forward(self, image: Tensor) -> Tensor:
         """Segment an image (B, C, H, W) of any size: logits (B, O, H, W), float32 outside autocast."""

@@ -65,7 +65,7 @@ def _published(encoder: nn.Module) -> dict[str, Any]:
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
     except OSError as error:
         raise ConnectionError(
-            f"Cannot download {url} ({error}). Fetch it on a machine with internet and give its path as encoder_weights."
+            f"Cannot download {url} ({error}). Fetch it elsewhere and give its path as encoder_weights."
         ) from error
 
 

@@ -76,7 +76,10 @@ def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, class_names:
     figure.suptitle(title)
     names = list(class_names)[1:]
     handles = [Patch(color=_color(index), label=name) for index, name in enumerate(names, 1)] if len(names) > 1 else []
-    handles += [Patch(color=FALSE_POSITIVE, label="false positive"), Patch(color=FALSE_NEGATIVE, label="false negative")]
+    handles += [
+        Patch(color=FALSE_POSITIVE, label="false positive"),
+        Patch(color=FALSE_NEGATIVE, label="false negative"),
+    ]
     handles += [Patch(color=WRONG_CLASS, label="wrong class")] if len(names) > 1 else []
     figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
     return figure

@@ -67,9 +67,9 @@ class TrainingRecord:
 
     def _add(self, engine: Engine) -> None:
         self.count += 1
-        for name, value in engine.state.output[TERMS].items():
+        for name, value in engine.state.output[TERMS].items()  # type: ignore[index]:
             self.sums[name] += value.item()
-        self.writer.add_scalar("iteration/loss", engine.state.output[CommonKeys.LOSS], engine.state.iteration)
+        self.writer.add_scalar("iteration/loss", engine.state.output[CommonKeys.LOSS], engine.state.iteration)  # type: ignore[index]
 
     def _finish_epoch(self, engine: Engine) -> None:
         row: dict[str, float] = {"epoch": engine.state.epoch, "seconds": time.perf_counter() - self.started}

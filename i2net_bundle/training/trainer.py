@@ -55,7 +55,7 @@ class I2NetTrainer(SupervisedTrainer):
         super().__init__(network=network, loss_function=loss_function, optim_set_to_none=True, **kwargs)
         self.bfloat16 = amp
 
-    def _iteration(self, engine: I2NetTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:
+    def _iteration(self, engine: I2NetTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         group, is_first, is_last = self._accumulation_group()
         engine.network.train()
@@ -103,13 +103,13 @@ class I2NetTrainer(SupervisedTrainer):
         health["gate_entropy"] = gate_instance_sharpening(gates)
         if gates.shape[1] > 1 and "learner_cosine" not in terms:
             # without the penalty, the learners' own .grad is the gradient of the segmentation loss alone
-            gradients = _learner_grads(self.loss_function.learners)
+            gradients = _learner_grads(self.loss_function.learners)  # type: ignore[attr-defined]
             health["learner_cosine"] = learner_cosines(flatten_learners(gradients)).abs().mean()
         return health
 
 
 def _learner_grads(learners: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    return [(weight.grad.float(), bias.grad.float()) for weight, bias in learners]
+    return [(weight.grad.float(), bias.grad.float()) for weight, bias in learners]  # type: ignore[union-attr]
 
 
 def _not_finite(terms: dict[str, Tensor], batchdata: dict[str, Any], iteration: int) -> str:

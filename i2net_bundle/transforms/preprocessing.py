@@ -1,8 +1,8 @@
 """The one definition of preprocessing: training, evaluation and inference all build on these.
 
-``*_reading`` gives arrays in a fixed orientation with their stored values; ``*_intensity`` scales those values for the
-network; ``*_preprocessing`` is one after the other. CT volumes become (1, P, L, S): rows run to posterior, columns to the
-patient's left, so a slice is what a radiologist sees. Histology images become (3, rows, columns).
+``*_reading`` gives arrays in a fixed orientation with their stored values; ``*_intensity`` scales those values for
+the network; ``*_preprocessing`` is one after the other. CT volumes become (1, P, L, S): rows run to posterior, columns
+to the patient's left, so a slice is what a radiologist sees. Histology images become (3, rows, columns).
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ def histology_reading(keys: Sequence[str]) -> Compose:
         keys: "image", and "label" where there is one; both must have one size.
     """
     transforms: list[Transform] = [
-        LoadImaged(IMAGE, reader=PILReader(converter=_as_rgb, reverse_indexing=False)),
+        LoadImaged(IMAGE, reader=PILReader, converter=_as_rgb, reverse_indexing=False),
         EnsureChannelFirstd(IMAGE, channel_dim=-1),
     ]
     if LABEL in keys:
         transforms += [
-            LoadImaged(LABEL, reader=PILReader(reverse_indexing=False)),
+            LoadImaged(LABEL, reader=PILReader, reverse_indexing=False),
             EnsureChannelFirstd(LABEL, channel_dim="no_channel"),
             SameGridd(keys),
             AsDiscreted(LABEL, threshold=0.5),
@@ -91,8 +91,7 @@ def histology_reading(keys: Sequence[str]) -> Compose:
 
 def histology_intensity() -> Transform:
     """Normalise 0-255 RGB with ImageNet's mean and standard deviation."""
-    scale = 255.0
-    mean, std = [scale * m for m in IMAGENET_MEAN], [scale * s for s in IMAGENET_STD]
+    mean, std = 255 * np.array(IMAGENET_MEAN), 255 * np.array(IMAGENET_STD)
     return Compose([CastToTyped(IMAGE, np.float32), NormalizeIntensityd(IMAGE, mean, std, channel_wise=True)])
 
 

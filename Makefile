@@ -1,0 +1,26 @@
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint
+
+# torch comes first and pinned, so that no other package chooses its build
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+demo: $(VENV)/.installed ## train, evaluate and predict on phantoms, both tasks
+	$(BIN)/i2net demo
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint ## the fast part of the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test: lint ## everything
+	$(BIN)/python -m pytest

@@ -1,0 +1,138 @@
+"""The whole path on phantoms: data, training, evaluation, inference, pictures, and scores beside two baselines."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from monai.metrics import DiceMetric
+
+from i2net_bundle.bundle import bundle_root, config_files
+from i2net_bundle.data import load_cases
+from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
+from i2net_bundle.metrics.classwise import classwise
+from i2net_bundle.transforms import ct_reading, histology_reading
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the demonstration needs to know of a task: its name and the overlays of each workflow."""
+
+    name: str
+    title: str
+    overlays: tuple[str, ...]
+    train_overlays: tuple[str, ...]
+    metadata: str
+    test_images: str
+
+
+CT = Task("ct", "CT, eight organs", ("demo_ct.yaml",), ("demo_ct_train.yaml",), "metadata.json", "imagesTs")
+GLANDS = Task(
+    "glands",
+    "histology, glands",
+    ("glas.yaml",),
+    ("glas_train.yaml", "demo_glas_train.yaml"),
+    "metadata_glas.json",
+    "images",
+)
+
+
+def run_demo(out: str | Path) -> None:
+    """Make phantoms, train, evaluate and predict on them for both tasks, and print where to look and the scores.
+
+    Args:
+        out: folder to write; if it exists, the next free ``out-2``, ``out-3``, … is taken.
+    """
+    started = time.perf_counter()
+    folder = _free_folder(Path(out))
+    make_ct_phantoms(folder / CT.name / "data", num_training=8, num_test=2, shape=(64, 64, 32), spacing_mm=(6, 6, 8))
+    make_gland_phantoms(folder / GLANDS.name / "data", num_training=24, num_test=4)
+    scores = {task.title: _run_task(task, folder / task.name) for task in (CT, GLANDS)}
+    print(f"\nMean Dice on the phantoms' test cases ({time.perf_counter() - started:.0f} s in all):\n")
+    print(_score_table(scores))
+    print(f"\nPictures:  {folder}/*/run/evaluation/pictures\nScores:    {folder}/*/run/evaluation/metrics.csv")
+    print(f"Masks:     {folder}/*/masks\nTraining:  {folder}/*/run/training.csv")
+
+
+def _run_task(task: Task, folder: Path) -> dict[str, float]:
+    data, run = folder / "data", folder / "run"
+    train = ["train.json", *task.overlays, *task.train_overlays]
+    evaluate = ["evaluate.json", *task.overlays]
+    _bundle("training", train, task, dataset_dir=data, output_dir=run)
+    _bundle("evaluating", evaluate, task, dataset_dir=data, output_dir=run)
+    untrained = folder / "untrained.pt"
+    torch.save(_untrained_network(evaluate).state_dict(), untrained)
+    results = folder / "untrained"
+    _bundle("evaluating", evaluate, task, dataset_dir=data, weights=untrained, results_dir=results)
+    predict = ["inference.json", *task.overlays]
+    images = data / task.test_images
+    _bundle("run", predict, task, dataset_dir=images, weights=run / "model.pt", output_dir=folder / "masks")
+    return {
+        "I²Net": _mean_dice(run / "evaluation"),
+        "untrained": _mean_dice(results),
+        "best class-blind guess": class_blind_dice(data, histology=task is GLANDS),
+    }
+
+
+def class_blind_dice(dataset_dir: Path, histology: bool) -> float:
+    """Mean Dice on the test cases of the best guess that cannot tell classes apart.
+
+    With several organs: every organ voxel found, all named by the one class that scores best. With one class: all of
+    the image is that class.
+
+    Args:
+        dataset_dir: folder of ``dataset.json``.
+        histology: read PNG, not NIfTI.
+    """
+    reading = (histology_reading if histology else ct_reading)(("image", "label"))
+    labels = [torch.as_tensor(reading(case)["label"]) for case in load_cases(dataset_dir, "test")]
+    num_classes = 1 + max(int(label.max()) for label in labels)
+    found = [torch.ones_like(label) if histology else label > 0 for label in labels]
+    dice = [
+        np.mean([classwise(DiceMetric(), f * c, y, num_classes).mean() for f, y in zip(found, labels, strict=True)])
+        for c in range(1, num_classes)
+    ]
+    return float(max(dice))
+
+
+def _untrained_network(files: Sequence[str]) -> torch.nn.Module:
+    parser = ConfigParser()
+    parser.read_config(config_files(*files))
+    torch.manual_seed(0)
+    return parser.get_parsed_content("network_def")
+
+
+def _bundle(run_id: str, files: Sequence[str], task: Task, **overrides: Path) -> None:
+    command = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", str(config_files(*files))]
+    command += ["--meta_file", *config_files(task.metadata), "--bundle_root", str(bundle_root())]
+    command += [part for name, value in overrides.items() for part in (f"--{name}", str(value))]
+    print(f"\n$ {shlex.join(command)}\n", flush=True)
+    subprocess.run(command, check=True)
+
+
+def _mean_dice(results: Path) -> float:
+    return json.loads((results / "summary.json").read_text(encoding="utf-8"))["mean"]["dice"]
+
+
+def _free_folder(out: Path) -> Path:
+    candidate, number = out, 2
+    while candidate.exists():
+        candidate, number = out.with_name(f"{out.name}-{number}"), number + 1
+    return candidate
+
+
+def _score_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    columns = list(next(iter(scores.values())))
+    lines = [f"{'':<20}" + "".join(f"{column:>24}" for column in columns)]
+    for title, row in scores.items():
+        lines.append(f"{title:<20}" + "".join(f"{row[column]:>24.3f}" for column in columns))
+    return "\n".join(lines)

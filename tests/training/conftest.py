@@ -1,0 +1,82 @@
+"""A small network, its loss, and batches made of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from i2net_bundle.losses import CrossEntropyDiceLoss, I2NetLoss
+from i2net_bundle.networks import I2Net, ImplicitDecoder, UNetEncoder
+from i2net_bundle.networks.i2net import Neck, SkipHead
+from i2net_bundle.training import GatedNetwork, I2NetTrainer
+
+
+@pytest.fixture(scope="session")
+def make_network() -> Callable[..., I2Net]:
+    """Build a network of some thousand parameters, in a given random state."""
+
+    def make(seed: int = 0, num_learners: int = 2, num_classes: int = 3) -> I2Net:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            encoder = UNetEncoder(1, channels=(4, 8, 8))
+            neck = Neck(encoder.level_channels, 8)
+            decoder = ImplicitDecoder(neck.out_channels, (8, 8), (8,), num_learners)
+            return I2Net(encoder, neck, decoder, SkipHead(encoder.skip_channels, decoder.out_channels, num_classes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_loss() -> Callable[..., I2NetLoss]:
+    """Build a network's loss."""
+
+    def make(network: I2Net, **weights: float) -> I2NetLoss:
+        return I2NetLoss(CrossEntropyDiceLoss(), network.decoder.learner_parameters(), **weights)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_batches() -> Callable[..., list[dict[str, Any]]]:
+    """Make batches of two 8×8 images with three classes; image i of batch b is called "b/i"."""
+
+    def make(count: int, num_classes: int = 3) -> list[dict[str, Any]]:
+        generator = torch.Generator().manual_seed(0)
+        return [
+            {
+                "image": torch.rand(2, 1, 8, 8, generator=generator),
+                "label": torch.randint(0, num_classes, (2, 1, 8, 8), generator=generator, dtype=torch.uint8),
+                "case": [f"{index}/0", f"{index}/1"],
+            }
+            for index in range(count)
+        ]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_trainer(make_loss: Callable[..., I2NetLoss]) -> Callable[..., I2NetTrainer]:
+    """Build a trainer of plain SGD unless an optimizer is given; ``weights`` are those of the loss."""
+
+    def make(
+        network: I2Net,
+        batches: Any,
+        optimizer: torch.optim.Optimizer | None = None,
+        weights: dict[str, float] | None = None,
+        loss: nn.Module | None = None,
+        **kwargs: Any,
+    ) -> I2NetTrainer:
+        arguments = {"device": torch.device("cpu"), "max_epochs": 1, **kwargs}
+        return I2NetTrainer(
+            train_data_loader=batches,
+            network=GatedNetwork(network),
+            optimizer=optimizer or torch.optim.SGD(network.parameters(), lr=0.1),
+            loss_function=loss or make_loss(network, **(weights or {})),
+            **arguments,
+        )
+
+    return make

@@ -1,0 +1,377 @@
+"""A run can be killed at any time and goes on as if it had not been."""
+
+from __future__ import annotations
+
+import copy
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import DataLoader
+from monai.handlers import LrScheduleHandler
+from monai.transforms import Compose
+from torch.optim.lr_scheduler import PolynomialLR
+
+from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
+from i2net_bundle.data.phantoms import make_ct_phantoms
+from i2net_bundle.networks import I2Net
+from i2net_bundle.training import I2NetTrainer, RunCheckpoint, TrainingRecord, check_output_dir
+from i2net_bundle.training.checkpoints import newest_checkpoint
+from i2net_bundle.transforms import ct_reading, ct_training
+
+KEYS = ("image", "label")
+Make = Callable[..., Any]
+
+
+class Killed(RuntimeError):
+    """Stands for whatever ends a process."""
+
+
+class Run(NamedTuple):
+    """The parts of a run that the tests look at."""
+
+    trainer: I2NetTrainer
+    network: I2Net
+    optimizer: torch.optim.SGD
+    scheduler: PolynomialLR
+
+
+@pytest.fixture(scope="module")
+def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One training case of 12 slices."""
+    return make_ct_phantoms(tmp_path_factory.mktemp("ct"), 1, 0, 0, (48, 48, 12), (8.0, 8.0, 20.0)).parent
+
+
+@pytest.fixture
+def make_run(phantom_dir: Path, make_network: Make, make_trainer: Make) -> Callable[..., Run]:
+    """Build everything anew, as a fresh process does: batch normalisation, momentum, poly schedule, augmentation."""
+
+    def make(
+        output_dir: Path,
+        resume: bool = False,
+        max_epochs: int = 4,
+        kill_at: int | None = None,
+        interval: int = 1,
+        scores: dict[int, float] | None = None,
+    ) -> Run:
+        torch.manual_seed(99 if resume else 1)  # nothing may depend on the global state
+        dataset = SliceDataset(
+            load_cases(phantom_dir, "training"), ct_reading(KEYS), ct_training((16, 16)), num_classes=9, seed=5
+        )
+        loader = DataLoader(dataset, batch_size=5, sampler=EpochSampler(dataset, seed=5))
+        network = make_network(seed=7 if resume else 0, num_classes=9)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+        scheduler = PolynomialLR(optimizer, total_iters=max_epochs * len(loader), power=0.9)
+        state = {"optimizer": optimizer, "lr_scheduler": scheduler}
+        validator = (
+            None
+            if scores is None
+            else SimpleNamespace(state=SimpleNamespace(epoch=0, metrics={}, key_metric_name="mean_dice"))
+        )
+        trainer = make_trainer(network, loader, optimizer, max_epochs=max_epochs)
+
+        def validate(engine: I2NetTrainer) -> None:
+            if engine.state.epoch in (scores or {}):
+                validator.state.epoch = engine.state.epoch
+                validator.state.metrics = {"mean_dice": scores[engine.state.epoch]}
+
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
+        LrScheduleHandler(scheduler, print_lr=False, epoch_level=False).attach(trainer)
+        RunCheckpoint(output_dir, network, state, validator, interval, resume).attach(trainer)
+        TrainingRecord(output_dir, optimizer, validator).attach(trainer)
+        if kill_at is not None:
+            trainer.add_event_handler(Events.ITERATION_COMPLETED(once=kill_at), kill)
+        return Run(trainer, network, optimizer, scheduler)
+
+    return make
+
+
+def kill() -> None:
+    raise Killed
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def load(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+def record(output_dir: Path) -> list[dict[str, str]]:
+    """Rows of training.csv without the seconds."""
+    with (output_dir / "training.csv").open(newline="", encoding="utf-8") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+def assert_equal(found: Any, expected: Any, where: str = "") -> None:
+    """Equal to the last bit, in tensors, mappings and sequences."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key in expected:
+            assert_equal(found[key], expected[key], f"{where}/{key}")
+    elif isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected), where
+        for index, pair in enumerate(zip(found, expected, strict=True)):
+            assert_equal(*pair, f"{where}/{index}")
+    else:
+        assert found == expected, where
+
+
+@pytest.fixture
+def uninterrupted(make_run: Make, tmp_path: Path) -> Run:
+    """A run of 4 epochs of 3 iterations in `tmp_path`/whole."""
+    run = make_run(tmp_path / "whole")
+    run.trainer.run()
+    return run
+
+
+@pytest.mark.parametrize("kill_at", [7, 6, 10], ids=["in epoch 3", "before epoch 2 is saved", "in epoch 4"])
+def test_a_killed_run_goes_on_to_the_same_weights_and_the_same_record(
+    make_run: Make, uninterrupted: Run, tmp_path: Path, kill_at: int
+) -> None:
+    with pytest.raises(Killed):
+        make_run(tmp_path / "killed", kill_at=kill_at).trainer.run()
+    resumed = make_run(tmp_path / "killed", resume=True)
+    resumed.trainer.run()
+    assert resumed.trainer.state.iteration == uninterrupted.trainer.state.iteration == 12
+    assert_equal(load(tmp_path / "killed" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
+    contents = [load(tmp_path / name / "checkpoints" / "epoch_0004.pt") for name in ("killed", "whole")]
+    assert_equal(*contents)
+    assert record(tmp_path / "killed") == record(tmp_path / "whole")
+    assert [row["epoch"] for row in record(tmp_path / "killed")] == ["1", "2", "3", "4"]
+
+
+def test_the_comparison_would_notice_a_run_that_starts_anew(make_run: Make, uninterrupted: Run, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "other", resume=False)
+    with torch.no_grad():
+        next(run.network.parameters()).mul_(1.001)
+    run.trainer.run()
+    with pytest.raises(AssertionError):
+        assert_equal(load(tmp_path / "other" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
+
+
+def test_checkpoints_hold_batch_normalisation_momentum_and_schedule(uninterrupted: Run, tmp_path: Path) -> None:
+    contents = load(tmp_path / "whole" / "checkpoints" / "epoch_0004.pt")
+    assert contents.keys() >= {"network", "optimizer", "lr_scheduler", "trainer", "best"}
+    assert contents["network"]["encoder.stem.1.num_batches_tracked"] == 12
+    assert all(state["momentum_buffer"].abs().sum() > 0 for state in contents["optimizer"]["state"].values())
+    assert contents["lr_scheduler"]["last_epoch"] == 12
+
+
+def test_the_learning_rate_follows_the_poly_schedule_over_both_parts(
+    make_run: Make, uninterrupted: Run, tmp_path: Path
+) -> None:
+    # recorded when the epoch is over
+    expected = [0.05 * (1 - epoch * 3 / 12) ** 0.9 for epoch in range(1, 5)]
+    assert [float(row["learning_rate"]) for row in record(tmp_path / "whole")] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_longer_run_that_continues_a_finished_one_still_learns(make_run: Make, tmp_path: Path) -> None:
+    make_run(tmp_path, max_epochs=2).trainer.run()
+    make_run(tmp_path, max_epochs=4, resume=True).trainer.run()
+    rates = [float(row["learning_rate"]) for row in record(tmp_path)]
+    assert len(rates) == 4
+    assert rates[2] > 0
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(make_run: Make, uninterrupted: Run, tmp_path: Path) -> None:
+    before = load(tmp_path / "whole" / "model.pt")
+    resumed = make_run(tmp_path / "whole", resume=True)
+    resumed.trainer.run()
+    assert resumed.trainer.state.epoch == 4
+    assert_equal(resumed.network.state_dict(), before)
+    assert len(record(tmp_path / "whole")) == 4
+
+
+def test_plain_weights_load_strictly_into_a_fresh_network(
+    make_network: Make, uninterrupted: Run, tmp_path: Path
+) -> None:
+    fresh = make_network(seed=3, num_classes=9)
+    fresh.load_state_dict(load(tmp_path / "whole" / "model.pt"), strict=True)
+    assert_equal(dict(fresh.state_dict()), dict(uninterrupted.network.state_dict()))
+
+
+def test_the_last_two_checkpoints_are_kept(uninterrupted: Run, tmp_path: Path) -> None:
+    assert names_in(tmp_path / "whole" / "checkpoints") == ["epoch_0003.pt", "epoch_0004.pt"]
+
+
+def test_the_last_two_checkpoints_are_kept_also_after_a_resume(make_run: Make, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        make_run(tmp_path, kill_at=7).trainer.run()
+    make_run(tmp_path, resume=True).trainer.run()
+    assert names_in(tmp_path / "checkpoints") == ["epoch_0003.pt", "epoch_0004.pt"]
+
+
+def test_an_interval_saves_every_so_many_epochs_and_at_the_end(make_run: Make, tmp_path: Path) -> None:
+    saved: list[list[str]] = []
+    run = make_run(tmp_path, max_epochs=5, interval=2)
+    run.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: saved.append(names_in(tmp_path / "checkpoints")))
+    run.trainer.run()
+    first, second, last = "epoch_0002.pt", "epoch_0004.pt", "epoch_0005.pt"
+    assert saved == [[], [first], [first], [first, second], [second, last]]
+
+
+@pytest.mark.parametrize(
+    ("names", "newest"),
+    [
+        (["epoch_0002.pt", "epoch_0010.pt"], "epoch_0010.pt"),
+        (["epoch_2.pt", "epoch_10.pt"], "epoch_10.pt"),
+        (["epoch_9999.pt", "epoch_10000.pt"], "epoch_10000.pt"),
+        (["epoch_0003.pt", "notes.pt", "tmpab12"], "epoch_0003.pt"),
+    ],
+    ids=["padded", "bare", "past four digits", "beside other files"],
+)
+def test_the_newest_checkpoint_is_that_of_the_highest_number(names: list[str], newest: str, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in names:
+        (tmp_path / "checkpoints" / name).touch()
+    assert newest_checkpoint(tmp_path).name == newest
+
+
+class TestFailingSave:
+    """A save that breaks off, as on a full disk."""
+
+    @pytest.fixture
+    def break_off(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+        """Let the n-th call of torch.save from now on, and all later ones, write a little and fail."""
+        save = torch.save
+
+        def arrange(call: int) -> None:
+            count = iter(range(1, 1000))
+
+            def half_save(contents: Any, file: Any, **options: Any) -> None:
+                if next(count) < call:
+                    return save(contents, file, **options)
+                if isinstance(file, (str, Path)):
+                    Path(file).write_bytes(b"half a file")
+                else:
+                    file.write(b"half a file")
+                raise OSError(28, "No space left on device")
+
+            monkeypatch.setattr(torch, "save", half_save)
+
+        return arrange
+
+    @pytest.mark.parametrize("call", [1, 2], ids=["checkpoint", "weights"])
+    def test_leaves_the_previous_files_whole_and_nothing_else(
+        self, make_run: Make, tmp_path: Path, break_off: Callable[[int], None], call: int
+    ) -> None:
+        with pytest.raises(Killed):
+            make_run(tmp_path, kill_at=7).trainer.run()
+        files = [path for path in tmp_path.rglob("*.pt")]
+        before = {path: path.read_bytes() for path in files}
+        assert len(before) == 3  # two checkpoints and model.pt
+        break_off(call)
+        with pytest.raises(OSError, match="No space left"):
+            make_run(tmp_path, resume=True).trainer.run()
+        assert all(path.read_bytes() == contents for path, contents in before.items() if path.exists())
+        assert (tmp_path / "model.pt").read_bytes() == before[tmp_path / "model.pt"]
+        assert (tmp_path / "checkpoints" / "epoch_0002.pt").exists()
+        assert all(path.suffix == ".pt" for path in (tmp_path / "checkpoints").iterdir())
+        for path in tmp_path.rglob("*.pt"):
+            load(path)
+
+    def test_can_be_resumed_to_the_same_weights(
+        self,
+        make_run: Make,
+        uninterrupted: Run,
+        tmp_path: Path,
+        break_off: Callable[[int], None],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        break_off(4)  # the weights of epoch 2
+        with pytest.raises(OSError, match="No space left"):
+            make_run(tmp_path / "broken").trainer.run()
+        monkeypatch.undo()
+        make_run(tmp_path / "broken", resume=True).trainer.run()
+        assert_equal(load(tmp_path / "broken" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
+
+
+class TestBest:
+    """model_best.pt and what a resumed run knows of it."""
+
+    def test_the_best_epoch_is_kept_and_ties_keep_the_first(self, make_run: Make, tmp_path: Path) -> None:
+        run = make_run(tmp_path, scores={1: 0.5, 2: 0.7, 3: 0.7, 4: 0.6})
+        weights: list[Any] = []
+        run.trainer.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda: weights.append(copy.deepcopy(run.network.state_dict()))
+        )
+        run.trainer.run()
+        assert_equal(load(tmp_path / "model_best.pt"), dict(weights[1]))
+
+    @pytest.mark.parametrize(
+        ("scores", "best"), [({3: 0.6, 4: 0.65}, 2), ({3: 0.8, 4: 0.6}, 3)], ids=["worse", "better"]
+    )
+    def test_a_resumed_run_replaces_the_best_only_by_a_better_one(
+        self, make_run: Make, tmp_path: Path, scores: dict[int, float], best: int
+    ) -> None:
+        scores = {1: 0.5, 2: 0.7, **scores}
+        with pytest.raises(Killed):
+            make_run(tmp_path, kill_at=7, scores=scores).trainer.run()
+        second = load(tmp_path / "model_best.pt")
+        resumed = make_run(tmp_path, resume=True, scores=scores)
+        weights: dict[int, Any] = {2: second}
+        resumed.trainer.add_event_handler(
+            Events.EPOCH_COMPLETED,
+            lambda engine: weights.update({engine.state.epoch: copy.deepcopy(dict(resumed.network.state_dict()))}),
+        )
+        resumed.trainer.run()
+        assert_equal(load(tmp_path / "model_best.pt"), weights[best])
+
+    def test_epochs_without_validation_and_undefined_scores_choose_nothing(
+        self, make_run: Make, tmp_path: Path
+    ) -> None:
+        make_run(tmp_path, scores={2: float("nan")}).trainer.run()
+        assert not (tmp_path / "model_best.pt").exists()
+        contents = load(tmp_path / "checkpoints" / "epoch_0004.pt")
+        assert contents["best"] == {"metric": float("-inf"), "epoch": 0}
+
+
+class TestRefusals:
+    """Starting where a run lies, or resuming where none does."""
+
+    @pytest.mark.parametrize("present", ["checkpoints/epoch_0001.pt", "model.pt"])
+    def test_a_run_is_not_started_over_another(self, tmp_path: Path, present: str) -> None:
+        (tmp_path / present).parent.mkdir(exist_ok=True)
+        (tmp_path / present).touch()
+        with pytest.raises(FileExistsError, match=rf"{tmp_path} already holds a training run.*--resume true"):
+            check_output_dir(tmp_path, resume=False)
+
+    @pytest.mark.parametrize("folder", ["empty", "absent"])
+    def test_a_run_is_started_in_an_empty_or_absent_folder(self, tmp_path: Path, folder: str) -> None:
+        (tmp_path / "empty").mkdir()
+        check_output_dir(tmp_path / folder, resume=False)
+
+    def test_a_run_is_resumed_where_a_checkpoint_lies(self, uninterrupted: Run, tmp_path: Path) -> None:
+        check_output_dir(tmp_path / "whole", resume=True)
+
+    def test_resuming_without_a_checkpoint_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "model.pt").touch()
+        with pytest.raises(FileNotFoundError, match=rf"No checkpoint to resume from in {tmp_path}/checkpoints"):
+            check_output_dir(tmp_path, resume=True)
+
+    def test_the_handler_refuses_to_resume_without_a_checkpoint(self, make_run: Make, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="No checkpoint to resume from"):
+            make_run(tmp_path, resume=True).trainer.run()
+
+    def test_a_checkpoint_of_another_network_is_refused(
+        self, make_run: Make, make_network: Make, uninterrupted: Run, tmp_path: Path
+    ) -> None:
+        checkpoint = tmp_path / "whole" / "checkpoints" / "epoch_0004.pt"
+        other = {**load(checkpoint), "network": make_network(num_learners=3, num_classes=9).state_dict()}
+        torch.save(other, checkpoint)
+        with pytest.raises(RuntimeError, match="size mismatch"):
+            make_run(tmp_path / "whole", resume=True).trainer.run()
+
+
+def test_augmentation_is_part_of_what_is_compared(phantom_dir: Path) -> None:
+    dataset = SliceDataset(load_cases(phantom_dir, "training"), ct_reading(KEYS), Compose([]), num_classes=9)
+    assert len(dataset) == 12

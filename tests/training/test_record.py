@@ -1,0 +1,151 @@
+"""What is kept of training: one row an epoch, cut to where a run resumes."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from i2net_bundle.training import I2NetTrainer, LossProgressBar, TrainingRecord
+from i2net_bundle.training.trainer import TERMS
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def make_recorded(make_network: Make, make_batches: Make, make_trainer: Make) -> Callable[..., I2NetTrainer]:
+    """Build a trainer of 3 batches with a record in a folder."""
+
+    def make(
+        output_dir: Path, max_epochs: int = 2, start: int = 0, scores: dict[int, Any] | None = None
+    ) -> I2NetTrainer:
+        network = make_network()
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.125)
+        trainer = make_trainer(network, make_batches(3), optimizer, max_epochs=max_epochs)
+        validator = SimpleNamespace(state=SimpleNamespace(epoch=0, metrics={}))
+
+        def resume(engine: I2NetTrainer) -> None:
+            engine.state.epoch, engine.state.iteration = start, start * 3
+
+        def validate(engine: I2NetTrainer) -> None:
+            if engine.state.epoch in (scores or {}):
+                validator.state.epoch, validator.state.metrics = engine.state.epoch, scores[engine.state.epoch]
+
+        trainer.add_event_handler(Events.STARTED, resume)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
+        TrainingRecord(output_dir, optimizer, None if scores is None else validator).attach(trainer)
+        return trainer
+
+    return make
+
+
+def read_rows(output_dir: Path) -> list[dict[str, str]]:
+    with (output_dir / "training.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_hold_the_mean_of_every_term_over_the_epoch(make_recorded: Make, tmp_path: Path) -> None:
+    trainer, terms = make_recorded(tmp_path), []
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda e: terms.append({k: v.item() for k, v in e.state.output[TERMS].items()})
+    )
+    trainer.run()
+    rows = read_rows(tmp_path)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for row, epoch in zip(rows, (terms[:3], terms[3:]), strict=True):
+        means = {name: sum(t[name] for t in epoch) / 3 for name in epoch[0]}
+        assert row.keys() == {"epoch", "seconds", "learning_rate", *means}
+        assert {name: float(row[name]) for name in means} == pytest.approx(means, rel=1e-5)
+        assert float(row["learning_rate"]) == 0.125
+        assert float(row["seconds"]) > 0
+    assert rows[0]["loss"] != rows[1]["loss"]
+
+
+def test_rows_are_there_after_each_epoch_and_not_only_at_the_end(make_recorded: Make, tmp_path: Path) -> None:
+    trainer, counts = make_recorded(tmp_path), []
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: counts.append(len(read_rows(tmp_path))))
+    trainer.run()
+    assert counts == [1, 2]
+
+
+def test_epochs_without_validation_leave_its_columns_empty(make_recorded: Make, tmp_path: Path) -> None:
+    make_recorded(tmp_path, max_epochs=3, scores={2: {"mean_dice": 0.5, "mean_hd95": float("nan")}}).run()
+    found = [(row["val_mean_dice"], row["val_mean_hd95"]) for row in read_rows(tmp_path)]
+    assert found == [("", ""), ("0.5", "nan"), ("", "")]
+
+
+def test_a_resumed_run_cuts_the_rows_after_the_epoch_it_resumes_from(make_recorded: Make, tmp_path: Path) -> None:
+    make_recorded(tmp_path, max_epochs=4).run()
+    before = read_rows(tmp_path)
+    make_recorded(tmp_path, start=2, max_epochs=3).run()
+    after = read_rows(tmp_path)
+    assert [row["epoch"] for row in after] == ["1", "2", "3"]
+    assert after[:2] == before[:2]
+    assert after[2]["loss"] != before[2]["loss"]
+
+
+def test_a_resumed_run_keeps_validation_columns_of_earlier_epochs(make_recorded: Make, tmp_path: Path) -> None:
+    make_recorded(tmp_path, max_epochs=2, scores={1: {"mean_dice": 0.5}}).run()
+    make_recorded(tmp_path, start=2, max_epochs=3).run()
+    assert [row["val_mean_dice"] for row in read_rows(tmp_path)] == ["0.5", "", ""]
+
+
+def test_a_run_that_starts_anew_forgets_the_rows_of_another(make_recorded: Make, tmp_path: Path) -> None:
+    for _ in range(2):
+        make_recorded(tmp_path).run()
+    assert [row["epoch"] for row in read_rows(tmp_path)] == ["1", "2"]
+
+
+def test_tensorboard_holds_every_iteration_and_epoch_once_also_after_a_resume(
+    make_recorded: Make, tmp_path: Path
+) -> None:
+    make_recorded(tmp_path, max_epochs=3, scores={1: {"mean_dice": 0.5}}).run()
+    make_recorded(tmp_path, start=2, max_epochs=4).run()
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("iteration/loss")] == list(range(1, 13))
+    assert [event.step for event in events.Scalars("epoch/loss")] == [3, 6, 9, 12]
+    assert [(event.step, event.value) for event in events.Scalars("epoch/val_mean_dice")] == [(3, 0.5)]
+
+
+def test_each_epoch_leaves_one_log_line(make_recorded: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="i2net.training"):
+        make_recorded(tmp_path).run()
+    lines = [record.getMessage() for record in caplog.records if record.name == "i2net.training"]
+    assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert all("loss" in line and "learning_rate 0.125" in line for line in lines)
+
+
+def test_an_error_in_training_comes_through(make_recorded: Make, tmp_path: Path) -> None:
+    trainer = make_recorded(tmp_path)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=5), raise_full)
+    with pytest.raises(OSError, match="disk full"):
+        trainer.run()
+    assert [row["epoch"] for row in read_rows(tmp_path)] == ["1"]
+
+
+def test_an_error_before_the_first_epoch_comes_through(make_recorded: Make, tmp_path: Path) -> None:
+    trainer = make_recorded(tmp_path / "run")
+    (tmp_path / "run").touch()  # the record cannot make its folder
+    with pytest.raises(FileExistsError, match="run"):
+        trainer.run()
+
+
+def test_the_progress_bar_is_quiet_when_not_on_a_terminal(
+    make_recorded: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trainer = make_recorded(tmp_path)
+    LossProgressBar().attach(trainer)
+    trainer.run()
+    assert "training" not in capfd.readouterr().err
+
+
+def raise_full() -> None:
+    raise OSError("disk full")
