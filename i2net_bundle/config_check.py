@@ -49,8 +49,8 @@ def check_config(settings: Sequence[str] = ()) -> None:
     ]
     if problems:
         raise UnknownConfigKeyError(
-            f"The configuration has ids that nothing uses: {', '.join(problems)}. Correct or remove them: they come from "
-            "the command line or from an overlay file."
+            f"The configuration has ids that nothing uses: {', '.join(problems)}. Correct or remove them: they come "
+            "from the command line or from an overlay file."
         )
 
 
@@ -133,9 +133,9 @@ def _running_parser() -> ConfigParser:
 
 def _known_ids() -> set[str]:
     properties = {**TrainProperties, **InferProperties, **MetaProperties}
-    ids = {entry[BundlePropertyConfig.ID] for entry in properties.values()}
+    ids: set[str] = {str(entry[BundlePropertyConfig.ID]) for entry in properties.values()}
     configs: Any = DEFAULT_MLFLOW_SETTINGS["configs"]
-    tracking = {*configs, "save_execute_config"}
+    tracking: set[str] = {*configs, "save_execute_config"}
     return ids | _ENTRY_POINTS | tracking
 
 

@@ -84,7 +84,7 @@ def write_mask(mask: np.ndarray, image_path: Path, path: Path, overwrite: bool =
 
 
 def _nifti_like(mask: np.ndarray, image_path: Path) -> nib.Nifti1Image:
-    image = nib.load(image_path)
+    image: Any = nib.load(image_path)
     if mask.shape != image.shape:
         raise ValueError(f"{image_path} is {image.shape}, its mask {mask.shape}: the mask was not brought back.")
     header = image.header.copy()

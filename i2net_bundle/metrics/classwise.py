@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def classwise(
-    metric: Callable[..., Tensor], y_pred: Tensor, y: Tensor, num_classes: int, spacing: Sequence[float] | None = None
+    metric: Callable[..., Any], y_pred: Tensor, y: Tensor, num_classes: int, spacing: Sequence[float] | None = None
 ) -> Tensor:
     """A binary metric for each class but the background.
 

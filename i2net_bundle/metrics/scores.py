@@ -49,14 +49,16 @@ class CaseScores:
 
     def _add(self, engine: Engine) -> None:
         count = len(self.class_names)
-        for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
+        state: Any = engine.state
+        for batch, output in zip(state.batch, state.output, strict=True):
             self.names.append(Path(batch["image"].meta["filename_or_obj"]).name)
             labels = [np.asarray(output[key]).astype(np.int64).ravel() for key in ("label", "pred")]
             self.voxels.append(np.stack([np.bincount(label, minlength=count)[1:count] for label in labels]))
 
     def _write(self, engine: Engine) -> None:
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        values = {name: details.numpy() for name, details in engine.state.metric_details.items()}
+        state: Any = engine.state
+        values = {name: details.numpy() for name, details in state.metric_details.items()}
         with (self.output_dir / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["case", "class", *values, "label_voxels", "pred_voxels"])

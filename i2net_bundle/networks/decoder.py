@@ -122,4 +122,4 @@ class ImplicitDecoder(nn.Module):
     @torch.jit.unused
     def learner_parameters(self) -> list[tuple[Tensor, Tensor]]:
         """Weight (K, O, C) and bias (K, O) of every I²Layer, the leaves that learner orthogonalization looks at."""
-        return [(layer.weight, layer.bias) for layer in self.layers]
+        return [(layer.weight, layer.bias) for layer in self.layers]  # type: ignore[misc]

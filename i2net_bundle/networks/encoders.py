@@ -6,6 +6,7 @@ An encoder is any module with ``forward(image) -> (skip, levels)``, levels fine 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ class UNetEncoder(nn.Module):
         self.stem = _double_conv(in_channels, channels[0], channels[0])
         self.down = nn.ModuleList(
             nn.Sequential(nn.MaxPool2d(2), _double_conv(fine, coarse, coarse))
-            for fine, coarse in zip(channels[:-1], channels[1:], strict=True)
+            for fine, coarse in itertools.pairwise(channels)
         )
         self.up = nn.ModuleList()
         below, up_channels = channels[-1], []

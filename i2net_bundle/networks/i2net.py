@@ -76,6 +76,9 @@ class I2Net(nn.Module):
         head: (skip, decoded map) to logits at the skip's resolution.
     """
 
+    encoder: nn.Module
+    decoder: ImplicitDecoder
+
     def __init__(self, encoder: nn.Module, neck: nn.Module, decoder: ImplicitDecoder, head: nn.Module) -> None:
         super().__init__()
         self.encoder, self.neck, self.decoder, self.head = encoder, neck, decoder, head

@@ -61,10 +61,10 @@ class RunCheckpoint:
         folder = self.output_dir / "checkpoints"
         if self.resume:
             newest = newest_checkpoint(self.output_dir)
-            max_epochs = engine.state.max_epochs
-            contents = torch.load(newest, map_location=engine.state.device, weights_only=True)
-            Checkpoint.load_objects(objects, contents)
-            engine.state.max_epochs = max_epochs
+            state: Any = engine.state
+            max_epochs = state.max_epochs
+            Checkpoint.load_objects(objects, torch.load(newest, map_location=state.device, weights_only=True))
+            state.max_epochs = max_epochs
             self.logger.info(f"continuing from {newest}")
         self.checkpoint = Checkpoint(
             objects,
@@ -83,7 +83,8 @@ class RunCheckpoint:
     def _save_best(self, engine: Engine) -> None:
         if self.validator is None or self.validator.state.epoch != engine.state.epoch:
             return
-        metric = self.validator.state.metrics[self.validator.state.key_metric_name]
+        validation: Any = self.validator.state
+        metric = validation.metrics[validation.key_metric_name]
         if metric > self.best.metric:
             self.best.metric, self.best.epoch = float(metric), engine.state.epoch
             self.weights(self.network.state_dict(), "model_best.pt")

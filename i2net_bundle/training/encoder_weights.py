@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ignite.engine import Engine, Events
-from torch import nn
 
+from i2net_bundle.networks import I2Net
 from i2net_bundle.networks.weights import load_encoder
 
 
@@ -18,7 +18,7 @@ class LoadEncoderWeights:
         source: path of a state dict, ``"imagenet"`` for the published file, or None for none.
     """
 
-    def __init__(self, network: nn.Module, source: str | Path | None) -> None:
+    def __init__(self, network: I2Net, source: str | Path | None) -> None:
         self.network, self.source = network, source
 
     def attach(self, engine: Engine) -> None:

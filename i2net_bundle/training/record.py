@@ -7,6 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
@@ -66,10 +67,11 @@ class TrainingRecord:
         self.started = time.perf_counter()
 
     def _add(self, engine: Engine) -> None:
+        output: Any = engine.state.output
         self.count += 1
-        for name, value in engine.state.output[TERMS].items()  # type: ignore[index]:
+        for name, value in output[TERMS].items():
             self.sums[name] += value.item()
-        self.writer.add_scalar("iteration/loss", engine.state.output[CommonKeys.LOSS], engine.state.iteration)  # type: ignore[index]
+        self.writer.add_scalar("iteration/loss", output[CommonKeys.LOSS], engine.state.iteration)
 
     def _finish_epoch(self, engine: Engine) -> None:
         row: dict[str, float] = {"epoch": engine.state.epoch, "seconds": time.perf_counter() - self.started}

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from i2net_bundle.losses import CrossEntropyDiceLoss, I2NetLoss
-from i2net_bundle.networks import I2Net, ImplicitDecoder, UNetEncoder
-from i2net_bundle.networks.i2net import Neck, SkipHead
+from i2net_bundle.networks import I2Net
 from i2net_bundle.training import GatedNetwork, I2NetTrainer
+from tests.networks.small_networks import small_i2net
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +22,7 @@ def make_network() -> Callable[..., I2Net]:
     def make(seed: int = 0, num_learners: int = 2, num_classes: int = 3) -> I2Net:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            encoder = UNetEncoder(1, channels=(4, 8, 8))
-            neck = Neck(encoder.level_channels, 8)
-            decoder = ImplicitDecoder(neck.out_channels, (8, 8), (8,), num_learners)
-            return I2Net(encoder, neck, decoder, SkipHead(encoder.skip_channels, decoder.out_channels, num_classes))
+            return small_i2net(num_learners, num_classes)
 
     return make
 
@@ -42,14 +39,14 @@ def make_loss() -> Callable[..., I2NetLoss]:
 
 @pytest.fixture(scope="session")
 def make_batches() -> Callable[..., list[dict[str, Any]]]:
-    """Make batches of two 8×8 images with three classes; image i of batch b is called "b/i"."""
+    """Make batches of two 16×16 images with three classes; image i of batch b is called "b/i"."""
 
     def make(count: int, num_classes: int = 3) -> list[dict[str, Any]]:
         generator = torch.Generator().manual_seed(0)
         return [
             {
-                "image": torch.rand(2, 1, 8, 8, generator=generator),
-                "label": torch.randint(0, num_classes, (2, 1, 8, 8), generator=generator, dtype=torch.uint8),
+                "image": torch.rand(2, 1, 16, 16, generator=generator),
+                "label": torch.randint(0, num_classes, (2, 1, 16, 16), generator=generator, dtype=torch.uint8),
                 "case": [f"{index}/0", f"{index}/1"],
             }
             for index in range(count)

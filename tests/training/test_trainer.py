@@ -151,7 +151,7 @@ def test_the_output_holds_the_batch_the_logits_and_the_loss(
     output = trainer.state.output
     assert torch.equal(output["image"], batches[0]["image"])
     assert torch.equal(output["label"], batches[0]["label"])
-    assert (output["pred"].shape, output["pred"].requires_grad) == ((2, 3, 8, 8), False)
+    assert (output["pred"].shape, output["pred"].requires_grad) == ((2, 3, 16, 16), False)
     assert output["loss"] == output[TERMS]["loss"].item()
     assert all(term.ndim == 0 and not term.requires_grad for term in output[TERMS].values())
 
