@@ -82,12 +82,22 @@ class CaseScores:
             "cases": len(self.names),
             "mean": {name: _mean(np.array([engine.state.metrics[name]])) for name in values},
             "classes": classes,
+            "per_case": self._per_case(values),
             "weights": _describe_weights(self.weights),
             "versions": {
                 "i2net_bundle": i2net_bundle.__version__,
                 "torch": torch.__version__,
                 "monai": version("monai"),
             },
+        }
+
+    def _per_case(self, values: dict[str, np.ndarray]) -> dict[str, dict[str, dict[str, float | None]]]:
+        return {
+            case: {
+                class_name: {name: _mean(details[row, column : column + 1]) for name, details in values.items()}
+                for column, class_name in enumerate(self.class_names[1:])
+            }
+            for row, case in enumerate(self.names)
         }
 
 

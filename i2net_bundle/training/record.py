@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
 from monai.utils import CommonKeys
@@ -22,7 +23,9 @@ class LossProgressBar:
     """A progress bar over each epoch's iterations, with the loss in it."""
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer."""
+        """Attach to a trainer; only the first process shows it."""
+        if idist.get_rank() > 0:
+            return
         bar = ProgressBar(persist=False, disable=None, desc="training")
         bar.attach(engine, output_transform=lambda output: {"loss": output[CommonKeys.LOSS]})
 
@@ -46,7 +49,9 @@ class TrainingRecord:
         self.logger = logging.getLogger("i2net.training")
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer, after the validation handler."""
+        """Attach to a trainer, after the validation handler; only the first process records."""
+        if idist.get_rank() > 0:
+            return
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)

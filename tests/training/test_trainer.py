@@ -69,7 +69,7 @@ def step_by_hand(network: I2Net, groups: Iterable[list[dict[str, Any]]]) -> None
 
 
 def assert_same_state(network: nn.Module, other: nn.Module) -> None:
-    torch.testing.assert_close(network.state_dict(), other.state_dict(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(network.state_dict(), other.state_dict(), rtol=1e-3, atol=2e-4)
 
 
 def on_iteration(trainer: I2NetTrainer, handler: Callable[[Engine], None]) -> None:
