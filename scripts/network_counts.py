@@ -1,4 +1,7 @@
-"""Print parameters and multiply-accumulates of the networks beside the paper's Table 1: python scripts/network_counts.py."""
+"""Print parameters and multiply-accumulates of the networks beside the paper's Table 1.
+
+python scripts/network_counts.py
+"""
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode

@@ -70,9 +70,9 @@ def plain_decode(
         else:
             gate = norm(gate, module) if isinstance(module, nn.BatchNorm1d) else gate.relu()
     gate = gate.softmax(dim=1)
-    for layer in decoder.layers:
+    for index, layer in enumerate(decoder.layers):
         x = sum(gate[:, k : k + 1] * convolve(x, layer.weight[k], layer.bias[k]) for k in range(gate.shape[1]))
-        if isinstance(layer.norm_act, nn.Sequential):
+        if index < len(decoder.layers) - 1:  # nothing after the last
             x = norm(x, layer.norm_act[0]).relu()
     return x, gate
 

@@ -19,7 +19,12 @@ from i2net_bundle.networks.i2net import Neck
 from tests.networks.golden_names import translate
 
 Golden = Callable[[str], dict[str, torch.Tensor]]
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def assert_matches(name: str, found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Within rtol 1e-4 and atol 1e-5; prints the largest error, for `pytest -s`."""
+    print(f"{name}: largest error {(found.double() - expected.double()).abs().max():.1e}")
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=lambda message: f"{name}: {message}")
 
 
 class NeckAndDecoder(nn.Module):
@@ -42,9 +47,9 @@ def test_sampling_matches_the_golden_coordinates(golden: Golden, grid: str, size
     numbers = golden("coordinates")
     feature = numbers[f"{grid}_feature"]
     sampled, rel_coord = sample_nearest(feature, *size)
-    torch.testing.assert_close(sampled.flatten(1, 2), numbers[f"{grid}_sampled"], **TOLERANCE)
+    assert_matches(f"{grid} sampled feature", sampled.flatten(1, 2), numbers[f"{grid}_sampled"])
     expected = numbers[f"{grid}_rel_coord"]
-    torch.testing.assert_close(rel_coord.reshape(1, -1, 2).expand_as(expected), expected, **TOLERANCE)
+    assert_matches(f"{grid} rel_coord", rel_coord.reshape(1, -1, 2).expand_as(expected), expected)
 
 
 @pytest.mark.parametrize(
@@ -57,14 +62,14 @@ def test_nearest_cells_match_at_native_glas_size_ties_included(
     for axis, queries, num_cells in zip(("row", "col"), (131, 194), cells, strict=True):
         cell, rel_coord = nearest_cells(queries, num_cells)
         assert torch.equal(cell, numbers[f"glas_native_{level}_cell_{axis}"].long())
-        torch.testing.assert_close(rel_coord, numbers[f"glas_native_{level}_rel_{axis}"], **TOLERANCE)
+        assert_matches(f"native GlaS {level} {axis}", rel_coord, numbers[f"glas_native_{level}_rel_{axis}"])
 
 
 def test_fourier_encoding_matches_the_golden_numbers(golden: Golden) -> None:
     numbers = golden("coordinates")
     encoding = FourierEncoding(pos_dim=8)
-    torch.testing.assert_close(encoding.frequencies.data, numbers["encoding_frequencies"], **TOLERANCE)
-    torch.testing.assert_close(encoding(numbers["encoding_input"]), numbers["encoding_output"], **TOLERANCE)
+    assert_matches("Fourier frequencies", encoding.frequencies.data, numbers["encoding_frequencies"])
+    assert_matches("Fourier encoding", encoding(numbers["encoding_input"]).data, numbers["encoding_output"])
 
 
 @pytest.mark.parametrize(("name", "num_learners"), [("decoder_k3", 3), ("decoder_k4_odd_sizes", 4)])
@@ -81,8 +86,8 @@ class TestDecoder:
         numbers, network, features = self.load(golden, name, num_learners)
         for mode in ("eval", "train"):
             decoded, gates = network.train(mode == "train")(features)
-            torch.testing.assert_close(decoded, numbers[f"{mode}_output"], **TOLERANCE)
-            torch.testing.assert_close(gates, numbers[f"{mode}_gate"], **TOLERANCE)
+            assert_matches(f"{name} {mode} output", decoded.data, numbers[f"{mode}_output"])
+            assert_matches(f"{name} {mode} gate", gates.data, numbers[f"{mode}_gate"])
 
     def test_every_loss_value_matches(self, golden: Golden, name: str, num_learners: int) -> None:
         numbers, network, features = self.load(golden, name, num_learners)
@@ -102,22 +107,24 @@ class TestDecoder:
             "learner_orthogonalization_weights_only": learner_orthogonalization(cosines_of_weights, num_learners),
         }
         for term, value in found.items():
-            torch.testing.assert_close(
-                value.detach(), numbers[f"loss_{term}"], **TOLERANCE, msg=lambda m, t=term: t + m
-            )
+            assert_matches(f"{name} loss {term}", value.detach(), numbers[f"loss_{term}"])
 
     def test_total_and_every_gradient_match(self, golden: Golden, name: str, num_learners: int) -> None:
         numbers, network, features = self.load(golden, name, num_learners)
         segmentation = nn.CrossEntropyLoss()
         loss = I2NetLoss(segmentation, network.decoder.learner_parameters())
         total = loss(network(features), numbers["target"])["loss"]
-        torch.testing.assert_close(total.detach(), numbers["loss_total"], **TOLERANCE)
+        assert_matches(f"{name} loss total", total.detach(), numbers["loss_total"])
         total.backward()
         found = {name: parameter.grad for name, parameter in network.named_parameters()}
         expected = translate(numbers, "grad_total/")
         assert found.keys() == expected.keys()
         for i, feature in enumerate(features):
             found[f"feature{i}"], expected[f"feature{i}"] = feature.grad, numbers[f"grad_total/feature{i}"]
+        worst = max(
+            (found[key] - value).abs().max() / value.abs().max() for key, value in expected.items() if value.any()
+        )
+        print(f"{name} gradients: largest error relative to each tensor's largest value {worst:.1e}")
         for key, value in expected.items():
             error = (found[key] - value).abs().max()
             assert error <= max(1e-3 * value.abs().max(), 1e-6), f"{key}: {error:.2e} of {value.abs().max():.2e}"
@@ -137,7 +144,7 @@ def test_glas_network_matches_from_image_to_logits(golden: Golden, shared: Path)
         half = network.head(skip, decoded)
         logits = network(image)
     for index, feature in enumerate([skip, *levels], start=1):
-        torch.testing.assert_close(feature, numbers[f"encoder_feature{index}"], **TOLERANCE)
-    torch.testing.assert_close(gates, numbers["gate"], **TOLERANCE)
-    torch.testing.assert_close(half, numbers["logits_half_resolution"], **TOLERANCE)
-    torch.testing.assert_close(logits, numbers["logits"], **TOLERANCE)
+        assert_matches(f"GlaS network encoder feature {index}", feature, numbers[f"encoder_feature{index}"])
+    assert_matches("GlaS network gate", gates, numbers["gate"])
+    assert_matches("GlaS network logits at 1/2", half, numbers["logits_half_resolution"])
+    assert_matches("GlaS network logits", logits, numbers["logits"])

@@ -71,7 +71,7 @@ def make_trainer(make_loss: Callable[..., I2NetLoss]) -> Callable[..., I2NetTrai
         return I2NetTrainer(
             train_data_loader=batches,
             network=GatedNetwork(network),
-            optimizer=optimizer or torch.optim.SGD(network.parameters(), lr=0.1),
+            optimizer=optimizer or torch.optim.SGD(network.parameters(), lr=0.01),
             loss_function=loss or make_loss(network, **(weights or {})),
             **arguments,
         )

@@ -20,7 +20,7 @@ from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
 from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.networks import I2Net
 from i2net_bundle.run_folders import check_output_dir
-from i2net_bundle.training import I2NetTrainer, RunCheckpoint, TrainingRecord
+from i2net_bundle.training import I2NetTrainer, LoadEncoderWeights, RunCheckpoint, TrainingRecord
 from i2net_bundle.training.checkpoints import newest_checkpoint
 from i2net_bundle.transforms import ct_reading, ct_training
 
@@ -58,12 +58,14 @@ def make_run(phantom_dir: Path, make_network: Make, make_trainer: Make) -> Calla
         kill_at: int | None = None,
         interval: int = 1,
         scores: dict[int, float] | None = None,
+        batch_size: int = 5,
+        encoder_weights: Path | None = None,
     ) -> Run:
         torch.manual_seed(99 if resume else 1)  # nothing may depend on the global state
         dataset = SliceDataset(
             load_cases(phantom_dir, "training"), ct_reading(KEYS), ct_training((16, 16)), num_classes=9, seed=5
         )
-        loader = DataLoader(dataset, batch_size=5, sampler=EpochSampler(dataset, seed=5))
+        loader = DataLoader(dataset, batch_size=batch_size, sampler=EpochSampler(dataset, seed=5))
         network = make_network(seed=7 if resume else 0, num_classes=9)
         optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
         scheduler = PolynomialLR(optimizer, total_iters=max_epochs * len(loader), power=0.9)
@@ -81,6 +83,7 @@ def make_run(phantom_dir: Path, make_network: Make, make_trainer: Make) -> Calla
                 validator.state.metrics = {"mean_dice": scores[engine.state.epoch]}
 
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
+        LoadEncoderWeights(network, encoder_weights).attach(trainer)
         LrScheduleHandler(scheduler, print_lr=False, epoch_level=False).attach(trainer)
         RunCheckpoint(output_dir, network, state, validator, interval, resume).attach(trainer)
         TrainingRecord(output_dir, optimizer, validator).attach(trainer)
@@ -180,6 +183,40 @@ def test_a_longer_run_that_continues_a_finished_one_still_learns(make_run: Make,
     rates = [float(row["learning_rate"]) for row in record(tmp_path)]
     assert len(rates) == 4
     assert rates[2] > 0
+
+
+def test_a_run_resumed_with_another_batch_size_still_sees_every_slice_once_an_epoch(
+    make_run: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        make_run(tmp_path, kill_at=7).trainer.run()  # 3 batches an epoch
+    resumed, seen = make_run(tmp_path, resume=True, batch_size=2), {3: [], 4: []}
+    resumed.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: seen[engine.state.epoch].extend(engine.state.batch["case"])
+    )
+    resumed.trainer.run()
+    assert [(len(names), len(set(names))) for names in seen.values()] == [(12, 12)] * 2
+
+
+def test_pretrained_encoder_weights_are_where_a_new_run_starts(
+    make_run: Make, make_network: Make, tmp_path: Path
+) -> None:
+    pretrained = make_network(seed=11, num_classes=9).encoder.state_dict()
+    torch.save(pretrained, tmp_path / "encoder.pt")
+    run = make_run(tmp_path / "run", encoder_weights=tmp_path / "encoder.pt")
+    loaded: list[Any] = []
+    run.trainer.add_event_handler(
+        Events.EPOCH_STARTED(once=1), lambda: loaded.append(copy.deepcopy(dict(run.network.encoder.state_dict())))
+    )
+    run.trainer.run()
+    assert_equal(loaded[0], dict(pretrained))
+
+
+def test_a_resumed_run_does_not_read_pretrained_encoder_weights(make_run: Make, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        make_run(tmp_path, kill_at=7).trainer.run()
+    make_run(tmp_path, resume=True, encoder_weights=tmp_path / "gone.pt").trainer.run()
+    assert (tmp_path / "checkpoints" / "epoch_0004.pt").exists()
 
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(make_run: Make, uninterrupted: Run, tmp_path: Path) -> None:

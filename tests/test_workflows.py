@@ -1,0 +1,225 @@
+"""The documented command lines, on small phantoms, and MONAI's own checks of the bundle."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, create_workflow, load, verify_metadata, verify_net_in_out
+from PIL import Image
+
+from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task's configurations, its shared overlays last, and what makes them small."""
+
+    overlays: tuple[str, ...]
+    train_overlays: tuple[str, ...]
+    metadata: str
+    image_size: str
+    mask_suffix: str
+
+
+TASKS = {
+    "ct": Task((), (), "metadata.json", "[32,32]", "_mask.nii.gz"),
+    "glas": Task(("glas.yaml",), ("glas_train.yaml",), "metadata_glas.json", "[64,64]", "_mask.png"),
+}
+
+
+def config(*names: str, root: Path = ROOT) -> str:
+    return str([str(root / "configs" / name) for name in names])
+
+
+def bundle(*arguments: str, cwd: Path = ROOT, check: bool = True) -> subprocess.CompletedProcess:
+    """Run `python -m monai.bundle …` as a user would; the package is importable through the checkout."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MONAI_FAIL_ON_DUPLICATE_CONFIG": "1"}
+    command = [sys.executable, "-m", "monai.bundle", *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 or not check, done.stdout[-2000:] + done.stderr[-4000:]
+    return done
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    make_ct_phantoms(folder / "ct", 2, 1, 2, shape=(48, 48, 16), spacing_mm=(8, 8, 15))
+    make_gland_phantoms(folder / "glas", 4, 1, 2, size=(96, 128))
+    return {"ct": folder / "ct", "glas": folder / "glas"}
+
+
+def training_options(task: Task, data_dir: Path, run: Path) -> list[str]:
+    files = config("train.json", *task.overlays, *task.train_overlays)
+    options = ["run", "training", "--config_file", files, "--meta_file", str(ROOT / "configs" / task.metadata)]
+    options += ["--dataset_dir", str(data_dir), "--output_dir", str(run), "--image_size", task.image_size]
+    options += ["--epochs", "2", "--val_interval", "1", "--batch_size", "4", "--num_workers", "0"]
+    return [*options, "--encoder_weights", "None", "--device", "cpu"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_training_evaluation_and_inference_run_from_the_command_line(
+    name: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    task, run = TASKS[name], tmp_path / "run"
+    bundle(*training_options(task, data[name], run))
+    with (run / "training.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"segmentation", "learner_orthogonalization", "gate_entropy", "mean_gate_2", "val_mean_dice"} <= rows[
+        0
+    ].keys()
+    assert list((run / "tensorboard").iterdir())
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"epoch_0001.pt", "epoch_0002.pt"}
+
+    common = ["--dataset_dir", str(data[name]), "--output_dir", str(run), "--image_size", task.image_size]
+    evaluate = ["run", "evaluating", "--config_file", config("evaluate.json", *task.overlays), *common]
+    bundle(*evaluate)
+    summary = json.loads((run / "evaluation" / "summary.json").read_text())
+    with (run / "evaluation" / "metrics.csv").open(newline="") as file:
+        scores = list(csv.DictReader(file))
+    classes = 8 if name == "ct" else 1
+    assert summary["cases"] == 2 and len(scores) == 2 * classes
+    cases = {row["case"] for row in scores}
+    means = [np.nanmean([float(row["dice"] or "nan") for row in scores if row["case"] == case]) for case in cases]
+    assert summary["mean"]["dice"] == pytest.approx(np.mean(means), abs=1e-5)
+    assert len(list((run / "evaluation" / "pictures").glob("*.png"))) == 2
+    again = bundle(*evaluate, check=False)
+    assert again.returncode != 0 and "already holds results" in again.stderr.splitlines()[-1]
+
+    images = data[name] / ("imagesTs" if name == "ct" else "images")
+    masks, weights = tmp_path / "masks", str(run / "model.pt")
+    predict = ["run", "--config_file", config("inference.json", *task.overlays), "--dataset_dir", str(images)]
+    bundle(*predict, "--output_dir", str(masks), "--weights", weights, "--image_size", task.image_size)
+    for image in images.iterdir():
+        mask = masks / (image.name.split(".")[0] + task.mask_suffix)
+        if name == "ct":
+            found, expected = nib.load(mask), nib.load(image)
+            assert found.get_data_dtype() == np.uint8 and found.shape == expected.shape
+            assert np.array_equal(found.affine, expected.affine)
+            evaluated = run / "evaluation" / "masks" / mask.name
+            assert np.array_equal(np.asarray(found.dataobj), np.asarray(nib.load(evaluated).dataobj))
+        else:
+            assert Image.open(mask).size == Image.open(image).size
+            assert set(np.unique(np.asarray(Image.open(mask)))) <= {0, 255}
+
+
+@pytest.mark.slow
+def test_training_works_from_another_directory_with_bundle_root(data: dict[str, Path], tmp_path: Path) -> None:
+    options = training_options(TASKS["ct"], data["ct"], tmp_path / "run")
+    bundle(*options, "--epochs", "1", "--bundle_root", str(ROOT), cwd=tmp_path)
+    assert (tmp_path / "run" / "model.pt").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(data: dict[str, Path], tmp_path: Path) -> None:
+    options = training_options(TASKS["glas"], data["glas"], tmp_path / "run")
+    files = config("train.json", "glas.yaml", "glas_train.yaml", "multi_gpu.yaml")
+    options[options.index("--config_file") + 1] = files
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        "monai.bundle",
+    ]
+    options = [option for option in options if option not in ("--device", "cpu")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launcher, *options], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    with (tmp_path / "run" / "training.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 2
+    state = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+    assert "decoder.layers.0.weight" in state
+
+
+@pytest.mark.parametrize("option", ["--epoch", "--learningrate", "--lambda_gc"])
+@pytest.mark.slow
+def test_a_misspelt_option_stops_with_the_nearest_name(option: str, data: dict[str, Path], tmp_path: Path) -> None:
+    options = training_options(TASKS["ct"], data["ct"], tmp_path / "run")
+    done = bundle(*options, option, "1", check=False)
+    nearest = {"--epoch": "epochs", "--learningrate": "learning_rate", "--lambda_gc": "lambda_gs"}[option]
+    assert done.returncode != 0
+    assert f"did you mean '{nearest}'" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "workflow"),
+    [
+        (("train.json",), "train"),
+        (("train.json", "glas.yaml", "glas_train.yaml"), "train"),
+        (("train.json", "glas.yaml", "glas_train.yaml", "glas_small.yaml"), "train"),
+        (("evaluate.json",), "infer"),
+        (("evaluate.json", "glas.yaml"), "infer"),
+        (("inference.json",), "infer"),
+        (("inference.json", "glas.yaml"), "infer"),
+    ],
+    ids=" ".join,
+)
+def test_every_required_property_is_present(
+    files: tuple[str, ...], workflow: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    kind = "glas" if "glas.yaml" in files else "ct"
+    weights = tmp_path / "model.pt"
+    overrides = {"dataset_dir": str(data[kind]), "output_dir": str(tmp_path / "run")}
+    if files[0] == "inference.json":
+        overrides["dataset_dir"] = str(data[kind] / ("images" if kind == "glas" else "imagesTs"))
+    if workflow == "infer":
+        overrides["weights"] = str(weights)
+    meta = str(ROOT / "configs" / TASKS[kind].metadata)
+    paths = [str(ROOT / "configs" / name) for name in files]
+    found = ConfigWorkflow(paths, meta_file=meta, workflow_type=workflow, **overrides)
+    found.initialize()
+    assert found.check_properties() == []
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "metadata_glas.json"])
+def test_metadata_follows_the_schema(name: str, shared: Path, tmp_path: Path) -> None:
+    schema = shutil.copy(shared / "schema" / "meta_schema_20240725.json", tmp_path)
+    verify_metadata(meta_file=str(ROOT / "configs" / name), filepath=schema)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_network_takes_and_gives_what_the_metadata_says(name: str) -> None:
+    task = TASKS[name]
+    files = [str(ROOT / "configs" / file) for file in ("inference.json", *task.overlays)]
+    verify_net_in_out("network_def", meta_file=str(ROOT / "configs" / task.metadata), config_file=files, device="cpu")
+
+
+def test_monai_loads_the_network_by_name(tmp_path: Path) -> None:
+    # load() copies nothing: it reads <bundle_dir>/<name>/models/model.pt and configs/train.json
+    (tmp_path / "i2net").mkdir()
+    shutil.copytree(ROOT / "configs", tmp_path / "i2net" / "configs")
+    (tmp_path / "i2net" / "models").mkdir()
+    workflow = create_workflow(config_file=str(ROOT / "configs" / "inference.json"), workflow_type="infer")
+    weights = workflow.network_def.state_dict()
+    torch.save(weights, tmp_path / "i2net" / "models" / "model.pt")
+    network = load("i2net", bundle_dir=str(tmp_path), source="github", workflow_name="inference")
+    assert torch.equal(network.state_dict()["head.conv.weight"], weights["head.conv.weight"])
+
+
+def test_versions_agree() -> None:
+    import i2net_bundle
+
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for name in ("metadata.json", "metadata_glas.json"):
+        metadata = json.loads((ROOT / "configs" / name).read_text(encoding="utf-8"))
+        assert metadata["version"] == i2net_bundle.__version__
+        assert i2net_bundle.__version__ in metadata["changelog"]
+    assert f"## [{i2net_bundle.__version__}]" in changelog
