@@ -194,7 +194,11 @@ def test_comments_and_monai_s_own_markers_are_allowed(key: str) -> None:
 
 
 def test_components_that_take_any_argument_or_cannot_be_found_are_not_judged() -> None:
-    config = {"a": {"_target_": "builtins.dict", "anything": 1}, "b": {"_target_": "no.such.thing", "x": 1}, "run": "$@a, @b"}
+    config = {
+        "a": {"_target_": "builtins.dict", "anything": 1},
+        "b": {"_target_": "no.such.thing", "x": 1},
+        "run": "$@a, @b",
+    }
     assert list(unknown_keys(config)) == []
 
 

@@ -149,9 +149,7 @@ def test_a_second_run_forgets_the_cases_of_the_first() -> None:
     metric = ClasswiseMetric(DiceMetric(), NUM_CLASSES)
     evaluator = evaluator_of({"dice": metric}, [CASES["far away"]])
     first = evaluator.state.metrics["dice"]
-    evaluator.data_loader = [
-        {"image": CASES["perfect"][0][None].float(), "label": labelled(CASES["perfect"][1])[None]}
-    ]
+    evaluator.data_loader = [{"image": CASES["perfect"][0][None].float(), "label": labelled(CASES["perfect"][1])[None]}]
     evaluator.run()
     assert evaluator.state.metric_details["dice"].shape == (1, NUM_CLASSES - 1)
     assert evaluator.state.metrics["dice"] == 1 > first

@@ -407,4 +407,3 @@ class TestRefusals:
         torch.save(other, checkpoint)
         with pytest.raises(RuntimeError, match="size mismatch"):
             make_run(tmp_path / "whole", resume=True).trainer.run()
-

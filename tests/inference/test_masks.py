@@ -1,0 +1,102 @@
+"""Masks lie in their image's own grid, whatever its orientation, and overwrite nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from monai.transforms import Invertd
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff
+from PIL import Image
+
+from i2net_bundle.inference.masks import SaveMaskd, mask_name, write_mask
+from i2net_bundle.transforms import ct_preprocessing
+
+
+def write_volume(path: Path, axcodes: str, rotation_deg: float = 0.0) -> np.ndarray:
+    """A volume of random HU stored in a given axis order, perhaps oblique; returns its array."""
+    ras = np.random.default_rng(0).integers(-1000, 1000, (6, 7, 5)).astype(np.int16)
+    angle = np.deg2rad(rotation_deg)
+    affine = np.array(
+        [
+            [0.8 * np.cos(angle), -0.9 * np.sin(angle), 0, -31.5],
+            [0.8 * np.sin(angle), 0.9 * np.cos(angle), 0, 12.25],
+            [0, 0, 2.5, 700.0],
+            [0, 0, 0, 1],
+        ]
+    )
+    turn = nib.orientations.ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axcodes))
+    array = nib.orientations.apply_orientation(ras, turn)
+    image = nib.Nifti1Image(array, affine @ inv_ornt_aff(turn, ras.shape))
+    image.header.set_xyzt_units("mm")
+    image.set_sform(image.affine, 1)
+    image.set_qform(image.affine, 1)
+    image.to_filename(path)
+    return array
+
+
+@pytest.mark.parametrize("axcodes", ["RAS", "LPS", "LAS", "PIR", "SAL"])
+@pytest.mark.parametrize("rotation_deg", [0.0, 13.0], ids=["straight", "oblique"])
+def test_a_mask_made_after_preprocessing_lies_on_the_files_own_voxels(
+    axcodes: str, rotation_deg: float, tmp_path: Path
+) -> None:
+    path = tmp_path / "case.nii.gz"
+    stored = write_volume(path, axcodes, rotation_deg)
+    preprocessing = ct_preprocessing(("image",))
+    item = preprocessing({"image": str(path)})
+    item["pred"] = item["image"] > 0.5  # of the window from -125 to 275 HU: above 75 HU
+    restored = Invertd("pred", preprocessing, orig_keys="image", nearest_interp=True)(item)
+    SaveMaskd("pred", tmp_path / "masks")(restored)
+    mask, image = nib.load(tmp_path / "masks" / "case_mask.nii.gz"), nib.load(path)
+    assert mask.get_data_dtype() == np.uint8
+    assert np.array_equal(np.asarray(mask.dataobj), (stored > 75).astype(np.uint8))
+    assert np.array_equal(mask.affine, image.affine)
+    for code in ("sform_code", "qform_code"):
+        assert mask.header[code] == image.header[code]
+
+
+def test_a_scaled_image_gives_an_unscaled_mask(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4))
+    image.header.set_slope_inter(2.0, -1024.0)
+    image.to_filename(tmp_path / "a.nii")
+    write_mask(np.full((2, 2, 2), 3), tmp_path / "a.nii", tmp_path / "m.nii")
+    mask = nib.load(tmp_path / "m.nii")
+    assert (mask.dataobj.slope, mask.dataobj.inter) == (1, 0)
+    assert np.all(np.asarray(mask.dataobj) == 3)
+
+
+def test_png_masks_are_black_and_white(tmp_path: Path) -> None:
+    write_mask(np.array([[0, 1, 1]]), tmp_path / "a.png", tmp_path / "m.png")
+    assert np.asarray(Image.open(tmp_path / "m.png")).tolist() == [[0, 255, 255]]
+
+
+def test_an_existing_mask_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    target = tmp_path / "m.png"
+    write_mask(np.zeros((2, 2)), tmp_path / "a.png", target)
+    with pytest.raises(FileExistsError, match=r"m\.png exists.*--overwrite true"):
+        write_mask(np.ones((2, 2)), tmp_path / "a.png", target)
+    assert not np.asarray(Image.open(target)).any()
+    write_mask(np.ones((2, 2)), tmp_path / "a.png", target, overwrite=True)
+    assert np.asarray(Image.open(target)).all()
+
+
+def test_a_mask_of_another_shape_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.nii.gz", "RAS")
+    with pytest.raises(ValueError, match=r"a\.nii\.gz is \(6, 7, 5\), its mask \(7, 6, 5\)"):
+        write_mask(np.zeros((7, 6, 5)), tmp_path / "a.nii.gz", tmp_path / "m.nii.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a.nii.gz", "a_mask.nii.gz"),
+        ("a.b.nii", "a.b_mask.nii"),
+        ("A.NII.GZ", "A_mask.nii.gz"),
+        ("c.bmp", "c_mask.png"),
+    ],
+)
+def test_masks_are_named_after_their_image(image: str, mask: str) -> None:
+    assert mask_name(Path(image)) == mask
