@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -34,11 +35,11 @@ COMPOSITIONS = [
 def problems(*files: str, **overrides: Any) -> str:
     """What `check_config` says of a composition with overrides, the empty string where it says nothing.
 
-    Overrides are set as MONAI sets them from the command line, ``__`` standing for ``::``.
+    Overrides are set as MONAI sets them from the command line.
     """
     parser = ConfigParser()
     parser.read_config([CONFIGS / name for name in files or ("train.json",)])
-    parser.update({key.replace("__", "::"): value for key, value in overrides.items()})
+    parser.update(overrides)
     check = [i for i, item in enumerate(parser["initialize"]) if item["_target_"].endswith("check_config")]
     assert len(check) == 1
     try:
@@ -50,18 +51,17 @@ def problems(*files: str, **overrides: Any) -> str:
 
 
 def misspellings() -> list[Any]:
-    """Each top-level id with its middle letter dropped, doubled, or swapped with the next."""
+    """Each top-level id with its middle letter dropped, doubled, or swapped with the one before, in turn."""
     found = []
-    for name in IDS:
+    for name, kind in zip(IDS, itertools.cycle(["dropped", "doubled", "swapped"])):
         middle = len(name) // 2
-        wrong = {
+        misspelt = {
             "dropped": name[:middle] + name[middle + 1 :],
             "doubled": name[:middle] + name[middle] + name[middle:],
             "swapped": name[: middle - 1] + name[middle] + name[middle - 1] + name[middle + 1 :],
-        }
-        for kind, misspelt in wrong.items():
-            if misspelt not in IDS:
-                found.append(pytest.param(name, misspelt, id=f"{name}-{kind}"))
+        }[kind]
+        assert misspelt not in IDS
+        found.append(pytest.param(name, misspelt, id=f"{misspelt} for {name}"))
     return found
 
 
@@ -77,22 +77,21 @@ def test_every_misspelt_top_level_id_is_refused_with_the_right_one(name: str, mi
     ("misspelt", "suggestion"),
     [
         ("epoch", "epochs"),
-        ("train__trainer__max_epoch", "train::trainer::max_epochs"),
-        ("train__trainers__max_epochs", "train::trainer"),
-        ("train__handler", "train::handlers"),
-        ("train__dataset__cache", "train::dataset::cache_dir"),
-        ("train__dataloader__batchsize", "train::dataloader::batch_size"),
-        ("train__dataset__data__dataset_dirs", "train::dataset::data::dataset_dir"),
-        ("train__preprocessing__sizes", "train::preprocessing::size"),
-        ("validate__evaluators", "validate::evaluator"),
-        ("validate__evaluator__val_dataloader", "validate::evaluator::val_data_loader"),
-        ("network_def__num_learner", "network_def::num_learners"),
-        ("optimizer__momentums", "optimizer::momentum"),
-        ("lr_scheduler__powers", "lr_scheduler::power"),
-        ("loss__lambda_gss", "loss::lambda_gs"),
-        ("loss__segmentation__ce_weights", "loss::segmentation::ce_weight"),
-        ("inferer__batchsize", "inferer::batch_size"),
-        ("train__handlers__2__intervall", "train::handlers::2::interval"),
+        ("train::trainer::max_epoch", "train::trainer::max_epochs"),
+        ("train::handler", "train::handlers"),
+        ("train::dataset::cache", "train::dataset::cache_dir"),
+        ("train::dataloader::batchsize", "train::dataloader::batch_size"),
+        ("train::dataset::data::dataset_dirs", "train::dataset::data::dataset_dir"),
+        ("train::preprocessing::sizes", "train::preprocessing::size"),
+        ("validate::evaluators", "validate::evaluator"),
+        ("validate::evaluator::val_dataloader", "validate::evaluator::val_data_loader"),
+        ("network_def::num_learner", "network_def::num_learners"),
+        ("optimizer::momentums", "optimizer::momentum"),
+        ("lr_scheduler::powers", "lr_scheduler::power"),
+        ("loss::lambda_gss", "loss::lambda_gs"),
+        ("loss::segmentation::ce_weights", "loss::segmentation::ce_weight"),
+        ("inferer::batchsize", "inferer::batch_size"),
+        ("train::handlers::2::intervall", "train::handlers::2::interval"),
     ],
 )
 def test_a_misspelt_nested_id_is_refused_with_the_right_one(misspelt: str, suggestion: str) -> None:
@@ -102,12 +101,12 @@ def test_a_misspelt_nested_id_is_refused_with_the_right_one(misspelt: str, sugge
 
 
 def test_the_override_that_is_meant_is_allowed_wherever_a_misspelt_one_is_not() -> None:
-    nested = {"train__trainer__max_epochs": 7, "train__dataloader__batch_size": 2, "network_def__num_learners": 4}
-    assert problems(epochs=7, optimizer__momentum=0.5, lr_scheduler__power=1.0, **nested) == ""
+    overrides = {"epochs": 7, "optimizer::momentum": 0.5, "train::dataloader::batch_size": 2}
+    assert problems(**overrides, **{"network_def::num_learners": 4, "train::trainer::max_epochs": 7}) == ""
 
 
 def test_all_misspelt_ids_are_named_at_once() -> None:
-    found = problems(epoch=7, batchsize=2, network_def__num_learner=4)
+    found = problems(**{"epoch": 7, "batchsize": 2, "network_def::num_learner": 4})
     assert all(name in found for name in ("'epoch'", "'batchsize'", "'network_def::num_learner'"))
     assert found.count("did you mean") == 3
 
@@ -167,20 +166,27 @@ def test_other_ids_that_monai_reads_are_allowed(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "key"),
-    [("train.json", entry["id"]) for entry in TrainProperties.values()]
-    + [("inference.json", entry["id"]) for entry in InferProperties.values()],
+    ("file", "properties"),
+    [("train.json", TrainProperties), ("inference.json", InferProperties)],
+    ids=["train", "inference"],
 )
-def test_ids_of_monai_s_own_properties_are_allowed(file: str, key: str) -> None:
-    assert problems(file, **{key: {"_target_": "builtins.dict"}}) == ""
+def test_ids_of_monai_s_own_properties_are_allowed(file: str, properties: dict[str, dict[str, Any]]) -> None:
+    parser = ConfigParser()
+    parser.read_config(CONFIGS / file)
+    added = [entry["id"] for entry in properties.values() if entry["id"] not in parser]
+    assert added
+    assert problems(file, **dict.fromkeys(added)) == ""
 
 
-def test_an_id_of_one_s_own_is_allowed_where_an_expression_refers_to_it() -> None:
-    assert problems(warmup=5) != ""
-    assert problems(warmup=5, lr_scheduler__total_iters="$@warmup * 2") == ""
-    assert problems(warmup=5, lr_scheduler__total_iters="@warmup") == ""
-    assert problems(mine={"deep": [1, 2]}, epochs="@mine::deep::0") == ""
-    assert problems(mine={"deep": [1, 2]}, epochs="%mine#deep#0") == ""
+@pytest.mark.parametrize("expression", ["@warmup", "$@warmup * 2", "$min(@warmup, @batch_size)"])
+def test_an_id_of_one_s_own_is_allowed_where_an_expression_refers_to_it(expression: str) -> None:
+    assert "'warmup'" in problems(warmup=5)
+    assert problems(**{"warmup": 5, "lr_scheduler::total_iters": expression}) == ""
+
+
+@pytest.mark.parametrize("reference", ["@mine::deep::0", "@mine#deep#0", "@mine"])
+def test_a_section_of_one_s_own_is_allowed_where_a_part_of_it_is_referred_to(reference: str) -> None:
+    assert problems(mine={"deep": [1, 2]}, epochs=reference) == ""
 
 
 def test_an_unused_part_of_a_section_of_one_s_own_is_refused() -> None:

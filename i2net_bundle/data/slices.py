@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from monai.transforms import Compose
+from monai.utils import convert_to_tensor
 from torch import distributed
 from torch.utils.data import Dataset, DistributedSampler
 from tqdm import tqdm
@@ -65,14 +66,15 @@ class SliceDataset(Dataset):
     def __len__(self) -> int:
         return self.ends[-1]
 
-    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Any]:
-        epoch, index = item if isinstance(item, tuple) else (0, item)
+    def __getitem__(self, address: int | tuple[int, int]) -> dict[str, Any]:
+        epoch, index = address if isinstance(address, tuple) else (0, address)
         case = bisect.bisect_right(self.ends, index)
         position = index - (self.ends[case - 1] if case else 0)
         arrays = self.cases[case]
         slices = {key: torch.from_numpy(arrays[key][position].copy()) for key in (IMAGE, LABEL)}
         reseed(self.transform, self.seed, epoch, index)
-        return {**self.transform(slices), "case": f"{self.names[case]}[{position}]"}
+        item = convert_to_tensor(self.transform(slices), track_meta=False)
+        return {**item, "case": f"{self.names[case]}[{position}]"}
 
 
 class EpochSampler(DistributedSampler):

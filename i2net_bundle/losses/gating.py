@@ -7,12 +7,16 @@ from torch import Tensor
 
 
 def entropy(probability: Tensor, dim: int) -> Tensor:
-    """H(p) = -Σ p ln p along ``dim``, finite where p underflows to 0.
+    """H(p) = -Σ p ln p along ``dim``, finite where p underflows to 0, and so is its gradient.
 
-    >>> entropy(torch.tensor([1.0, 0.0]), dim=0).item()
-    0.0
+    The logarithm is taken of max(p, smallest normal number): ``xlogy`` and ``entr`` have an infinite derivative at 0,
+    which the softmax before them turns into NaN.
+
+    >>> entropy(torch.tensor([0.5, 0.5, 0.0]), dim=0).item()  # ln 2
+    0.6931471824645996
     """
-    return torch.special.entr(probability).sum(dim)
+    smallest = torch.finfo(probability.dtype).tiny
+    return -(probability * probability.clamp_min(smallest).log()).sum(dim)
 
 
 def gate_instance_sharpening(gates: Tensor) -> Tensor:

@@ -90,5 +90,8 @@ def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:
         raise ValueError(
             f"{source} does not fit this {type(module).__name__}: {shown}. Check num_learners and the task."
         )
+    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise ValueError(f"{source} holds NaN or infinity in {len(broken)} tensors, the first is {broken[0]}.")
     module.load_state_dict(state)
     logger.info(f"{type(module).__name__}: weights from {source}")

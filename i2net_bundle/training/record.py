@@ -68,20 +68,20 @@ class TrainingRecord:
 
     def _start_epoch(self, engine: Engine) -> None:
         self.sums: dict[str, float] = defaultdict(float)
-        self.count = 0
+        self.counts: dict[str, int] = defaultdict(int)
         self.started = time.perf_counter()
 
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output
-        self.count += 1
         for name, value in output[TERMS].items():
             self.sums[name] += value.item()
+            self.counts[name] += 1
         self.writer.add_scalar("iteration/loss", output[CommonKeys.LOSS], engine.state.iteration)
 
     def _finish_epoch(self, engine: Engine) -> None:
         row: dict[str, float] = {"epoch": engine.state.epoch, "seconds": time.perf_counter() - self.started}
         row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
-        row |= {name: total / self.count for name, total in self.sums.items()}
+        row |= {name: total / self.counts[name] for name, total in self.sums.items()}
         if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
             row |= {f"val_{name}": value for name, value in self.validator.state.metrics.items()}
         self.rows.append({name: f"{value:.6g}" for name, value in row.items()})

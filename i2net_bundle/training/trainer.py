@@ -70,8 +70,7 @@ class I2NetTrainer(SupervisedTrainer):
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             terms = engine.loss_function((logits, gates), targets)
             loss = terms["loss"]
-            if not torch.isfinite(loss):
-                raise FloatingPointError(_not_finite(terms, batchdata, engine.state.iteration))
+            self._stop_unless_finite(loss, "loss", terms, batchdata)
             output[CommonKeys.LOSS] = loss.item()
             engine.fire_event(IterationEvents.LOSS_COMPLETED)
             (loss / group).backward()
@@ -79,6 +78,9 @@ class I2NetTrainer(SupervisedTrainer):
 
         output[TERMS] = {name: term.detach() for name, term in terms.items()} | self._health(gates.detach(), terms)
         if is_last:
+            gradients = [p.grad for p in engine.network.parameters() if p.grad is not None]
+            output[TERMS]["gradient_norm"] = gradient_norm = torch.nn.utils.get_total_norm(gradients)
+            self._stop_unless_finite(gradient_norm, "gradient", terms, batchdata)
             engine.optimizer.step()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return output
@@ -96,6 +98,16 @@ class I2NetTrainer(SupervisedTrainer):
             return self.network.no_sync()
         return contextlib.nullcontext()
 
+    def _stop_unless_finite(self, value: Tensor, what: str, terms: dict[str, Tensor], batch: dict[str, Any]) -> None:
+        if torch.isfinite(value):
+            return
+        shown = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
+        raise FloatingPointError(
+            f"The {what} is not finite at iteration {self.state.iteration} ({shown}). Batch: {', '.join(batch['case'])}. "
+            "The weights were not changed, and the checkpoints of earlier epochs are whole. Check these cases, or "
+            "lower learning_rate."
+        )
+
     def _health(self, gates: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean gate per learner, mean gate entropy, and mean |cos| between learners' gradients."""
         gates = gates.float()
@@ -110,11 +122,3 @@ class I2NetTrainer(SupervisedTrainer):
 
 def _learner_grads(learners: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     return [(weight.grad.float(), bias.grad.float()) for weight, bias in learners]  # type: ignore[union-attr]
-
-
-def _not_finite(terms: dict[str, Tensor], batchdata: dict[str, Any], iteration: int) -> str:
-    values = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
-    return (
-        f"The loss is not finite at iteration {iteration} ({values}). Batch: {', '.join(batchdata['case'])}. "
-        "Check these cases, or lower learning_rate; checkpoints of earlier epochs are untouched."
-    )

@@ -47,6 +47,11 @@ def slices_first(ras: np.ndarray) -> np.ndarray:
     return np.stack([ras[::-1, ::-1, s].T[None] for s in range(ras.shape[2])])
 
 
+def message_of(error: BaseException) -> str:
+    """What the first error of the chain says, which a command line shows last (see `i2net_bundle.errors`)."""
+    return str(error) if error.__cause__ is None else message_of(error.__cause__)
+
+
 def counting(cache_dir: Path | None) -> tuple[CaseCache, Count]:
     count = Count()
     return CaseCache(Compose([count, *ct_reading(KEYS).transforms]), cache_dir), count
@@ -178,19 +183,23 @@ def test_labels_that_are_no_small_whole_numbers_are_refused_and_named(tmp_path: 
 def test_a_missing_file_is_named(tmp_path: Path, missing: str, on_disk: bool) -> None:
     case = write_case(tmp_path)
     Path(case[missing]).unlink()
-    with pytest.raises((FileNotFoundError, RuntimeError), match=rf"{missing}\.nii\.gz"):
+    with pytest.raises((FileNotFoundError, RuntimeError)) as caught:
         CaseCache(ct_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
+    assert case[missing] in message_of(caught.value)
 
 
 def test_a_label_on_another_grid_is_refused_and_both_files_are_named(tmp_path: Path) -> None:
     case = write_case(tmp_path, label=np.zeros((5, 6, 3), np.uint8))
-    with pytest.raises((ValueError, RuntimeError), match=r"image\.nii\.gz and .*label\.nii\.gz differ in shape"):
+    with pytest.raises((ValueError, RuntimeError)) as caught:
         CaseCache(ct_reading(KEYS)).read(case)
+    assert f"{case['image']} and {case['label']} differ in shape" in message_of(caught.value)
 
 
-def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
+def test_a_truncated_file_is_named(tmp_path: Path, on_disk: bool) -> None:
     case = write_case(tmp_path)
     whole = Path(case["image"]).read_bytes()
     Path(case["image"]).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises((OSError, RuntimeError, ValueError), match=r"image\.nii\.gz"):
-        CaseCache(ct_reading(KEYS)).read(case)
+    with pytest.raises((OSError, RuntimeError, ValueError)) as caught:
+        CaseCache(ct_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
+    assert case["image"] in message_of(caught.value)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from ignite.engine import Engine
-from monai.data import MetaTensor
+from monai.data import DataLoader, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.metrics import CumulativeIterationMetric, DiceMetric, HausdorffDistanceMetric, SurfaceDistanceMetric
 from monai.networks.utils import one_hot
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from i2net_bundle.metrics import ClasswiseMetric
 from i2net_bundle.metrics.classwise import classwise
+
+# MONAI warns of every class that one of the masks lacks
+pytestmark = pytest.mark.filterwarnings("ignore:.*is all 0, this may result in nan:UserWarning")
 
 NUM_CLASSES = 5
 SPACING_MM = (0.8, 1.5, 5.0)
@@ -90,12 +93,15 @@ def labelled(labels: Tensor, spacing: tuple[float, ...] = SPACING_MM) -> MetaTen
     return MetaTensor(labels, affine=torch.diag(torch.tensor([*spacing, 1.0], dtype=torch.float64)))
 
 
+def loader_of(cases: list[tuple[Tensor, Tensor]]) -> DataLoader:
+    return DataLoader([{"image": y_pred.float(), "label": labelled(y)} for y_pred, y in cases], batch_size=1)
+
+
 def evaluator_of(metrics: dict[str, ClasswiseMetric], cases: list[tuple[Tensor, Tensor]]) -> SupervisedEvaluator:
     """Run an evaluator whose predictions are given: the "image" is the prediction."""
-    batches = [{"image": y_pred[None].float(), "label": labelled(y)[None]} for y_pred, y in cases]
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
-        val_data_loader=batches,
+        val_data_loader=loader_of(cases),
         network=nn.Identity(),
         key_val_metric=dict(list(metrics.items())[:1]),
         additional_metrics=dict(list(metrics.items())[1:]),

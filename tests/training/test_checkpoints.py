@@ -28,7 +28,7 @@ KEYS = ("image", "label")
 Make = Callable[..., Any]
 
 
-class Killed(RuntimeError):
+class KilledError(RuntimeError):
     """Stands for whatever ends a process."""
 
 
@@ -95,7 +95,7 @@ def make_run(phantom_dir: Path, make_network: Make, make_trainer: Make) -> Calla
 
 
 def kill() -> None:
-    raise Killed
+    raise KilledError
 
 
 def names_in(folder: Path) -> list[str]:
@@ -140,7 +140,7 @@ def uninterrupted(make_run: Make, tmp_path: Path) -> Run:
 def test_a_killed_run_goes_on_to_the_same_weights_and_the_same_record(
     make_run: Make, uninterrupted: Run, tmp_path: Path, kill_at: int
 ) -> None:
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         make_run(tmp_path / "killed", kill_at=kill_at).trainer.run()
     resumed = make_run(tmp_path / "killed", resume=True)
     resumed.trainer.run()
@@ -188,7 +188,7 @@ def test_a_longer_run_that_continues_a_finished_one_still_learns(make_run: Make,
 def test_a_run_resumed_with_another_batch_size_still_sees_every_slice_once_an_epoch(
     make_run: Make, tmp_path: Path
 ) -> None:
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         make_run(tmp_path, kill_at=7).trainer.run()  # 3 batches an epoch
     resumed, seen = make_run(tmp_path, resume=True, batch_size=2), {3: [], 4: []}
     resumed.trainer.add_event_handler(
@@ -213,7 +213,7 @@ def test_pretrained_encoder_weights_are_where_a_new_run_starts(
 
 
 def test_a_resumed_run_does_not_read_pretrained_encoder_weights(make_run: Make, tmp_path: Path) -> None:
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         make_run(tmp_path, kill_at=7).trainer.run()
     make_run(tmp_path, resume=True, encoder_weights=tmp_path / "gone.pt").trainer.run()
     assert (tmp_path / "checkpoints" / "epoch_0004.pt").exists()
@@ -241,7 +241,7 @@ def test_the_last_two_checkpoints_are_kept(uninterrupted: Run, tmp_path: Path) -
 
 
 def test_the_last_two_checkpoints_are_kept_also_after_a_resume(make_run: Make, tmp_path: Path) -> None:
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         make_run(tmp_path, kill_at=7).trainer.run()
     make_run(tmp_path, resume=True).trainer.run()
     assert names_in(tmp_path / "checkpoints") == ["epoch_0003.pt", "epoch_0004.pt"]
@@ -301,7 +301,7 @@ class TestFailingSave:
     def test_leaves_the_previous_files_whole_and_nothing_else(
         self, make_run: Make, tmp_path: Path, break_off: Callable[[int], None], call: int
     ) -> None:
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             make_run(tmp_path, kill_at=7).trainer.run()
         files = [path for path in tmp_path.rglob("*.pt")]
         before = {path: path.read_bytes() for path in files}
@@ -351,7 +351,7 @@ class TestBest:
         self, make_run: Make, tmp_path: Path, scores: dict[int, float], best: int
     ) -> None:
         scores = {1: 0.5, 2: 0.7, **scores}
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             make_run(tmp_path, kill_at=7, scores=scores).trainer.run()
         second = load(tmp_path / "model_best.pt")
         resumed = make_run(tmp_path, resume=True, scores=scores)
