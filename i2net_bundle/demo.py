@@ -75,7 +75,7 @@ def _run_task(task: Task, folder: Path) -> dict[str, float]:
     _bundle("evaluating", evaluate, task, dataset_dir=data, weights=untrained, results_dir=results)
     predict = ["inference.json", *task.overlays]
     images = data / task.test_images
-    _bundle("run", predict, task, dataset_dir=images, weights=run / "model.pt", output_dir=folder / "masks")
+    _bundle(None, predict, task, dataset_dir=images, weights=run / "model.pt", output_dir=folder / "masks")
     return {
         "I²Net": _mean_dice(run / "evaluation"),
         "untrained": _mean_dice(results),
@@ -111,8 +111,9 @@ def _untrained_network(files: Sequence[str]) -> torch.nn.Module:
     return parser.get_parsed_content("network_def")
 
 
-def _bundle(run_id: str, files: Sequence[str], task: Task, **overrides: Path) -> None:
-    command = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", str(config_files(*files))]
+def _bundle(run_id: str | None, files: Sequence[str], task: Task, **overrides: Path) -> None:
+    command = [sys.executable, "-m", "monai.bundle", "run", *([run_id] if run_id else [])]
+    command += ["--config_file", str(config_files(*files))]
     command += ["--meta_file", *config_files(task.metadata), "--bundle_root", str(bundle_root())]
     command += [part for name, value in overrides.items() for part in (f"--{name}", str(value))]
     print(f"\n$ {shlex.join(command)}\n", flush=True)
