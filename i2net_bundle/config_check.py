@@ -78,8 +78,7 @@ def _unknown_in_section(section: Mapping[str, Any], prefix: str, known: set[str]
         if name.startswith("_") and name.endswith("_"):
             continue
         if key not in known:
-            siblings = [k for k in known if k.startswith(prefix) and k in _flatten(section, prefix)]
-            yield key, siblings
+            yield key, [prefix + other for other in section if prefix + other in known]
         elif _is_section(value) and any(k.startswith(f"{key}::") for k in known):
             yield from _unknown_in_section(value, f"{key}::", known)
         else:
@@ -160,7 +159,3 @@ def _prefixes(key: str) -> Iterator[str]:
 
 def _is_section(value: Any) -> bool:
     return isinstance(value, Mapping) and not ConfigComponent.is_instantiable(value)
-
-
-def _flatten(section: Mapping[str, Any], prefix: str) -> set[str]:
-    return {prefix + name for name in section}

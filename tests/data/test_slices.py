@@ -158,6 +158,11 @@ def test_augmentation_changes_with_epoch_index_and_seed(ct_dir: Path, augmented:
         assert changed > 16  # both draws leave a slice alone with p 1/16
 
 
+def test_items_are_plain_tensors_whatever_was_drawn(augmented: SliceDataset) -> None:
+    # MONAI cannot collate a batch that mixes them with meta tensors
+    assert {type(augmented[0, index][key]) for index in range(32) for key in KEYS} == {torch.Tensor}
+
+
 def test_a_bare_index_means_epoch_0(augmented: SliceDataset) -> None:
     assert all(same(augmented[index], augmented[0, index]) for index in range(32))
 

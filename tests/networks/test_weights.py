@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import re
 import urllib.error
 from pathlib import Path
@@ -121,6 +122,15 @@ class TestLoadNetwork:
         del state["head.conv.bias"]
         with pytest.raises(ValueError, match=r"head\.conv\.bias is missing"):
             load_network(network, save(state, tmp_path / "model.pt"))
+
+    @pytest.mark.parametrize("number", [math.nan, math.inf])
+    def test_numbers_that_are_not_finite_are_refused(self, number: float, tmp_path: Path) -> None:
+        network = small_i2net()
+        before, state = copy_state(network), copy_state(network)
+        state["head.conv.bias"][1] = number
+        with pytest.raises(ValueError, match=r"holds NaN or infinity in 1 tensors, the first is head\.conv\.bias"):
+            load_network(network, save(state, tmp_path / "model.pt"))
+        assert_same_state(network.state_dict(), before)
 
     def test_three_problems_are_named_and_the_others_counted(self, tmp_path: Path) -> None:
         network = small_i2net()

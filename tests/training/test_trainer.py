@@ -211,6 +211,47 @@ class TestNotFinite:
         assert all(torch.equal(*pair) for pair in zip(network.parameters(), good.parameters(), strict=True))
 
 
+class BrokenGradient(nn.Module):
+    """The network's loss with a finite value and a gradient that is not."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, input: tuple[Tensor, Tensor], target: Tensor) -> dict[str, Tensor]:
+        """Add the root of 0, whose slope is infinite."""
+        terms = self.loss(input, target)
+        return {**terms, "loss": terms["loss"] + (input[0] * 0).sum().sqrt()}
+
+
+def test_a_gradient_that_is_not_finite_stops_training_and_changes_no_weight(
+    make_network: Make, make_loss: Make, make_batches: Make, make_trainer: Make
+) -> None:
+    network = make_network()
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    trainer = make_trainer(network, make_batches(1), loss=BrokenGradient(make_loss(network, lambda_lo=0.0)))
+    with pytest.raises(FloatingPointError, match=r"The gradient is not finite at iteration 1 .*Batch: 0/0, 0/1\."):
+        trainer.run()
+    assert all(torch.equal(*pair) for pair in zip(network.parameters(), before, strict=True))
+
+
+def test_the_gradient_norm_is_that_of_the_whole_group(
+    make_network: Make, make_batches: Make, make_trainer: Make
+) -> None:
+    network, batches = make_network(), make_batches(3)
+    norms: list[float] = []
+    trainer = make_trainer(network, batches, accumulation_steps=2)
+
+    def measure(engine: Engine) -> None:
+        squares = [parameter.grad.square().sum() for parameter in network.parameters()]
+        norms.append(math.sqrt(sum(squares)))
+
+    on_iteration(trainer, measure)
+    terms = terms_of_run(trainer)
+    assert ["gradient_norm" in found for found in terms] == [False, True, True]
+    assert [found["gradient_norm"] for found in terms[1:]] == pytest.approx(norms[1:], rel=1e-4)
+
+
 class TestHealth:
     """What is recorded about the learners."""
 
