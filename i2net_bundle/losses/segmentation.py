@@ -46,10 +46,15 @@ class BoundaryWeightedLoss(nn.Module):
     Args:
         kernel_size: side of the window in pixels, odd.
         boundary_weight: extra weight on a boundary pixel.
+
+    Raises:
+        ValueError: an even ``kernel_size``.
     """
 
     def __init__(self, kernel_size: int = 31, boundary_weight: float = 5.0) -> None:
         super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}.")
         self.kernel_size, self.boundary_weight = kernel_size, boundary_weight
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:

@@ -61,9 +61,12 @@ class I2NetLoss(nn.Module):
         total = segmentation = self.segmentation(logits, target)
         terms = {"segmentation": segmentation.detach()}
         if self.lambda_gs:
-            sharpening, smoothing = gate_instance_sharpening(gates), gate_expectation_smoothing(gates)
-            total = total + self.lambda_gs * (sharpening + self.lambda_ges * smoothing)
+            sharpening = gate_instance_sharpening(gates)
+            total = total + self.lambda_gs * sharpening
             terms["gate_instance_sharpening"] = sharpening.detach()
+        if self.lambda_gs and self.lambda_ges:
+            smoothing = gate_expectation_smoothing(gates)
+            total = total + self.lambda_gs * self.lambda_ges * smoothing
             terms["gate_expectation_smoothing"] = smoothing.detach()
         if self.lambda_lo and num_learners > 1 and torch.is_grad_enabled():
             cosines = learner_cosines(learner_gradients(segmentation, self.learners))

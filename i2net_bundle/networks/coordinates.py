@@ -11,25 +11,6 @@ import torch
 from torch import Tensor, nn
 
 
-def make_coord(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Cell centres of a grid in [-1, 1].
-
-    Args:
-        height: cells along y.
-        width: cells along x.
-        device: device of the result.
-
-    Returns:
-        coordinates (height, width, 2), last axis (y, x), float32.
-
-    >>> make_coord(1, 2).tolist()
-    [[[0.0, -0.5], [0.0, 0.5]]]
-    """
-    y = (2 * torch.arange(height, device=device) + 1 - height).float() / height
-    x = (2 * torch.arange(width, device=device) + 1 - width).float() / width
-    return torch.stack([y[:, None].expand(height, width), x[None, :].expand(height, width)], dim=-1)
-
-
 def nearest_cells(num_queries: int, num_cells: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Nearest cell of every query along one axis, and the query's offset from that cell's centre.
 
@@ -102,5 +83,6 @@ class FourierEncoding(nn.Module):
         frequencies = self.frequencies
         if frequencies is None:
             return rel_coord
-        phase = rel_coord @ frequencies.t()
-        return torch.cat([rel_coord, phase.sin(), phase.cos()], dim=-1)
+        # elementwise, since autocast would round a product of matrices with frequencies of 64 to bfloat16
+        phase = (rel_coord.to(frequencies.dtype).unsqueeze(-2) * frequencies).sum(dim=-1)
+        return torch.cat([rel_coord.to(phase.dtype), phase.sin(), phase.cos()], dim=-1)

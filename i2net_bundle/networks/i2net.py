@@ -7,6 +7,7 @@ The parts are injected, so a task is a choice of parts: GlaS (ResNet-18), Synaps
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +77,9 @@ class I2Net(nn.Module):
         head: (skip, decoded map) to logits at the skip's resolution.
     """
 
-    encoder: nn.Module
-    decoder: ImplicitDecoder
+    if TYPE_CHECKING:  # TorchScript reads annotations and knows no modules
+        encoder: nn.Module
+        decoder: ImplicitDecoder
 
     def __init__(self, encoder: nn.Module, neck: nn.Module, decoder: ImplicitDecoder, head: nn.Module) -> None:
         super().__init__()

@@ -29,8 +29,7 @@ def load_network(network: nn.Module, path: str | Path) -> None:
             f"No weights at {path}. Train first (training writes model.pt into its output_dir) and name the file with "
             "--weights."
         )
-    state = _read_state(path)
-    _fill(network, state.get("network", state), path)
+    _fill(network, _read_state(path), path)
 
 
 def load_encoder(encoder: nn.Module, source: str | Path) -> None:
@@ -71,13 +70,19 @@ def _published(encoder: nn.Module) -> dict[str, Any]:
 
 def _read_state(path: Path) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path} is not a file of weights that can be read safely: {error}") from error
+    state = contents.get("network", contents) if isinstance(contents, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(f"{path} holds no state dict (parameter names and tensors).")
+    return state
 
 
 def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:
     own = module.state_dict()
+    # files older than that counter of batch normalisation lack it, and nothing here uses it
+    state = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")} | state
     problems = [f"{name} is missing" for name in own if name not in state]
     problems += [f"{name} is not known" for name in state if name not in own]
     problems += [

@@ -171,7 +171,6 @@ class TestSwitchedOff:
         assert set(terms) == {"loss", "segmentation"}
         assert torch.equal(terms["loss"], CrossEntropyDiceLoss()(logits, target))
 
-    @pytest.mark.xfail(strict=True, reason="smoothing is computed and reported whatever its weight")
     def test_without_smoothing_no_mean_gate_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         network, (image, target) = small_i2net(), make_batch()
         monkeypatch.setattr(total, "gate_expectation_smoothing", refuse)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from i2net_bundle.networks.coordinates import FourierEncoding, make_coord, nearest_cells, sample_nearest
+from i2net_bundle.networks.coordinates import FourierEncoding, nearest_cells, sample_nearest
 
 
 @pytest.fixture(autouse=True)
@@ -31,22 +31,6 @@ def query_grid(height: int, width: int) -> torch.Tensor:
 def between_two_cells(num_queries: int, num_cells: int) -> torch.Tensor:
     """Which queries have two nearest cells: (2i + 1) n / 2N is a whole number."""
     return torch.tensor([(2 * i + 1) * num_cells % (2 * num_queries) == 0 for i in range(num_queries)])
-
-
-class TestMakeCoord:
-    def test_three_cells_are_centred_at_minus_two_thirds_zero_and_two_thirds(self) -> None:
-        # a cell is 2/3 wide: -1 + 1/3, -1 + 3/3, -1 + 5/3
-        torch.testing.assert_close(make_coord(3, 1)[:, 0, 0], torch.tensor([-2 / 3, 0.0, 2 / 3]))
-
-    def test_last_axis_is_y_then_x(self) -> None:
-        coord = make_coord(2, 4)
-        assert coord.shape == (2, 4, 2)
-        assert coord[1, 0].tolist() == [0.5, -0.75]  # -1 + 3/2 and -1 + 1/4
-
-    @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (64, 96), (131, 194)])
-    def test_centres_match_the_formula(self, height: int, width: int) -> None:
-        expected = query_grid(height, width)[0].flip(-1).float()
-        torch.testing.assert_close(make_coord(height, width), expected, rtol=0, atol=1e-6)
 
 
 class TestNearestCells:
@@ -188,10 +172,9 @@ class TestFourierEncoding:
         with pytest.raises(ValueError, match=f"pos_dim must be 0 or a positive multiple of 4, got {pos_dim}"):
             FourierEncoding(pos_dim)
 
-    @pytest.mark.xfail(strict=True, reason="the product rel Ωᵀ is made in bfloat16, sines are off by 0.12")
     def test_encoding_keeps_its_precision_under_bfloat16_autocast(self) -> None:
         encoding = FourierEncoding(8)
-        rel_coord = make_coord(40, 40)
+        rel_coord = query_grid(40, 40)[0].float()
         exact = encoding(rel_coord)
         with torch.autocast("cpu", torch.bfloat16):
             under_autocast = encoding(rel_coord)

@@ -234,7 +234,7 @@ class TestDecoderProperties:
         "pos_dim",
         [
             0,
-            pytest.param(8, marks=pytest.mark.xfail(strict=True, reason="float32 rel_coord meets float64 frequencies")),
+            8,
         ],
     )
     def test_decoder_works_in_double_precision(self, pos_dim: int) -> None:

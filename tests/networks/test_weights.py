@@ -79,7 +79,6 @@ class TestLoadNetwork:
             load_network(small_i2net(), path)
         assert not trace.exists()
 
-    @pytest.mark.xfail(strict=True, reason="whatever the file holds is taken for a dictionary")
     @pytest.mark.parametrize(
         "content", [torch.zeros(3), [torch.zeros(3)], {"network": torch.zeros(3)}], ids=["tensor", "list", "nested"]
     )
@@ -171,9 +170,6 @@ class TestLoadEncoderFromAFile:
         with pytest.raises(ValueError, match=re.escape(problem)):
             load_encoder(UNetEncoder(1, (4, 4)), path)
 
-    @pytest.mark.xfail(
-        strict=True, reason="torchvision's older files lack these counters, which load_state_dict allows"
-    )
     def test_a_file_older_than_batch_counters_loads(self, tmp_path: Path) -> None:
         trained, fresh = UNetEncoder(1, (4, 4)), UNetEncoder(1, (4, 4))
         old = {name: value for name, value in trained.state_dict().items() if not name.endswith("num_batches_tracked")}
