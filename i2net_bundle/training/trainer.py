@@ -103,9 +103,9 @@ class I2NetTrainer(SupervisedTrainer):
             return
         shown = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
         raise FloatingPointError(
-            f"The {what} is not finite at iteration {self.state.iteration} ({shown}). Batch: {', '.join(batch['case'])}. "
-            "The weights were not changed, and the checkpoints of earlier epochs are whole. Check these cases, or "
-            "lower learning_rate."
+            f"The {what} is not finite at iteration {self.state.iteration} ({shown}). "
+            f"Batch: {', '.join(batch['case'])}. The weights were not changed, and earlier checkpoints are whole. "
+            "Check these cases, or lower learning_rate."
         )
 
     def _health(self, gates: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
