@@ -121,9 +121,9 @@ class TestDecoder:
         assert found.keys() == expected.keys()
         for i, feature in enumerate(features):
             found[f"feature{i}"], expected[f"feature{i}"] = feature.grad, numbers[f"grad_total/feature{i}"]
-        worst = max(
-            (found[key] - value).abs().max() / value.abs().max() for key, value in expected.items() if value.any()
-        )
+        # convolution biases before a normalisation have a true gradient of 0
+        scales = {key: value.abs().max() for key, value in expected.items() if value.abs().max() > 1e-6}
+        worst = max((found[key] - expected[key]).abs().max() / scale for key, scale in scales.items())
         print(f"{name} gradients: largest error relative to each tensor's largest value {worst:.1e}")
         for key, value in expected.items():
             error = (found[key] - value).abs().max()

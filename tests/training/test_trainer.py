@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2net_bundle.losses import I2NetLoss
 from i2net_bundle.networks import I2Net
 from i2net_bundle.training import I2NetTrainer
 from i2net_bundle.training.trainer import TERMS
@@ -214,9 +215,9 @@ class TestNotFinite:
 class BrokenGradient(nn.Module):
     """The network's loss with a finite value and a gradient that is not."""
 
-    def __init__(self, loss: nn.Module) -> None:
+    def __init__(self, loss: I2NetLoss) -> None:
         super().__init__()
-        self.loss = loss
+        self.loss, self.learners = loss, loss.learners
 
     def forward(self, input: tuple[Tensor, Tensor], target: Tensor) -> dict[str, Tensor]:
         """Add the root of 0, whose slope is infinite."""
@@ -229,7 +230,7 @@ def test_a_gradient_that_is_not_finite_stops_training_and_changes_no_weight(
 ) -> None:
     network = make_network()
     before = [parameter.detach().clone() for parameter in network.parameters()]
-    trainer = make_trainer(network, make_batches(1), loss=BrokenGradient(make_loss(network, lambda_lo=0.0)))
+    trainer = make_trainer(network, make_batches(1), loss=BrokenGradient(make_loss(network)))
     with pytest.raises(FloatingPointError, match=r"The gradient is not finite at iteration 1 .*Batch: 0/0, 0/1\."):
         trainer.run()
     assert all(torch.equal(*pair) for pair in zip(network.parameters(), before, strict=True))
