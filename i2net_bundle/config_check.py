@@ -67,7 +67,7 @@ def unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> Ite
     Yields:
         full id, joined by ``::``, and the valid ids it could have been.
     """
-    known = _known_ids() | set(settings) | set(_references(config))
+    known = _known_ids(config) | set(settings) | set(_references(config))
     known |= {prefix for key in known for prefix in _prefixes(key)}
     yield from _unknown_in_section(config, "", known)
 
@@ -130,11 +130,13 @@ def _running_parser() -> ConfigParser:
     raise RuntimeError("check_config() belongs in the 'initialize' list of a bundle configuration.")
 
 
-def _known_ids() -> set[str]:
-    properties = {**TrainProperties, **InferProperties, **MetaProperties}
+def _known_ids(config: Mapping[str, Any]) -> set[str]:
+    """Entry points, the properties of the configuration's kind of workflow, and the settings of MLflow tracking."""
+    properties = {**MetaProperties, **(TrainProperties if "train" in config else InferProperties)}
     ids: set[str] = {str(entry[BundlePropertyConfig.ID]) for entry in properties.values()}
     configs: Any = DEFAULT_MLFLOW_SETTINGS["configs"]
-    tracking: set[str] = {*configs, "save_execute_config"}
+    engines: Any = DEFAULT_MLFLOW_SETTINGS["handlers_id"]  # tracking adds to these, it makes no ids of their names
+    tracking: set[str] = {*configs, "save_execute_config"} - {*engines}
     return ids | _ENTRY_POINTS | tracking
 
 

@@ -56,7 +56,7 @@ def bundle(*arguments: str, cwd: Path = ROOT, check: bool = True) -> subprocess.
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("data")
-    make_ct_phantoms(folder / "ct", 2, 1, 2, shape=(48, 48, 16), spacing_mm=(8, 8, 15))
+    make_ct_phantoms(folder / "ct", 2, 1, 2, shape=(48, 40, 16), spacing_mm=(8, 8, 15))
     make_gland_phantoms(folder / "glas", 4, 1, 2, size=(96, 128))
     return {"ct": folder / "ct", "glas": folder / "glas"}
 

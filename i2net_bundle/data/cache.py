@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import monai
 import numpy as np
-from monai.transforms import Compose
+from monai.transforms import Compose, Transform
 
+from i2net_bundle.files import written_whole
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
 
 CACHE_FORMAT = 1
@@ -38,15 +37,20 @@ class CaseCache:
 
         Returns:
             arrays (D, C, H, W) under the same keys; labels are uint8, images int16 or uint8 where that loses nothing.
+
+        Raises:
+            ValueError: the case has no label, or one that is not made of whole numbers; names the file.
         """
+        if LABEL not in case:
+            raise ValueError(f"{case[IMAGE]} has no label in dataset.json; training needs one for every image.")
         if self.cache_dir is None:
             return self._decode(case)
-        self.cache_dir.mkdir(parents=True, exist_ok=True)
         key = self._key(case)
         paths = {name: self.cache_dir / f"{key}.{name}.npy" for name in (IMAGE, LABEL)}
         if not all(path.is_file() for path in paths.values()):
             for name, array in self._decode(case).items():
-                _write_array(paths[name], array)
+                with written_whole(paths[name]) as temporary, temporary.open("wb") as file:
+                    np.save(file, array)
         return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
 
     def _key(self, case: Mapping[str, Any]) -> str:
@@ -54,7 +58,7 @@ class CaseCache:
         for name in (IMAGE, LABEL):
             with open(case[name], "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        steps = [type(transform).__name__ for transform in self.reading.transforms]
+        steps = [_describe(transform) for transform in self.reading.transforms]
         digest.update(repr((CACHE_FORMAT, monai.__version__, steps)).encode())
         return digest.hexdigest()[:32]
 
@@ -81,13 +85,12 @@ def _narrow(array: np.ndarray, dtypes: tuple[type, ...], path: str) -> np.ndarra
     raise ValueError(f"{path}: labels must be whole numbers from 0 to 255, found {array.min()} to {array.max()}.")
 
 
-def _write_array(path: Path, array: np.ndarray) -> None:
-    """Write beside the target, then rename: another process never sees half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, array)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def _describe(transform: Any) -> Any:
+    """Class and settings of a transform and of those inside it, as something with a stable ``repr``."""
+    settings = {}
+    for name, value in sorted(vars(transform).items()):
+        if isinstance(value, str | int | float | bool | tuple | list | None):
+            settings[name] = repr(value)
+        elif isinstance(value, Transform):
+            settings[name] = _describe(value)
+    return type(transform).__name__, settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from monai.data import load_decathlon_datalist
@@ -22,18 +23,19 @@ def load_cases(dataset_dir: str | Path, split: str, required: bool = True) -> li
 
     Raises:
         FileNotFoundError: there is no ``dataset.json``, or a file it names is missing.
-        ValueError: the split is missing.
+        ValueError: the split is missing or empty.
     """
     path = Path(dataset_dir, "dataset.json")
     if not path.is_file():
         raise FileNotFoundError(f"No dataset.json in {dataset_dir}. Name the folder that holds it with --dataset_dir.")
-    try:
-        cases = load_decathlon_datalist(path, is_segmentation=True, data_list_key=split)
-    except ValueError as error:
+    if not json.loads(path.read_text(encoding="utf-8")).get(split):
         if required:
-            raise ValueError(f"{path} lists no '{split}' cases: {error}") from error
+            raise ValueError(f"{path} lists no '{split}' cases.")
         return []
-    missing = [file for case in cases for file in case.values() if not Path(file).is_file()]
+    cases = load_decathlon_datalist(path, is_segmentation=True, data_list_key=split)
+    missing = [
+        case[key] for case in cases for key in ("image", "label") if key in case and not Path(case[key]).is_file()
+    ]
     if missing:
         raise FileNotFoundError(f"{path} names {len(missing)} files that do not exist, the first is {missing[0]}.")
     return cases
@@ -42,10 +44,13 @@ def load_cases(dataset_dir: str | Path, split: str, required: bool = True) -> li
 def list_images(folder: str | Path) -> list[dict[str, str]]:
     """Images of a folder, in the order of their names: ``[{"image": path}, ...]``.
 
+    Hidden files and GlaS annotations (``…_anno.bmp``) are left out.
+
     Raises:
         FileNotFoundError: the folder does not exist or holds no image of a known format.
     """
-    files = sorted(path for path in Path(folder).glob("*") if path.name.lower().endswith(IMAGE_SUFFIXES))
+    files = sorted(path for path in Path(folder).glob("[!.]*") if path.name.lower().endswith(IMAGE_SUFFIXES))
+    files = [path for path in files if not path.stem.endswith("_anno")]
     if not files:
         raise FileNotFoundError(f"No image in {folder} (looked for {', '.join(IMAGE_SUFFIXES)}). Set --dataset_dir.")
     return [{"image": str(path)} for path in files]

@@ -68,6 +68,8 @@ class SliceDataset(Dataset):
 
     def __getitem__(self, address: int | tuple[int, int]) -> dict[str, Any]:
         epoch, index = address if isinstance(address, tuple) else (0, address)
+        if not 0 <= index < len(self):
+            raise IndexError(f"slice {index} of {len(self)}")
         case = bisect.bisect_right(self.ends, index)
         position = index - (self.ends[case - 1] if case else 0)
         arrays = self.cases[case]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from monai.inferers import Inferer
-from monai.utils import convert_to_tensor
+from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 from tqdm import tqdm
 
@@ -37,7 +37,7 @@ class SlicewiseInferer(Inferer):
             kwargs: passed to the network.
 
         Returns:
-            class indices (B, 1, H, W, D), uint8.
+            class indices (B, 1, H, W, D), uint8; where ``inputs`` carry their geometry, so do these.
         """
         batch, _, height, width, depth = inputs.shape
         volumes = convert_to_tensor(inputs, track_meta=False)
@@ -49,7 +49,7 @@ class SlicewiseInferer(Inferer):
                 logits = network(resize_images(chunk, self.size), *args, **kwargs)
                 back = resize_labels(classify(logits), (height, width))  # (N, 1, H, W)
                 labelled[..., start : start + self.batch_size] = back.permute(1, 2, 3, 0)
-        return labels
+        return convert_to_dst_type(labels, inputs, dtype=torch.uint8)[0]
 
 
 class WholeImageInferer(Inferer):
@@ -65,9 +65,10 @@ class WholeImageInferer(Inferer):
             kwargs: passed to the network.
 
         Returns:
-            class indices (B, 1, H, W), uint8.
+            class indices (B, 1, H, W), uint8; where ``inputs`` carry their file's name, so do these.
         """
-        return classify(network(convert_to_tensor(inputs, track_meta=False), *args, **kwargs))
+        logits = network(convert_to_tensor(inputs, track_meta=False), *args, **kwargs)
+        return convert_to_dst_type(classify(logits), inputs, dtype=torch.uint8)[0]
 
 
 def classify(logits: Tensor) -> Tensor:

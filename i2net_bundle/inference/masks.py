@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from PIL import Image
+
+from i2net_bundle.files import written_whole
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
@@ -71,16 +72,11 @@ def write_mask(mask: np.ndarray, image_path: Path, path: Path, overwrite: bool =
     """
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Choose another output_dir, or allow it with --overwrite true.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with written_whole(path) as temporary:
         if path.name.endswith(NIFTI_SUFFIXES):
             _nifti_like(mask, image_path).to_filename(temporary)
         else:
             Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _nifti_like(mask: np.ndarray, image_path: Path) -> nib.Nifti1Image:

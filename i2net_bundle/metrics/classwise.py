@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from ignite.metrics import Metric
 from monai.handlers import from_engine
+from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
 
@@ -30,7 +32,9 @@ def classwise(
     values = []
     for index in range(1, num_classes):
         pair = [(labels == index)[None].float() for labels in (y_pred, y)]
-        values.append(torch.as_tensor(metric(*pair, **arguments)).float().flatten()[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MONAI warns of an empty "class 0", whichever class that is here
+            values.append(torch.as_tensor(metric(*pair, **arguments)).float().flatten()[0])
     return torch.stack(values)
 
 
@@ -46,7 +50,7 @@ class ClasswiseMetric(Metric):
             spacing in pixels.
     """
 
-    def __init__(self, metric: Callable[..., Any], num_classes: int, use_spacing: bool = False) -> None:
+    def __init__(self, metric: CumulativeIterationMetric, num_classes: int, use_spacing: bool = False) -> None:
         self.metric = metric
         self.num_classes = num_classes
         self.use_spacing = use_spacing
@@ -55,6 +59,7 @@ class ClasswiseMetric(Metric):
     def reset(self) -> None:
         """Forget all cases."""
         self.values: list[Tensor] = []
+        self.metric.reset()
 
     def update(self, output: Sequence[Sequence[Tensor]]) -> None:
         """Add the cases of a batch, lists of predicted and true label maps (1, ...)."""

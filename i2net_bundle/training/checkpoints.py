@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ignite.engine import Engine, Events
@@ -29,7 +29,7 @@ class RunCheckpoint:
         state: further objects with ``state_dict`` to save and restore, such as optimiser and schedule.
         validator: evaluator whose key metric, larger is better, chooses ``model_best.pt``.
         interval: epochs between checkpoints.
-        resume: continue from the newest checkpoint; without it a folder that holds one is refused.
+        resume: continue from the newest checkpoint.
     """
 
     def __init__(
@@ -58,22 +58,33 @@ class RunCheckpoint:
 
     def _start(self, engine: Engine) -> None:
         objects = {"network": self.network, "trainer": engine, "best": self.best, **self.state}
-        folder = self.output_dir / "checkpoints"
-        if self.resume:
-            newest = newest_checkpoint(self.output_dir)
-            state: Any = engine.state
-            max_epochs = state.max_epochs
-            Checkpoint.load_objects(objects, torch.load(newest, map_location=state.device, weights_only=True))
-            state.max_epochs = max_epochs
-            self.logger.info(f"continuing from {newest}")
         self.checkpoint = Checkpoint(
             objects,
-            DiskSaver(folder, require_empty=False),
+            DiskSaver(self.output_dir / "checkpoints", require_empty=False),
             n_saved=2,
             filename_pattern="epoch_{global_step:04d}.{ext}",
             global_step_transform=lambda *_: engine.state.epoch,
+            include_self=True,  # a resumed run goes on counting the files that it keeps
         )
         self.weights = DiskSaver(self.output_dir, require_empty=False)
+        if self.resume:
+            self._load(engine, {**objects, "checkpointer": self.checkpoint})
+
+    def _load(self, engine: Engine, objects: Mapping[str, Any]) -> None:
+        path, state = newest_checkpoint(self.output_dir), cast(Any, engine.state)
+        contents = torch.load(path, map_location=state.device, weights_only=True)
+        configured = {"epochs": state.max_epochs, "iterations per epoch": state.epoch_length}
+        saved = {
+            "epochs": contents["trainer"]["max_epochs"],
+            "iterations per epoch": contents["trainer"]["epoch_length"],
+        }
+        if configured != saved:
+            raise ValueError(
+                f"{path} comes from a run of {saved}, this one has {configured}. Resume with the same epochs, "
+                "batch_size and data: the learning-rate schedule depends on them."
+            )
+        Checkpoint.load_objects(objects, contents)
+        self.logger.info(f"continuing from {path}")
 
     def _save(self, engine: Engine) -> None:
         if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
@@ -109,7 +120,8 @@ def newest_checkpoint(output_dir: str | Path) -> Path:
     Raises:
         FileNotFoundError: the folder holds none.
     """
-    found = [path for path in Path(output_dir, "checkpoints").glob("epoch_*.pt") if re.search(r"\d+", path.stem)]
+    files = Path(output_dir, "checkpoints").glob("epoch_*.pt")
+    found = [path for path in files if re.fullmatch(r"epoch_\d+", path.stem)]
     if not found:
         raise FileNotFoundError(f"No checkpoint to resume from in {output_dir}/checkpoints. Run without --resume true.")
     return max(found, key=lambda path: int(path.stem.split("_")[1]))

@@ -22,7 +22,7 @@ class LoadEncoderWeights:
         self.network, self.source = network, source
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer."""
+        """Attach to a trainer, after the handler that resumes it."""
         engine.add_event_handler(Events.STARTED, self._load)
 
     def _load(self, engine: Engine) -> None:

@@ -16,6 +16,7 @@ from monai.utils import CommonKeys
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
+from i2net_bundle.files import written_whole
 from i2net_bundle.training.trainer import TERMS
 
 
@@ -38,7 +39,7 @@ class TrainingRecord:
 
     Args:
         output_dir: the run's folder.
-        optimizer: whose learning rate is recorded.
+        optimizer: whose learning rate at the start of each epoch is recorded.
         validator: evaluator whose metrics are recorded; rows of epochs without validation leave them empty.
     """
 
@@ -46,6 +47,7 @@ class TrainingRecord:
         self.output_dir = Path(output_dir)
         self.optimizer = optimizer
         self.validator = validator
+        self.writer: SummaryWriter | None = None
         self.logger = logging.getLogger("i2net.training")
 
     def attach(self, engine: Engine) -> None:
@@ -70,22 +72,25 @@ class TrainingRecord:
         self.sums: dict[str, float] = defaultdict(float)
         self.counts: dict[str, int] = defaultdict(int)
         self.started = time.perf_counter()
+        self.learning_rate = self.optimizer.param_groups[0]["lr"]
 
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output
         for name, value in output[TERMS].items():
             self.sums[name] += value.item()
             self.counts[name] += 1
+        assert self.writer is not None
         self.writer.add_scalar("iteration/loss", output[CommonKeys.LOSS], engine.state.iteration)
 
     def _finish_epoch(self, engine: Engine) -> None:
         row: dict[str, float] = {"epoch": engine.state.epoch, "seconds": time.perf_counter() - self.started}
-        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        row["learning_rate"] = self.learning_rate
         row |= {name: total / self.counts[name] for name, total in self.sums.items()}
         if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
             row |= {f"val_{name}": value for name, value in self.validator.state.metrics.items()}
         self.rows.append({name: f"{value:.6g}" for name, value in row.items()})
         _write_rows(self.path, self.rows)
+        assert self.writer is not None
         for name, value in row.items():
             if name != "epoch":
                 self.writer.add_scalar(f"epoch/{name}", value, engine.state.iteration)
@@ -94,10 +99,11 @@ class TrainingRecord:
         self.logger.info(f"epoch {engine.state.epoch}/{engine.state.max_epochs}: {shown}")
 
     def _finish(self, engine: Engine) -> None:
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
 
     def _fail(self, engine: Engine, error: BaseException) -> None:
-        self.writer.close()
+        self._finish(engine)
         raise error
 
 
@@ -110,7 +116,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
 
 def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)

@@ -107,8 +107,8 @@ class RandAffineCropd(RandomizableTransform):
         angle = np.deg2rad(self.R.uniform(-1, 1) * self.max_rotation_deg) if self._happens() else 0.0
         low, high = np.log(self.scale_range)
         scale = np.exp(self.R.uniform(low, high)) if self._happens() else 1.0
-        centre_y, centre_x = (
-            self.R.uniform(side / 2, extent - side / 2) if extent > side else extent / 2
+        centre_y, centre_x = (  # whole pixels, so that a patch that is only cut stays sharp
+            side / 2 + (self.R.randint(extent - side + 1) if extent > side else (extent - side) // 2)
             for side, extent in zip(self.size, (height, width), strict=True)
         )
         y = (torch.arange(rows) + 0.5 - rows / 2)[:, None] / scale

@@ -7,6 +7,7 @@ to the patient's left, so a slice is what a radiologist sees. Histology images b
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -105,7 +106,7 @@ def histology_preprocessing(keys: Sequence[str] = (IMAGE,)) -> Compose:
 
 
 class SameGridd(MapTransform):
-    """Refuse items that do not lie on one grid: different shapes, or affines further apart than 0.001 mm.
+    """Refuse items that do not lie on one grid: different shapes, or corners further apart than 0.001 mm.
 
     Args:
         keys: items to compare with the first of them.
@@ -129,12 +130,20 @@ class SameGridd(MapTransform):
             if shapes[0] != shapes[1]:
                 raise ValueError(f"{names} differ in shape: {shapes[0]} and {shapes[1]}. Resample one to the other.")
             affines = data[first].affine, data[other].affine
-            if not torch.allclose(affines[0], affines[1], atol=self.tolerance_mm):
+            if _largest_corner_distance(affines[0] - affines[1], shapes[0]) > self.tolerance_mm:
                 raise ValueError(
                     f"{names} differ in geometry:\n{affines[0].numpy()}\n{affines[1].numpy()}\n"
                     "Correct the header that is wrong; a label must lie on its image's grid."
                 )
         return dict(data)
+
+
+def _largest_corner_distance(affine_difference: torch.Tensor, shape: Sequence[int]) -> float:
+    """How far two affines place the corners of one grid apart, in mm."""
+    corners = itertools.product(*([0, size - 1] for size in shape))
+    rank = affine_difference.shape[0] - 1
+    points = torch.tensor([[*corner, *[0] * (rank - len(shape)), 1] for corner in corners]).to(affine_difference)
+    return float((points @ affine_difference.t())[:, :rank].norm(dim=1).max())
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -7,10 +7,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from monai.transforms import Invertd
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose, Invertd
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from PIL import Image
 
+from i2net_bundle.inference import SlicewiseInferer
 from i2net_bundle.inference.masks import SaveMaskd, mask_name, write_mask
 from i2net_bundle.transforms import ct_preprocessing
 
@@ -100,3 +104,27 @@ def test_a_mask_of_another_shape_is_refused_and_leaves_no_file(tmp_path: Path) -
 )
 def test_masks_are_named_after_their_image(image: str, mask: str) -> None:
     assert mask_name(Path(image)) == mask
+
+
+@pytest.mark.parametrize("axcodes", ["RAS", "LPS", "PIR"])
+def test_a_workflow_saves_masks_on_the_files_own_voxels(axcodes: str, tmp_path: Path) -> None:
+    stored = write_volume(tmp_path / "case.nii.gz", axcodes)
+    preprocessing = ct_preprocessing(("image",))
+    restore = Invertd("pred", preprocessing, orig_keys="image", nearest_interp=True)
+    evaluator = SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(Dataset([{"image": str(tmp_path / "case.nii.gz")}], preprocessing), batch_size=1),
+        network=Above75HU(),
+        inferer=SlicewiseInferer(size=(7, 6), batch_size=2),  # P × L of the volume: nothing is resized
+        postprocessing=Compose([restore, SaveMaskd("pred", tmp_path / "masks")]),
+    )
+    evaluator.run()
+    mask = nib.load(tmp_path / "masks" / "case_mask.nii.gz")
+    assert np.array_equal(np.asarray(mask.dataobj), (stored > 75).astype(np.uint8))
+
+
+class Above75HU(torch.nn.Module):
+    """Logits of two classes, the second where the windowed image is above 75 HU."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([0.5 - image, image - 0.5], dim=1)
