@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SETTINGS = {"on": {}, "off": {"lambda_gs": 0, "lambda_lo": 0}}
+SETTINGS = {"on": {"lambda_gs": 0.25, "lambda_lo": 0.25}, "off": {"lambda_gs": 0, "lambda_lo": 0}}
 
 
 def main() -> None:
