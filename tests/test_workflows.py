@@ -203,14 +203,13 @@ def test_network_takes_and_gives_what_the_metadata_says(name: str) -> None:
 
 
 def test_monai_loads_the_network_by_name(tmp_path: Path) -> None:
-    # load() copies nothing: it reads <bundle_dir>/<name>/models/model.pt and configs/train.json
     (tmp_path / "i2net").mkdir()
     shutil.copytree(ROOT / "configs", tmp_path / "i2net" / "configs")
     (tmp_path / "i2net" / "models").mkdir()
     workflow = create_workflow(config_file=str(ROOT / "configs" / "inference.json"), workflow_type="infer")
     weights = workflow.network_def.state_dict()
     torch.save(weights, tmp_path / "i2net" / "models" / "model.pt")
-    network = load("i2net", bundle_dir=str(tmp_path), source="github", workflow_name="inference")
+    network = load("i2net", bundle_dir=str(tmp_path), source="github")
     assert torch.equal(network.state_dict()["head.conv.weight"], weights["head.conv.weight"])
 
 

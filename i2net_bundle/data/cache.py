@@ -15,6 +15,7 @@ from i2net_bundle.files import written_whole
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
 
 CACHE_FORMAT = 1
+_PLAIN = (str, int, float, bool, type(None))
 
 
 class CaseCache:
@@ -27,6 +28,7 @@ class CaseCache:
 
     def __init__(self, reading: Compose, cache_dir: str | Path | None = None) -> None:
         self.reading = reading
+        self.steps = repr([_describe(transform) for transform in reading.transforms])
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
 
     def read(self, case: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -58,8 +60,7 @@ class CaseCache:
         for name in (IMAGE, LABEL):
             with open(case[name], "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        steps = [_describe(transform) for transform in self.reading.transforms]
-        digest.update(repr((CACHE_FORMAT, monai.__version__, steps)).encode())
+        digest.update(repr((CACHE_FORMAT, monai.__version__, self.steps)).encode())
         return digest.hexdigest()[:32]
 
     def _decode(self, case: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -89,8 +90,8 @@ def _describe(transform: Any) -> Any:
     """Class and settings of a transform and of those inside it, as something with a stable ``repr``."""
     settings = {}
     for name, value in sorted(vars(transform).items()):
-        if isinstance(value, str | int | float | bool | tuple | list | None):
-            settings[name] = repr(value)
-        elif isinstance(value, Transform):
+        if isinstance(value, Transform):
             settings[name] = _describe(value)
+        elif all(isinstance(item, _PLAIN) for item in (value if isinstance(value, tuple | list) else [value])):
+            settings[name] = repr(value)
     return type(transform).__name__, settings

@@ -139,7 +139,7 @@ def test_while_a_file_is_being_written_no_array_is_in_sight(tmp_path: Path, monk
     def slow_save(file: BinaryIO, array: np.ndarray) -> None:
         file.write(b"")
         file.flush()
-        seen.append(sorted(path.name.split(".")[1] for path in cache_dir.glob("*.npy")))
+        seen.append(sorted(path.name.split(".")[1] for path in cache_dir.glob("[!.]*.npy")))
         save(file, array)
 
     monkeypatch.setattr(np, "save", slow_save)
