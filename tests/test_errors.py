@@ -10,7 +10,10 @@ PROGRAM = """
 from i2net_bundle.errors import show_root_cause
 show_root_cause()
 try:
-    raise FileNotFoundError("no such case: a.nii.gz")
+    try:
+        raise OSError("errno 2")
+    except OSError as error:
+        raise FileNotFoundError("no such case: a.nii.gz") from error
 except FileNotFoundError as error:
     raise RuntimeError("Failed to instantiate component") from error
 """

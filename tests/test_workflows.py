@@ -66,7 +66,7 @@ def training_options(task: Task, data_dir: Path, run: Path) -> list[str]:
     options = ["run", "training", "--config_file", files, "--meta_file", str(ROOT / "configs" / task.metadata)]
     options += ["--dataset_dir", str(data_dir), "--output_dir", str(run), "--image_size", task.image_size]
     options += ["--epochs", "2", "--val_interval", "1", "--batch_size", "4", "--num_workers", "0"]
-    return [*options, "--encoder_weights", "None", "--device", "cpu"]
+    return [*options, "--encoder_weights", "none", "--device", "cpu"]
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def _published(encoder: nn.Module) -> dict[str, Any]:
     url = getattr(encoder, "imagenet_url", None)
     if url is None:
         raise ValueError(
-            f"No ImageNet weights are published for this {type(encoder).__name__}; set encoder_weights=None."
+            f"No ImageNet weights are published for this {type(encoder).__name__}; set encoder_weights to none."
         )
     try:
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)

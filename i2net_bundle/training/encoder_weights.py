@@ -15,10 +15,11 @@ class LoadEncoderWeights:
 
     Args:
         network: the network whose ``encoder`` to fill.
-        source: path of a state dict, ``"imagenet"`` for the published file, or None for none.
+        source: path of a state dict, ``"imagenet"`` for the published file, or ``"none"`` (on MONAI's command line a
+            ``None`` would leave the configuration's value in place).
     """
 
-    def __init__(self, network: I2Net, source: str | Path | None) -> None:
+    def __init__(self, network: I2Net, source: str | Path) -> None:
         self.network, self.source = network, source
 
     def attach(self, engine: Engine) -> None:
@@ -26,5 +27,5 @@ class LoadEncoderWeights:
         engine.add_event_handler(Events.STARTED, self._load)
 
     def _load(self, engine: Engine) -> None:
-        if self.source is not None and engine.state.iteration == 0:
+        if self.source != "none" and engine.state.iteration == 0:
             load_encoder(self.network.encoder, self.source)

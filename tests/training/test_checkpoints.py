@@ -59,7 +59,7 @@ def make_run(phantom_dir: Path, make_network: Make, make_trainer: Make) -> Calla
         interval: int = 1,
         scores: dict[int, float] | None = None,
         batch_size: int = 5,
-        encoder_weights: Path | None = None,
+        encoder_weights: Path | str = "none",
     ) -> Run:
         torch.manual_seed(99 if resume else 1)  # nothing may depend on the global state
         dataset = SliceDataset(
