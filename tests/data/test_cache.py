@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
 import pytest
-from monai.transforms import Compose, Flipd, Transform
+from monai.transforms import Compose, Flipd
 
 from i2net_bundle.data import load_cases
 from i2net_bundle.data.cache import CaseCache
 from i2net_bundle.transforms import ct_reading, histology_reading
+from tests.data.counting import Count
 
 KEYS = ("image", "label")
 SHAPE = (5, 6, 4)  # right, anterior, superior
-
-
-class Count(Transform):
-    """Count how often cases are decoded."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.calls += 1
-        return data
 
 
 def write_case(folder: Path, image: np.ndarray | None = None, label: np.ndarray | None = None) -> dict[str, str]:

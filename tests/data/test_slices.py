@@ -10,24 +10,14 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader
-from monai.transforms import Compose, Transform
+from monai.transforms import Compose
 from torch import distributed
 
 from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
 from i2net_bundle.transforms import ct_reading, ct_training, histology_reading, histology_training
+from tests.data.counting import Count
 
 KEYS = ("image", "label")
-
-
-class Count(Transform):
-    """Count how often cases are decoded."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        self.calls += 1
-        return data
 
 
 def as_cached() -> Compose:

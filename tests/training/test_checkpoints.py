@@ -19,7 +19,6 @@ from torch.optim.lr_scheduler import PolynomialLR
 from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
 from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.networks import I2Net
-from i2net_bundle.run_folders import check_output_dir
 from i2net_bundle.training import I2NetTrainer, LoadEncoderWeights, RunCheckpoint, TrainingRecord
 from i2net_bundle.training.checkpoints import newest_checkpoint
 from i2net_bundle.transforms import ct_reading, ct_training
@@ -365,27 +364,7 @@ class TestBest:
 
 
 class TestRefusals:
-    """Starting where a run lies, or resuming where none does."""
-
-    @pytest.mark.parametrize("present", ["checkpoints/epoch_0001.pt", "model.pt"])
-    def test_a_run_is_not_started_over_another(self, tmp_path: Path, present: str) -> None:
-        (tmp_path / present).parent.mkdir(exist_ok=True)
-        (tmp_path / present).touch()
-        with pytest.raises(FileExistsError, match=rf"{tmp_path} already holds a training run.*--resume true"):
-            check_output_dir(tmp_path, resume=False)
-
-    @pytest.mark.parametrize("folder", ["empty", "absent"])
-    def test_a_run_is_started_in_an_empty_or_absent_folder(self, tmp_path: Path, folder: str) -> None:
-        (tmp_path / "empty").mkdir()
-        check_output_dir(tmp_path / folder, resume=False)
-
-    def test_a_run_is_resumed_where_a_checkpoint_lies(self, uninterrupted: Run, tmp_path: Path) -> None:
-        check_output_dir(tmp_path / "whole", resume=True)
-
-    def test_resuming_without_a_checkpoint_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "model.pt").touch()
-        with pytest.raises(FileNotFoundError, match=rf"No checkpoint to resume from in {tmp_path}/checkpoints"):
-            check_output_dir(tmp_path, resume=True)
+    """Resuming where no run lies, or another network's."""
 
     def test_the_handler_refuses_to_resume_without_a_checkpoint(self, make_run: Make, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="No checkpoint to resume from"):

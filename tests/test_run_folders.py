@@ -1,0 +1,43 @@
+"""Nothing is started over something that is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from i2net_bundle.run_folders import check_output_dir, check_results_dir
+
+
+@pytest.mark.parametrize("present", ["checkpoints/epoch_0001.pt", "model.pt"])
+def test_a_run_is_not_started_over_another(tmp_path: Path, present: str) -> None:
+    (tmp_path / present).parent.mkdir(exist_ok=True)
+    (tmp_path / present).touch()
+    with pytest.raises(FileExistsError, match=rf"{tmp_path} already holds a training run.*--resume true"):
+        check_output_dir(tmp_path, resume=False)
+
+
+@pytest.mark.parametrize("folder", ["empty", "absent"])
+def test_work_is_started_in_an_empty_or_absent_folder(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    check_output_dir(tmp_path / folder, resume=False)
+    check_results_dir(tmp_path / folder, overwrite=False)
+
+
+def test_a_run_is_resumed_where_a_checkpoint_lies(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "epoch_0001.pt").touch()
+    check_output_dir(tmp_path, resume=True)
+
+
+def test_resuming_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.pt").touch()
+    with pytest.raises(FileNotFoundError, match=rf"No checkpoint to resume from in {tmp_path}/checkpoints"):
+        check_output_dir(tmp_path, resume=True)
+
+
+def test_results_are_replaced_only_when_told(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").touch()
+    with pytest.raises(FileExistsError, match=rf"{tmp_path} already holds results.*--overwrite true"):
+        check_results_dir(tmp_path, overwrite=False)
+    check_results_dir(tmp_path, overwrite=True)
