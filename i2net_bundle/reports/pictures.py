@@ -13,10 +13,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from i2net_bundle.labels import label_table
 from i2net_bundle.transforms.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
-# Okabe and Ito's palette, told apart by colour-blind readers, its grey replaced by wine; one colour per class
-CLASS_COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#882255")
+CLASS_COLORS = tuple(item.color for item in label_table("synapse").classes[1:])
+"""Okabe and Ito's palette, told apart by colour-blind readers, its grey replaced by wine; one colour per class."""
 FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS = "#ff0000", "#0050ff", "#ffb000"
 
 

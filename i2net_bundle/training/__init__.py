@@ -1,5 +1,6 @@
 """The Ignite trainer and what hangs on it."""
 
+from i2net_bundle.training.averaging import WeightAverage
 from i2net_bundle.training.checkpoints import RunCheckpoint
 from i2net_bundle.training.encoder_weights import LoadEncoderWeights
 from i2net_bundle.training.record import LossProgressBar, TrainingRecord
@@ -12,4 +13,5 @@ __all__ = [
     "LossProgressBar",
     "RunCheckpoint",
     "TrainingRecord",
+    "WeightAverage",
 ]

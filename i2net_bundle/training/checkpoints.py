@@ -25,7 +25,8 @@ class RunCheckpoint:
 
     Args:
         output_dir: the run's folder.
-        network: whose weights ``model.pt`` holds.
+        network: the network in training.
+        kept_network: whose weights ``model.pt`` holds; its average, or the network itself.
         state: further objects with ``state_dict`` to save and restore, such as optimiser and schedule.
         validator: evaluator whose key metric, larger is better, chooses ``model_best.pt``.
         interval: epochs between checkpoints.
@@ -36,13 +37,14 @@ class RunCheckpoint:
         self,
         output_dir: str | Path,
         network: nn.Module,
+        kept_network: nn.Module,
         state: Mapping[str, Any],
         validator: Engine | None = None,
         interval: int = 1,
         resume: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
-        self.network = network
+        self.network, self.kept_network = network, kept_network
         self.state = dict(state)
         self.validator = validator
         self.interval = interval
@@ -89,7 +91,7 @@ class RunCheckpoint:
     def _save(self, engine: Engine) -> None:
         if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
             self.checkpoint(engine)
-            self.weights(self.network.state_dict(), WEIGHTS_NAME)
+            self.weights(self.kept_network.state_dict(), WEIGHTS_NAME)
 
     def _save_best(self, engine: Engine) -> None:
         if self.validator is None or self.validator.state.epoch != engine.state.epoch:
@@ -98,7 +100,7 @@ class RunCheckpoint:
         metric = validation.metrics[validation.key_metric_name]
         if metric > self.best.metric:
             self.best.metric, self.best.epoch = float(metric), engine.state.epoch
-            self.weights(self.network.state_dict(), "model_best.pt")
+            self.weights(self.kept_network.state_dict(), "model_best.pt")
 
 
 class _Best:

@@ -1,0 +1,1 @@
+"""What was downloaded -> a verified data set of this bundle."""

@@ -1,0 +1,60 @@
+"""Handler that keeps a running average of the weights, which generalises better than where training happens to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ignite.engine import Engine, Events
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from i2net_bundle.networks import I2Net
+
+
+class WeightAverage:
+    """Exponential moving average of a network's weights and batch-norm statistics, one update per iteration.
+
+    Args:
+        network: the network in training.
+        decay: what an iteration keeps of the average, in [0, 1); 0 leaves the network as it is, at no cost.
+
+    Attributes:
+        network: what to validate and to keep: the averaged network, or with ``decay`` 0 the one in training.
+
+    Raises:
+        ValueError: ``decay`` is outside [0, 1).
+    """
+
+    def __init__(self, network: I2Net, decay: float = 0.0) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(
+                f"weight_average must lie in [0, 1), got {decay}: 0.99 averages over about 100 iterations."
+            )
+        self.trained = network
+        average = get_ema_multi_avg_fn(decay)
+        self.average = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if decay else None
+        self.network = cast(I2Net, self.average.module) if self.average is not None else network
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        if self.average is not None:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._update)
+
+    def _update(self) -> None:
+        assert self.average is not None
+        self.average.update_parameters(self.trained)  # the first call copies, pretrained encoder included
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, for a checkpoint; empty where there is none."""
+        return self.average.state_dict() if self.average is not None else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            ValueError: the checkpoint's run averaged and this one does not, or the other way round.
+        """
+        if bool(state) != (self.average is not None):
+            raise ValueError("The checkpoint comes from a run with another weight_average. Resume with the same one.")
+        if self.average is not None:
+            self.average.load_state_dict(state)
