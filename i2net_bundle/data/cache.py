@@ -1,44 +1,88 @@
-"""Decoded cases, kept in memory or on disk under a key made of their content, so that they cannot go stale."""
+"""Decoded cases, kept in memory or on disk under a key made of their content, so that they cannot go stale.
+
+On disk a case is three ``.npy`` files: image, label, and a checksum of every slice of both. Slices are read one by one,
+so memory does not grow with the number of cases; a slice whose checksum is wrong has its case decoded again.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Mapping
+import logging
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import monai
+import nibabel as nib
 import numpy as np
+import psutil
 from monai.transforms import Compose, Transform
+from PIL import Image
 
+from i2net_bundle.data.datalist import NIFTI_SUFFIXES
 from i2net_bundle.files import written_whole
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
+_KEYS = (IMAGE, LABEL)
 _PLAIN = (str, int, float, bool, type(None))
+
+logger = logging.getLogger("i2net.cache")
 
 
 class CaseCache:
-    """Arrays of a case, slices first.
+    """Slices of decoded cases.
 
     Args:
         reading: files to arrays (C, H, W, D) or (C, H, W).
-        cache_dir: folder for memory-mapped arrays; arrays stay in memory when not given.
+        cache_dir: folder for the arrays; they stay in memory when not given.
+        limit_gb: largest size that the decoded cases may take, in GB; default what is free.
     """
 
-    def __init__(self, reading: Compose, cache_dir: str | Path | None = None) -> None:
+    def __init__(self, reading: Compose, cache_dir: str | Path | None = None, limit_gb: float | None = None) -> None:
         self.reading = reading
         self.steps = repr([_describe(transform) for transform in reading.transforms])
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
+        self.limit_gb = limit_gb
 
-    def read(self, case: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def require_room(self, cases: Sequence[Mapping[str, Any]]) -> None:
+        """Say how much room decoded cases take, before any is decoded; 2 bytes are counted for a CT voxel.
+
+        Raises:
+            OSError: they do not fit; says what to change.
+        """
+        needed = sum(_estimated_bytes(case) for case in cases)
+        if self.cache_dir is None:
+            place, room = "in memory", psutil.virtual_memory().available
+            remedy = "Set cache_dir, so that they lie on disk"
+        else:
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+            cached = sum(path.stat().st_size for path in self.cache_dir.glob("*.npy"))
+            place, room = f"in {self.cache_dir}", shutil.disk_usage(self.cache_dir).free + cached
+            remedy = "Name a cache_dir on a larger disk"
+        logger.info(f"{len(cases)} decoded cases take about {needed / 1e9:.2f} GB {place} ({room / 1e9:.1f} GB there)")
+        if self.limit_gb is not None and needed > self.limit_gb * 1e9:
+            raise OSError(
+                f"{len(cases)} decoded cases need {needed / 1e9:.2f} GB {place}, and cache_limit_gb is "
+                f"{self.limit_gb:g}. Raise it, or train on fewer cases."
+            )
+        if needed > room:
+            raise OSError(
+                f"{len(cases)} decoded cases need {needed / 1e9:.2f} GB {place}, and only "
+                f"{room / 1e9:.2f} GB are there. {remedy}."
+            )
+
+    def read(self, case: Mapping[str, Any]) -> CachedCase | DecodedCase:
         """Read a case, from the cache where it holds this very content.
 
         Args:
             case: paths under "image" and "label".
 
         Returns:
-            arrays (D, C, H, W) under the same keys; labels are uint8, images int16 or uint8 where that loses nothing.
+            its slices; labels are uint8, images int16 or uint8 where that loses nothing, else float32.
 
         Raises:
             ValueError: the case has no label, or one that is not made of whole numbers; names the file.
@@ -46,31 +90,139 @@ class CaseCache:
         if LABEL not in case:
             raise ValueError(f"{case[IMAGE]} has no label in dataset.json; training needs one for every image.")
         if self.cache_dir is None:
-            return self._decode(case)
-        key = self._key(case)
-        paths = {name: self.cache_dir / f"{key}.{name}.npy" for name in (IMAGE, LABEL)}
-        if not all(path.is_file() for path in paths.values()):
-            for name, array in self._decode(case).items():
-                with written_whole(paths[name]) as temporary, temporary.open("wb") as file:
-                    np.save(file, array)
-        return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
+            return DecodedCase(self.decode(case))
+        return CachedCase(self, case, self.cache_dir / self._key(case))
 
-    def _key(self, case: Mapping[str, Any]) -> str:
-        digest = hashlib.sha256()
-        for name in (IMAGE, LABEL):
-            with open(case[name], "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        digest.update(repr((CACHE_FORMAT, monai.__version__, self.steps)).encode())
-        return digest.hexdigest()[:32]
-
-    def _decode(self, case: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        decoded = self.reading({name: case[name] for name in (IMAGE, LABEL)})
-        arrays = {name: np.asarray(decoded[name]) for name in (IMAGE, LABEL)}
+    def decode(self, case: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Arrays (D, C, H, W) of a case's files."""
+        decoded = self.reading({name: case[name] for name in _KEYS})
+        arrays = {name: np.asarray(decoded[name]) for name in _KEYS}
         for name, array in arrays.items():
             stacked = array[..., None] if array.ndim == 3 else array  # (C, H, W, D)
             stacked = np.ascontiguousarray(np.moveaxis(stacked, -1, 0))
             arrays[name] = _narrow(stacked, (np.uint8,) if name == LABEL else (np.uint8, np.int16), case[name])
         return arrays
+
+    def _key(self, case: Mapping[str, Any]) -> str:
+        digest = hashlib.sha256()
+        for name in _KEYS:
+            with open(case[name], "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(repr((CACHE_FORMAT, monai.__version__, self.steps)).encode())
+        return digest.hexdigest()[:32]
+
+
+class DecodedCase:
+    """A case in memory.
+
+    Args:
+        arrays: (D, C, H, W) under "image" and "label".
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.arrays = dict(arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays[IMAGE])
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Slice ``index`` of image and label, (C, H, W) each, as copies."""
+        return {name: array[index].copy() for name, array in self.arrays.items()}
+
+
+class CachedCase:
+    """A case on disk, decoded now if the disk does not hold it whole.
+
+    Args:
+        cache: what decodes it.
+        case: its files.
+        stem: path of its ``.npy`` files without their endings.
+    """
+
+    def __init__(self, cache: CaseCache, case: Mapping[str, Any], stem: Path) -> None:
+        self.cache, self.case = cache, case
+        self.paths = {name: stem.with_name(f"{stem.name}.{name}.npy") for name in _KEYS}
+        self.checksum_path = stem.with_name(f"{stem.name}.crc32.npy")
+        try:
+            self._open()
+        except FileNotFoundError:
+            self._build()
+        except (OSError, ValueError, EOFError) as damage:
+            self._rebuild(damage)
+
+    def __len__(self) -> int:
+        return len(self.checksums)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Slice ``index`` of image and label, (C, H, W) each."""
+        try:
+            return self._read(index)
+        except (OSError, ValueError) as damage:
+            self._rebuild(damage)
+            return self._read(index)
+
+    def _read(self, index: int) -> dict[str, np.ndarray]:
+        slices = {}
+        for column, name in enumerate(_KEYS):
+            layout = self.layouts[name]
+            start = layout.offset + index * layout.slice_bytes
+            values = np.fromfile(
+                self.paths[name], layout.dtype, layout.slice_bytes // layout.dtype.itemsize, offset=start
+            )
+            if zlib.crc32(values.tobytes()) != self.checksums[index, column]:
+                raise ValueError(f"slice {index} of {self.paths[name].name} is not what was written")
+            slices[name] = values.reshape(layout.shape[1:])
+        return slices
+
+    def _open(self) -> None:
+        checksums = np.load(self.checksum_path)
+        self.layouts = {name: _layout(path) for name, path in self.paths.items()}
+        if any(checksums.shape != (layout.shape[0], len(_KEYS)) for layout in self.layouts.values()):
+            raise ValueError("its files do not belong together")
+        self.checksums = checksums
+
+    def _build(self) -> None:
+        arrays = self.cache.decode(self.case)
+        checksums = [[zlib.crc32(arrays[name][index]) for name in _KEYS] for index in range(len(arrays[IMAGE]))]
+        contents = {
+            **{self.paths[name]: arrays[name] for name in _KEYS},
+            self.checksum_path: np.array(checksums, np.uint32),
+        }
+        for path, array in contents.items():  # the checksums last: where they lie, the rest is whole
+            with written_whole(path) as temporary, temporary.open("wb") as file:
+                np.save(file, array)
+        self._open()
+
+    def _rebuild(self, damage: Exception) -> None:
+        logger.warning(
+            f"{self.checksum_path.parent}: the cached copy of {self.case[IMAGE]} is damaged ({damage}); "
+            "it is decoded again."
+        )
+        self._build()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """Where the slices of an ``.npy`` file lie: shape (D, C, H, W), dtype, first byte, bytes of a slice."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+    slice_bytes: int
+
+
+def _layout(path: Path) -> _Layout:
+    mapped = np.load(path, mmap_mode="r")  # fails where the file is shorter than its header says
+    size = int(np.prod(mapped.shape[1:])) * mapped.dtype.itemsize
+    return _Layout(mapped.shape, mapped.dtype, int(mapped.offset), size)
+
+
+def _estimated_bytes(case: Mapping[str, Any]) -> int:
+    path = str(case[IMAGE])
+    if path.lower().endswith(NIFTI_SUFFIXES):
+        return 3 * int(np.prod(nib.Nifti1Image.from_filename(path).shape))  # int16 and uint8
+    with Image.open(path) as image:
+        return 4 * image.width * image.height  # three colours and a mask
 
 
 def _narrow(array: np.ndarray, dtypes: tuple[type, ...], path: str) -> np.ndarray:
@@ -92,6 +244,8 @@ def _describe(transform: Any) -> Any:
     for name, value in sorted(vars(transform).items()):
         if isinstance(value, Transform):
             settings[name] = _describe(value)
-        elif all(isinstance(item, _PLAIN) for item in (value if isinstance(value, tuple | list) else [value])):
+        elif dataclasses.is_dataclass(value) or all(
+            isinstance(item, _PLAIN) for item in (value if isinstance(value, tuple | list) else [value])
+        ):
             settings[name] = repr(value)
     return type(transform).__name__, settings

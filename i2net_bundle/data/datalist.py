@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from monai.data import load_decathlon_datalist
 
-IMAGE_SUFFIXES = (".nii", ".nii.gz", ".png", ".bmp")
+from i2net_bundle.files import file_sha256
+
+DATALIST = "dataset.json"
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+HISTOLOGY_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 
 
-def load_cases(dataset_dir: str | Path, split: str, required: bool = True) -> list[dict[str, str]]:
+def load_cases(
+    dataset_dir: str | Path, split: str, required: bool = True, datalist: str = DATALIST
+) -> list[dict[str, Any]]:
     """Cases of one split.
 
     Args:
-        dataset_dir: folder of ``dataset.json``; its paths are relative to this folder.
-        split: "training", "validation" or "test".
+        dataset_dir: folder of the data list; its paths are relative to this folder.
+        split: "training", "validation", "test", or another list of the file.
         required: whether the split must be there; otherwise a missing one is empty.
+        datalist: name of the data list in that folder.
 
     Returns:
-        ``[{"image": path, "label": path}, ...]``.
+        ``[{"image": path, "label": path}, ...]``, with what else the list says of a case.
 
     Raises:
-        FileNotFoundError: there is no ``dataset.json``, or a file it names is missing.
-        ValueError: the split is missing or empty.
+        FileNotFoundError: there is no such data list, or a file it names is missing.
+        ValueError: the split is missing or empty, or a training image is in another split too.
     """
-    path = Path(dataset_dir, "dataset.json")
-    if not path.is_file():
-        raise FileNotFoundError(f"No dataset.json in {dataset_dir}. Name the folder that holds it with --dataset_dir.")
-    if not json.loads(path.read_text(encoding="utf-8")).get(split):
+    path = Path(dataset_dir, datalist)
+    contents = read_datalist(path)
+    if not contents.get(split):
         if required:
-            raise ValueError(f"{path} lists no '{split}' cases.")
+            named = ", ".join(splits(contents)) or "none"
+            raise ValueError(f"{path} lists no '{split}' cases; it has: {named}.")
         return []
     cases = load_decathlon_datalist(path, is_segmentation=True, data_list_key=split)
     missing = [
@@ -38,7 +49,76 @@ def load_cases(dataset_dir: str | Path, split: str, required: bool = True) -> li
     ]
     if missing:
         raise FileNotFoundError(f"{path} names {len(missing)} files that do not exist, the first is {missing[0]}.")
+    refuse_shared_cases(path, contents)
     return cases
+
+
+def read_datalist(path: str | Path) -> dict[str, Any]:
+    """Content of a data list.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no JSON object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No {path.name} in {path.parent}. Name the folder that holds it with --dataset_dir, or make it with "
+            "`i2net prepare`."
+        )
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as cause:
+        raise ValueError(f"{path} is not valid JSON ({cause}). Correct it, or prepare the data set again.") from cause
+    if not isinstance(contents, dict):
+        raise ValueError(f"{path} is no data list: an object with lists such as 'training' is needed.")
+    return contents
+
+
+def splits(contents: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The lists of cases of a data list, by name."""
+    return {
+        name: value
+        for name, value in contents.items()
+        if isinstance(value, list) and value and (isinstance(value[0], str) or "image" in value[0])
+    }
+
+
+def label_names(contents: Mapping[str, Any]) -> dict[int, str]:
+    """Names of a data list's label ids, whether it is written as ids to names (Decathlon) or names to ids (nnU-Net)."""
+    labels = contents.get("labels") or {}
+    if not isinstance(labels, Mapping):
+        return {}
+    if all(str(key).isdecimal() for key in labels):
+        return {int(key): str(name) for key, name in labels.items()}
+    return {int(index): str(name) for name, index in labels.items() if str(index).isdecimal()}
+
+
+def refuse_shared_cases(path: Path, contents: Mapping[str, Any]) -> None:
+    """Compare the training images with those of every other split, by content.
+
+    Files are read only where another one has the very same number of bytes.
+
+    Raises:
+        ValueError: an image is in both; names the files.
+    """
+    sizes: dict[int, list[tuple[str, Path]]] = defaultdict(list)
+    for split, cases in splits(contents).items():
+        for case in cases:
+            image = path.parent / (case if isinstance(case, str) else case["image"])
+            if image.is_file():
+                sizes[os.path.getsize(image)].append((split, image))
+    for candidates in sizes.values():
+        if len({split for split, _ in candidates}) < 2 or not any(split == "training" for split, _ in candidates):
+            continue
+        digests = [(split, image, file_sha256(image)) for split, image in candidates]
+        for split, image, digest in digests:
+            twin = next((other for name, other, same in digests if name == "training" and same == digest), None)
+            if split != "training" and twin is not None:
+                raise ValueError(
+                    f"{path}: {twin.name} of 'training' is the same image as {image.name} of '{split}'. Take it out of "
+                    "one of them: scores on images that were trained on say nothing."
+                )
 
 
 def list_images(folder: str | Path) -> list[dict[str, str]]:
@@ -49,8 +129,9 @@ def list_images(folder: str | Path) -> list[dict[str, str]]:
     Raises:
         FileNotFoundError: the folder does not exist or holds no image of a known format.
     """
-    files = sorted(path for path in Path(folder).glob("[!.]*") if path.name.lower().endswith(IMAGE_SUFFIXES))
+    suffixes = NIFTI_SUFFIXES + HISTOLOGY_SUFFIXES
+    files = sorted(path for path in Path(folder).glob("[!.]*") if path.name.lower().endswith(suffixes))
     files = [path for path in files if not path.stem.endswith("_anno")]
     if not files:
-        raise FileNotFoundError(f"No image in {folder} (looked for {', '.join(IMAGE_SUFFIXES)}). Set --dataset_dir.")
+        raise FileNotFoundError(f"No image in {folder} (looked for {', '.join(suffixes)}). Set --dataset_dir.")
     return [{"image": str(path)} for path in files]

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from i2net_bundle.data.cache import CaseCache
 from i2net_bundle.transforms.augmentation import reseed
-from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
+from i2net_bundle.transforms.preprocessing import IMAGE
 
 
 class SliceDataset(Dataset):
@@ -30,12 +30,13 @@ class SliceDataset(Dataset):
         data: ``[{"image": path, "label": path}, ...]``, one per volume.
         reading: files to arrays (C, H, W, D) or (C, H, W), see `i2net_bundle.transforms`.
         transform: cached slice to training item.
-        num_classes: labels must lie in 0 … num_classes - 1.
         cache_dir: folder for the arrays; in memory when not given.
+        cache_limit_gb: largest size that they may take, in GB; default what is free.
         seed: of the augmentation.
 
     Raises:
-        ValueError: there are no volumes, or a label holds an unknown class; names the file.
+        ValueError: there are no volumes, or a file cannot be used; names it.
+        OSError: the decoded volumes do not fit into memory, cache folder or limit.
     """
 
     def __init__(
@@ -43,25 +44,19 @@ class SliceDataset(Dataset):
         data: Sequence[Mapping[str, Any]],
         reading: Compose,
         transform: Compose,
-        num_classes: int,
         cache_dir: str | Path | None = None,
+        cache_limit_gb: float | None = None,
         seed: int = 0,
     ) -> None:
         if not data:
             raise ValueError("The training list is empty: name at least one case under 'training' in dataset.json.")
         self.transform = transform
         self.seed = seed
-        cache = CaseCache(reading, cache_dir)
+        cache = CaseCache(reading, cache_dir, cache_limit_gb)
+        cache.require_room(data)
         self.cases = [cache.read(case) for case in tqdm(data, desc="reading cases", unit="case", disable=None)]
-        for case, arrays in zip(data, self.cases, strict=True):
-            largest = int(arrays[LABEL].max())
-            if largest >= num_classes:
-                raise ValueError(
-                    f"{case[LABEL]}: label {largest} found, but the network has classes 0 to {num_classes - 1}. "
-                    "Map the labels to the network's classes first."
-                )
         self.names = [Path(str(case[IMAGE])).name for case in data]
-        self.ends = list(itertools.accumulate(len(arrays[IMAGE]) for arrays in self.cases))
+        self.ends = list(itertools.accumulate(len(case) for case in self.cases))
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -72,8 +67,7 @@ class SliceDataset(Dataset):
             raise IndexError(f"slice {index} of {len(self)}")
         case = bisect.bisect_right(self.ends, index)
         position = index - (self.ends[case - 1] if case else 0)
-        arrays = self.cases[case]
-        slices = {key: torch.from_numpy(arrays[key][position].copy()) for key in (IMAGE, LABEL)}
+        slices = {key: torch.from_numpy(array) for key, array in self.cases[case][position].items()}
         reseed(self.transform, self.seed, epoch, index)
         item = convert_to_tensor(self.transform(slices), track_meta=False)
         return {**item, "case": f"{self.names[case]}[{position}]"}

@@ -61,7 +61,7 @@ def write_mask(mask: np.ndarray, image_path: Path, path: Path, overwrite: bool =
     written as 0 and 255, to be seen in any viewer.
 
     Args:
-        mask: class indices in the image file's grid: (x, y, z), or (rows, columns).
+        mask: class indices in the image file's grid: (x, y, z), or (rows, columns) of a PNG.
         image_path: the image.
         path: the mask; written beside it and renamed.
         overwrite: whether ``path`` may exist.
@@ -81,11 +81,16 @@ def write_mask(mask: np.ndarray, image_path: Path, path: Path, overwrite: bool =
 
 def _nifti_like(mask: np.ndarray, image_path: Path) -> nib.Nifti1Image:
     image: Any = nib.load(image_path)
-    if mask.shape != image.shape:
+    shape = image.shape if mask.size == np.prod(image.shape) else image.shape[:3]  # one volume of several
+    if mask.size != np.prod(shape):
         raise ValueError(f"{image_path} is {image.shape}, its mask {mask.shape}: the mask was not brought back.")
+    mask = mask.reshape(shape)  # a slice or a lone volume of a 4D file was read with other axes of length one
     header = image.header.copy()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, 0  # the image's display window says nothing of labels
     header["descrip"] = b"I2Net segmentation"
+    for field in ("db_name", "aux_file", "intent_name"):
+        header[field] = b""  # scanners and converters write patients' names there
+    header.extensions.clear()
     return type(image)(mask.astype(np.uint8), None, header)

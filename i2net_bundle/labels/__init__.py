@@ -50,6 +50,7 @@ class LabelTable:
 
     Attributes:
         name: "synapse", "glas" or "cityscapes".
+        description: in one line.
         classes: in the order of their ids.
         positions: where organs lie to each other in every patient.
         dropped: names that other sources hold and this table deliberately leaves out.
@@ -58,6 +59,7 @@ class LabelTable:
     """
 
     name: str
+    description: str
     classes: tuple[LabelClass, ...]
     positions: tuple[Position, ...]
     dropped: tuple[str, ...]
@@ -95,7 +97,7 @@ class LabelTable:
             found = self.find(name)
             if found is None and _plain(name) not in dropped:
                 raise ValueError(
-                    f"Label {old} '{name}' is no class of {self.name} ({', '.join(self.names)}) and is not known as one "
+                    f"Label {old} '{name}' is no class of {self.name} ({', '.join(self.names)}) and not known as one "
                     "to leave out. Rename it in the source's dataset.json, or name a numbering."
                 )
             ids[old] = found.id if found else (self.ignore_id or 0)
@@ -115,6 +117,7 @@ def label_table(name: str) -> LabelTable:
     content = json.loads(resources.files(__name__).joinpath(f"{name}.json").read_text(encoding="utf-8"))
     return LabelTable(
         name=content["name"],
+        description=content["description"],
         classes=tuple(_label_class(item) for item in content["classes"]),
         positions=tuple(
             Position(item["class"], item["direction"], item["of"]) for item in content.get("positions", [])

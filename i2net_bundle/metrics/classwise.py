@@ -46,8 +46,8 @@ class ClasswiseMetric(Metric):
     Args:
         metric: a MONAI metric, such as ``DiceMetric`` or ``HausdorffDistanceMetric``.
         num_classes: background included.
-        use_spacing: whether to hand the metric the image's spacing; distances are then in mm, for images without a
-            spacing in pixels.
+        use_spacing: whether to hand the metric the image's spacing; distances are then in mm, or in pixels or voxels
+            where there is none.
     """
 
     def __init__(self, metric: CumulativeIterationMetric, num_classes: int, use_spacing: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import logging
 import math
@@ -17,6 +16,8 @@ import torch
 from ignite.engine import Engine, Events
 
 import i2net_bundle
+from i2net_bundle.files import file_sha256
+from i2net_bundle.transforms.preprocessing import LENGTH_UNIT
 
 
 class CaseScores:
@@ -45,6 +46,7 @@ class CaseScores:
 
     def _start(self, engine: Engine) -> None:
         self.names: list[str] = []
+        self.units: list[str] = []
         self.voxels: list[np.ndarray] = []
 
     def _add(self, engine: Engine) -> None:
@@ -52,6 +54,7 @@ class CaseScores:
         state: Any = engine.state
         for batch, output in zip(state.batch, state.output, strict=True):
             self.names.append(Path(batch["image"].meta["filename_or_obj"]).name)
+            self.units.append(batch["image"].meta[LENGTH_UNIT])
             labels = [np.asarray(output[key]).astype(np.int64).ravel() for key in ("label", "pred")]
             self.voxels.append(np.stack([np.bincount(label, minlength=count)[1:count] for label in labels]))
 
@@ -61,11 +64,11 @@ class CaseScores:
         values = {name: details.numpy() for name, details in state.metric_details.items()}
         with (self.output_dir / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["case", "class", *values, "label_voxels", "pred_voxels"])
+            writer.writerow(["case", "class", *values, "distance_unit", "label_voxels", "pred_voxels"])
             for case, (name, (truth, predicted)) in enumerate(zip(self.names, self.voxels, strict=True)):
                 for index, class_name in enumerate(self.class_names[1:]):
                     scores = [_blank(details[case, index]) for details in values.values()]
-                    writer.writerow([name, class_name, *scores, truth[index], predicted[index]])
+                    writer.writerow([name, class_name, *scores, self.units[case], truth[index], predicted[index]])
         summary = self._summary(values, engine)
         text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
         (self.output_dir / "summary.json").write_text(text + "\n", encoding="utf-8")
@@ -80,6 +83,7 @@ class CaseScores:
             classes[class_name]["invented"] = int((predicted & ~truth)[:, index].sum())
         return {
             "cases": len(self.names),
+            "distance_unit": " and ".join(sorted(set(self.units))),
             "mean": {name: _mean(np.array([engine.state.metrics[name]])) for name in values},
             "classes": classes,
             "per_case": self._per_case(values),
@@ -112,10 +116,11 @@ def table(summary: dict[str, Any]) -> str:
         [f"mean of {summary['cases']} cases", *(_shown(summary["mean"][metric]) for metric in metrics), *totals]
     )
     widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
+    lines = [
         "  ".join(f"{cell!s:<{width}}" if not column else f"{cell!s:>{width}}" for column, (cell, width) in cells)
         for cells in (list(enumerate(zip(row, widths, strict=True))) for row in rows)
-    )
+    ]
+    return "\n".join([*lines, f"distances in {summary['distance_unit']}"])
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -134,5 +139,4 @@ def _shown(value: float | None) -> str:
 def _describe_weights(path: Path | None) -> dict[str, str] | None:
     if path is None:
         return None
-    with path.open("rb") as file:
-        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return {"file": path.name, "sha256": file_sha256(path)}

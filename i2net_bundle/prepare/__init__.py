@@ -1,1 +1,7 @@
 """What was downloaded -> a verified data set of this bundle."""
+
+from i2net_bundle.prepare.cityscapes import prepare_cityscapes
+from i2net_bundle.prepare.glas import prepare_glas
+from i2net_bundle.prepare.synapse import prepare_synapse
+
+__all__ = ["prepare_cityscapes", "prepare_glas", "prepare_synapse"]

@@ -7,48 +7,47 @@ to the patient's left, so a slice is what a radiologist sees. Histology images b
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import PILReader
+from monai.data import MetaTensor
 from monai.transforms import (
-    AsDiscreted,
     CastToTyped,
     Compose,
-    EnsureChannelFirstd,
-    LoadImaged,
     MapTransform,
     NormalizeIntensityd,
     Orientationd,
     ScaleIntensityRanged,
     Transform,
 )
-from PIL import Image
+
+from i2net_bundle.checks import enforce
+from i2net_bundle.checks.ct import CTOptions, load_ct, load_ct_pair
+from i2net_bundle.checks.histology import HistologyOptions, load_image, load_mask
+from i2net_bundle.checks.histology import pair_findings as size_findings
+from i2net_bundle.checks.nifti import has_geometry
 
 IMAGE, LABEL = "image", "label"
+LENGTH_UNIT = "length_unit"
+"""Key of an item's ``meta``: "mm", "voxel" where a volume's spacing is unknown, or "pixel"."""
 WINDOW_HU = (-125.0, 275.0)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def ct_reading(keys: Sequence[str]) -> Compose:
+def ct_reading(keys: Sequence[str], options: CTOptions | None = None) -> Compose:
     """Read CT volumes (and labels) from NIfTI as (1, P, L, S), in HU.
 
     Args:
         keys: "image", and "label" where there is one; both must lie on one grid.
+        options: how to settle what a file leaves open.
     """
-    return Compose(
-        [
-            LoadImaged(keys, reader="NibabelReader"),
-            EnsureChannelFirstd(keys, channel_dim="no_channel"),
-            SameGridd(keys),
-            Orientationd(keys, axcodes="PLS", labels=None),
-        ]
-    )
+    return Compose([LoadCTd(keys, options or CTOptions()), Orientationd(keys, axcodes="PLS", labels=None)])
 
 
 def ct_intensity(window_hu: Sequence[float] = WINDOW_HU) -> Transform:
@@ -60,34 +59,27 @@ def ct_intensity(window_hu: Sequence[float] = WINDOW_HU) -> Transform:
     return ScaleIntensityRanged(IMAGE, window_hu[0], window_hu[1], 0.0, 1.0, clip=True)
 
 
-def ct_preprocessing(keys: Sequence[str] = (IMAGE,), window_hu: Sequence[float] = WINDOW_HU) -> Compose:
+def ct_preprocessing(
+    keys: Sequence[str] = (IMAGE,), window_hu: Sequence[float] = WINDOW_HU, options: CTOptions | None = None
+) -> Compose:
     """A CT file to what the network sees, before the slices are resized.
 
     Args:
         keys: "image", and "label" where there is one.
         window_hu: lower and upper bound, in HU.
+        options: how to settle what a file leaves open.
     """
-    return Compose([*ct_reading(keys).transforms, ct_intensity(window_hu)])
+    return Compose([*ct_reading(keys, options).transforms, ct_intensity(window_hu)])
 
 
-def histology_reading(keys: Sequence[str]) -> Compose:
-    """Read PNG or BMP images as RGB (3, H, W) in 0-255, and instance annotations as binary masks (1, H, W).
+def histology_reading(keys: Sequence[str], options: HistologyOptions | None = None) -> Compose:
+    """Read images as RGB (3, H, W) in 0-255, and annotations as binary masks (1, H, W).
 
     Args:
         keys: "image", and "label" where there is one; both must have one size.
+        options: what is declared about the files.
     """
-    transforms: list[Transform] = [
-        LoadImaged(IMAGE, reader=PILReader, converter=_as_rgb, reverse_indexing=False),
-        EnsureChannelFirstd(IMAGE, channel_dim=-1),
-    ]
-    if LABEL in keys:
-        transforms += [
-            LoadImaged(LABEL, reader=PILReader, reverse_indexing=False),
-            EnsureChannelFirstd(LABEL, channel_dim="no_channel"),
-            SameGridd(keys),
-            AsDiscreted(LABEL, threshold=0.5),
-        ]
-    return Compose(transforms)
+    return Compose([LoadHistologyd(keys, options or HistologyOptions())])
 
 
 def histology_intensity() -> Transform:
@@ -96,55 +88,81 @@ def histology_intensity() -> Transform:
     return Compose([CastToTyped(IMAGE, np.float32), NormalizeIntensityd(IMAGE, mean, std, channel_wise=True)])
 
 
-def histology_preprocessing(keys: Sequence[str] = (IMAGE,)) -> Compose:
+def histology_preprocessing(keys: Sequence[str] = (IMAGE,), options: HistologyOptions | None = None) -> Compose:
     """A histology file to what the network sees.
 
     Args:
         keys: "image", and "label" where there is one.
+        options: what is declared about the files.
     """
-    return Compose([*histology_reading(keys).transforms, histology_intensity()])
+    return Compose([*histology_reading(keys, options).transforms, histology_intensity()])
 
 
-class SameGridd(MapTransform):
-    """Refuse items that do not lie on one grid: different shapes, or corners further apart than 0.001 mm.
+class LoadCTd(MapTransform):
+    """Read and check CT files, and their labels, as (1, X, Y, Z) on one grid; warnings are logged.
 
     Args:
-        keys: items to compare with the first of them.
+        keys: "image", and "label" where there is one.
+        options: how to settle what a file leaves open.
     """
 
-    tolerance_mm = 1e-3
-
-    def __init__(self, keys: KeysCollection) -> None:
+    def __init__(self, keys: KeysCollection, options: CTOptions) -> None:
         super().__init__(keys)
+        self.options = options
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return ``data`` unchanged.
+        """Return ``data`` with paths replaced by what they hold.
 
         Raises:
-            ValueError: the items differ in shape or affine; names both files.
+            DataError: a file cannot be used, or label and image differ in grid; names them and the remedy.
         """
-        first, *others = self.keys
-        for other in others:
-            names = f"{data[first].meta['filename_or_obj']} and {data[other].meta['filename_or_obj']}"
-            shapes = tuple(data[first].shape[1:]), tuple(data[other].shape[1:])
-            if shapes[0] != shapes[1]:
-                raise ValueError(f"{names} differ in shape: {shapes[0]} and {shapes[1]}. Resample one to the other.")
-            affines = data[first].affine, data[other].affine
-            if _largest_corner_distance(affines[0] - affines[1], shapes[0]) > self.tolerance_mm:
-                raise ValueError(
-                    f"{names} differ in geometry:\n{affines[0].numpy()}\n{affines[1].numpy()}\n"
-                    "Correct the header that is wrong; a label must lie on its image's grid."
-                )
-        return dict(data)
+        loaded = dict(data)
+        if LABEL in self.keys:
+            image, label, findings = load_ct_pair(data[IMAGE], data[LABEL], self.options)
+            loaded[LABEL] = _ct_tensor(label, data[LABEL])
+        else:
+            image, findings = load_ct(data[IMAGE], self.options)
+        loaded[IMAGE] = _ct_tensor(image, data[IMAGE])
+        enforce(findings)
+        return loaded
 
 
-def _largest_corner_distance(affine_difference: torch.Tensor, shape: Sequence[int]) -> float:
-    """How far two affines place the corners of one grid apart, in mm."""
-    corners = itertools.product(*([0, size - 1] for size in shape))
-    rank = affine_difference.shape[0] - 1
-    points = torch.tensor([[*corner, *[0] * (rank - len(shape)), 1] for corner in corners]).to(affine_difference)
-    return float((points @ affine_difference.t())[:, :rank].norm(dim=1).max())
+class LoadHistologyd(MapTransform):
+    """Read and check histology files: images (3, H, W), masks binary (1, H, W); warnings are logged.
+
+    Args:
+        keys: "image", and "label" where there is one.
+        options: what is declared about the files.
+    """
+
+    def __init__(self, keys: KeysCollection, options: HistologyOptions) -> None:
+        super().__init__(keys)
+        self.options = options
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return ``data`` with paths replaced by what they hold.
+
+        Raises:
+            DataError: a file cannot be used, or mask and image differ in size; names them and the remedy.
+        """
+        path = data[IMAGE]
+        image, findings = load_image(path, self.options)
+        loaded = {**data, IMAGE: _with_geometry(np.moveaxis(image, -1, 0), np.eye(4), path)}
+        if LABEL in self.keys:
+            mask, found = load_mask(data[LABEL], self.options)
+            findings = findings + found
+            findings += size_findings(path, image.shape[1::-1], data[LABEL], mask.shape[::-1])
+            loaded[LABEL] = _with_geometry((mask > 0).astype(np.uint8)[None], np.eye(4), data[LABEL])
+        enforce(findings)
+        return loaded
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    return image.convert("RGB")
+def _ct_tensor(image: nib.Nifti1Image, path: str | Path) -> MetaTensor:
+    unit = "mm" if has_geometry(image) else "voxel"
+    return _with_geometry(np.asarray(image.dataobj)[None], image.affine, path, unit)
+
+
+def _with_geometry(array: np.ndarray, affine: np.ndarray, path: str | Path, unit: str = "pixel") -> MetaTensor:
+    """An array (C, ...) that knows where it lies, in which unit of length, and which file it comes from."""
+    meta = {"filename_or_obj": str(path), LENGTH_UNIT: unit, "original_channel_dim": 0}
+    return MetaTensor(torch.from_numpy(np.ascontiguousarray(array)), affine=torch.from_numpy(affine), meta=meta)

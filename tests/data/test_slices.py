@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from monai.data import DataLoader
 from monai.transforms import Compose
 from torch import distributed
 
+from i2net_bundle.checks import CTOptions
 from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
+from i2net_bundle.labels import class_names
 from i2net_bundle.transforms import ct_reading, ct_training, histology_reading, histology_training
 from tests.data.counting import Count
 
@@ -28,16 +31,21 @@ def as_cached() -> Compose:
 @pytest.fixture(scope="module")
 def plain(ct_dir: Path) -> SliceDataset:
     """32 slices of 48×48 without augmentation or resizing."""
-    return SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), as_cached(), 9)
+    return SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), as_cached())
 
 
 @pytest.fixture(scope="module")
 def augmented(ct_dir: Path) -> SliceDataset:
-    return SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), 9, seed=3)
+    return SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), seed=3)
 
 
 def same(item: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return item["case"] == other["case"] and all(torch.equal(item[key], other[key]) for key in KEYS)
+
+
+def message_of(error: BaseException) -> str:
+    """What the first error of the chain says."""
+    return str(error) if error.__cause__ is None else message_of(error.__cause__)
 
 
 def order_of(length: int, seed: int, epoch: int) -> list[tuple[int, int]]:
@@ -138,7 +146,7 @@ def test_items_do_not_depend_on_the_number_of_workers(augmented: SliceDataset) -
 
 
 def test_augmentation_changes_with_epoch_index_and_seed(ct_dir: Path, augmented: SliceDataset) -> None:
-    other_seed = SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), 9, seed=4)
+    other_seed = SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), seed=4)
     images = [
         [dataset[epoch, index]["image"] for index in range(32)]
         for dataset, epoch in ((augmented, 0), (augmented, 1), (other_seed, 0))
@@ -168,7 +176,7 @@ def test_each_volume_is_read_once(ct_dir: Path, tmp_path: Path, on_disk: bool) -
     count = Count()
     reading = Compose([count, *ct_reading(KEYS).transforms])
     cases = load_cases(ct_dir, "training")
-    dataset = SliceDataset(cases, reading, as_cached(), 9, cache_dir=tmp_path if on_disk else None)
+    dataset = SliceDataset(cases, reading, as_cached(), cache_dir=tmp_path if on_disk else None)
     for epoch in range(2):
         for index in range(len(dataset)):
             dataset[epoch, index]
@@ -179,13 +187,13 @@ def test_slices_from_a_disk_cache_equal_those_from_memory(
     ct_dir: Path, tmp_path: Path, augmented: SliceDataset
 ) -> None:
     cached = SliceDataset(
-        load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), 9, cache_dir=tmp_path, seed=3
+        load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), cache_dir=tmp_path, seed=3
     )
     assert all(same(cached[1, index], augmented[1, index]) for index in range(32))
 
 
 def test_a_2d_image_is_a_volume_of_one_slice(gland_dir: Path) -> None:
-    dataset = SliceDataset(load_cases(gland_dir, "training"), histology_reading(KEYS), as_cached(), 2)
+    dataset = SliceDataset(load_cases(gland_dir, "training"), histology_reading(KEYS), as_cached())
     assert [dataset[index]["case"] for index in range(len(dataset))] == ["train_1.png[0]", "train_2.png[0]"]
     assert dataset[0]["image"].shape == (3, 96, 128)
     assert dataset[0]["label"].unique().tolist() == [0, 1]
@@ -193,7 +201,7 @@ def test_a_2d_image_is_a_volume_of_one_slice(gland_dir: Path) -> None:
 
 def test_histology_patches_do_not_depend_on_the_order_of_access(gland_dir: Path) -> None:
     dataset = SliceDataset(
-        load_cases(gland_dir, "training"), histology_reading(KEYS), histology_training((64, 64)), 2, seed=1
+        load_cases(gland_dir, "training"), histology_reading(KEYS), histology_training((64, 64)), seed=1
     )
     first = dataset[3, 0]
     dataset[4, 1]
@@ -209,18 +217,60 @@ def test_batches_have_the_shape_and_types_that_the_trainer_takes(augmented: Slic
 
 
 def test_a_class_that_the_network_lacks_is_refused_and_its_file_named(ct_dir: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"labelsTr/case_000\.nii\.gz: label 8 found, but the network has classes 0 to 4"
-    ):
-        SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), as_cached(), 5)
+    reading = ct_reading(KEYS, CTOptions(class_names=tuple(class_names("synapse")[:5])))
+    with pytest.raises((ValueError, RuntimeError)) as caught:
+        SliceDataset(load_cases(ct_dir, "training"), reading, as_cached())
+    assert "labelsTr/case_000.nii.gz: holds labels from 0 to 8; the classes are 0 to 4" in message_of(caught.value)
 
 
 def test_an_empty_training_list_is_refused() -> None:
     with pytest.raises(ValueError, match=r"training list is empty.*'training' in dataset\.json"):
-        SliceDataset([], ct_reading(KEYS), as_cached(), 9)
+        SliceDataset([], ct_reading(KEYS), as_cached())
 
 
 def test_a_case_without_a_label_is_refused_and_named(ct_dir: Path) -> None:
     cases = [{"image": case["image"]} for case in load_cases(ct_dir, "training")]
-    with pytest.raises((KeyError, ValueError), match=r"case_000\.nii\.gz"):
-        SliceDataset(cases, ct_reading(KEYS), as_cached(), 9)
+    with pytest.raises(ValueError, match=r"case_000\.nii\.gz has no label in dataset\.json"):
+        SliceDataset(cases, ct_reading(KEYS), as_cached())
+
+
+def test_a_page_saved_instead_of_a_scan_is_named(ct_dir: Path, tmp_path: Path) -> None:
+    page = tmp_path / "scan.nii.gz"
+    page.write_text("<html>please log in</html>")
+    cases = [{**load_cases(ct_dir, "training")[0], "image": str(page)}]
+    with pytest.raises((ValueError, RuntimeError)) as caught:
+        SliceDataset(cases, ct_reading(KEYS), as_cached())
+    assert f"{page}: is an HTML or XML page" in message_of(caught.value)
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
+def test_the_size_is_told_before_the_first_case_is_decoded(
+    ct_dir: Path, tmp_path: Path, on_disk: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[list[str]] = []
+
+    def look(case: Mapping[str, Any]) -> Mapping[str, Any]:
+        told.append([record.getMessage() for record in caplog.records if record.name == "i2net.cache"])
+        return case
+
+    cases = load_cases(ct_dir, "training")
+    reading = Compose([look, *ct_reading(KEYS).transforms])
+    with caplog.at_level(logging.INFO, logger="i2net.cache"):
+        SliceDataset(cases, reading, as_cached(), cache_dir=tmp_path if on_disk else None)
+    place = f"in {tmp_path}" if on_disk else "in memory"
+    assert len(told) == 2
+    assert told[0][0].startswith(f"2 decoded cases take about 0.00 GB {place}")
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
+def test_a_limit_that_is_too_small_stops_before_anything_is_decoded(
+    ct_dir: Path, tmp_path: Path, on_disk: bool
+) -> None:
+    count = Count()
+    reading = Compose([count, *ct_reading(KEYS).transforms])
+    cases, cache_dir = load_cases(ct_dir, "training"), tmp_path if on_disk else None
+    needed_gb = 2 * 3 * 48 * 48 * 16 / 1e9
+    with pytest.raises(OSError, match=r"2 decoded cases need .* cache_limit_gb is 0\.000199\. Raise it"):
+        SliceDataset(cases, reading, as_cached(), cache_dir=cache_dir, cache_limit_gb=0.9 * needed_gb)
+    assert count.calls == 0
+    assert len(SliceDataset(cases, reading, as_cached(), cache_dir=cache_dir, cache_limit_gb=1.1 * needed_gb)) == 32

@@ -1,0 +1,153 @@
+"""Do labels sit where organs sit? Places and volumes that no human has point to swapped labels or a turned patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from i2net_bundle.checks.findings import Finding, warning
+from i2net_bundle.labels import LabelTable, Position, label_table
+
+_DIRECTIONS = {"right": (0, 1), "left": (0, -1), "posterior": (1, -1), "superior": (2, 1)}  # RAS axis and sign
+_TURNED = {0: "mirrored left to right", 1: "lying face down (front and back swapped)", 2: "upside down"}
+_MARGIN_MM = 5.0
+_SMALLEST_ML = 0.5  # what is smaller has no telling position
+
+
+@dataclass(frozen=True)
+class Organ:
+    """What is measured of one label.
+
+    Attributes:
+        volume_ml: in mL.
+        centre_mm: centre of mass, RAS mm.
+        is_cut: whether it touches the first or last slice of any axis.
+    """
+
+    volume_ml: float
+    centre_mm: tuple[float, float, float]
+    is_cut: bool
+
+
+def measure_organs(labels: np.ndarray, affine: np.ndarray) -> dict[int, Organ]:
+    """Volume and place of every label but 0.
+
+    Args:
+        labels: whole numbers from 0, (X, Y, Z).
+        affine: (4, 4), voxel to RAS mm.
+    """
+    where = np.flatnonzero(labels)
+    ids = labels.reshape(-1)[where].astype(np.int64)
+    position = np.stack(np.unravel_index(where, labels.shape))
+    counts = np.bincount(ids)
+    sums = np.stack([np.bincount(ids, weights=axis) for axis in position])
+    at_border = np.any([(axis == 0) | (axis == size - 1) for axis, size in zip(position, labels.shape, strict=True)], 0)
+    cut = np.bincount(ids, weights=at_border) > 0
+    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    organs = {}
+    for index in np.flatnonzero(counts):
+        centre = affine[:3, :3] @ (sums[:, index] / counts[index]) + affine[:3, 3]
+        organs[int(index)] = Organ(
+            float(counts[index] * voxel_ml), (float(centre[0]), float(centre[1]), float(centre[2])), bool(cut[index])
+        )
+    return organs
+
+
+def anatomy_findings(
+    organs: Mapping[int, Organ], class_names: Sequence[str], path: str | Path, has_geometry: bool = True
+) -> list[Finding]:
+    """Warnings about organs whose place or volume no human has.
+
+    Args:
+        organs: see `measure_organs`.
+        class_names: name of each label, background first; names the table does not know are not judged.
+        path: for the message.
+        has_geometry: whether the spacing is known; without it volumes say nothing.
+    """
+    table = label_table("synapse")
+    named = {class_names[index]: organ for index, organ in organs.items() if index < len(class_names)}
+    findings = _position_findings(named, table, path)
+    if has_geometry:
+        findings = _volume_findings(named, table, path) + findings
+    better = _better_numbering(organs, table, len(findings)) if list(class_names) == table.names and findings else None
+    if better:
+        problem = f"fits the numbering '{better}' better than {table.name}'s own"
+        remedy = f"Were the labels prepared elsewhere? Then prepare them with --numbering {better}."
+        findings.append(warning("numbering", path, problem, remedy))
+    return findings
+
+
+def position_distances(named: Mapping[str, Organ], table: LabelTable) -> Iterator[tuple[Position, int, float]]:
+    """How far each of a table's expected positions holds.
+
+    Args:
+        named: organs by class name.
+        table: expected positions.
+
+    Yields:
+        the position, its RAS axis, and the distance of the two centres in the expected direction, in mm; negative where
+        they lie the wrong way round.
+    """
+    for position in table.positions:
+        if position.name in named and position.of in named:
+            axis, sign = _DIRECTIONS[position.direction]
+            yield position, axis, sign * (named[position.name].centre_mm[axis] - named[position.of].centre_mm[axis])
+
+
+def _volume_findings(named: Mapping[str, Organ], table: LabelTable, path: str | Path) -> list[Finding]:
+    findings = []
+    for name, organ in named.items():
+        known = table.find(name)
+        if known is None or known.volume_ml is None:
+            continue
+        low, high = known.volume_ml
+        if organ.volume_ml > high or (organ.volume_ml < low and not organ.is_cut):
+            problem = f"{name} of {organ.volume_ml:.0f} mL; {low:g} to {high:g} mL are usual"
+            remedy = "Look at it (i2net preview), and check the numbering and the spacing."
+            findings.append(warning("organ-volume", path, problem, remedy))
+    return findings
+
+
+def _position_findings(named: Mapping[str, Organ], table: LabelTable, path: str | Path) -> list[Finding]:
+    wrong: dict[int, list[str]] = {axis: [] for axis in _TURNED}
+    right: dict[int, int] = dict.fromkeys(_TURNED, 0)
+    telling = {name: organ for name, organ in named.items() if organ.volume_ml >= _SMALLEST_ML}
+    for position, axis, distance in position_distances(telling, table):
+        if axis == 2 and (telling[position.name].is_cut or telling[position.of].is_cut):
+            continue  # of a short scan, the centre of what is seen says little about height
+        if distance < -_MARGIN_MM:
+            wrong[axis].append(f"{position.name} {-distance:.0f} mm on the wrong side of {position.of}")
+        elif distance > _MARGIN_MM:
+            right[axis] += 1
+    findings = []
+    for axis, problems in wrong.items():
+        if not problems:
+            continue
+        turned = len(problems) >= 2 and not right[axis]
+        problem = f"the patient seems {_TURNED[axis]}" if turned else "organs out of place"
+        remedy = "Check the header's orientation" if turned else "Check the numbering of the labels"
+        findings.append(
+            warning(
+                "organ-position",
+                path,
+                f"{problem}: {'; '.join(problems)}",
+                f"{remedy}, and look at it (i2net preview).",
+            )
+        )
+    return findings
+
+
+def _better_numbering(organs: Mapping[int, Organ], table: LabelTable, faults: int) -> str | None:
+    """A declared numbering under which less than half the faults remain."""
+    best, fewest = None, faults / 2
+    for source, names in table.sources.items():
+        if not set(organs) <= set(names):
+            continue
+        named = {names[index]: organ for index, organ in organs.items()}
+        remaining = len(_volume_findings(named, table, "")) + len(_position_findings(named, table, ""))
+        if remaining < fewest:
+            best, fewest = source, remaining
+    return best

@@ -1,0 +1,149 @@
+"""The check of one case, whatever its kind, and of a list of them before work starts."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from tqdm import tqdm
+
+from i2net_bundle.checks.ct import CTOptions, check_ct
+from i2net_bundle.checks.findings import DataError, Finding, error, errors
+from i2net_bundle.checks.histology import HistologyOptions, check_histology
+from i2net_bundle.checks.verdicts import Verdicts
+from i2net_bundle.files import written_whole
+
+logger = logging.getLogger("i2net.checks")
+
+
+def check_case(
+    case: Mapping[str, Any], options: CTOptions | HistologyOptions, verdicts: Verdicts | None = None
+) -> list[Finding]:
+    """Find the faults of a case; none is raised.
+
+    Args:
+        case: paths under "image" and, if it has one, "label".
+        options: how its files are read; their type tells CT from histology.
+        verdicts: memory of what was checked before.
+    """
+    files = [case[key] for key in ("image", "label") if key in case]
+    try:
+        key = verdicts.key(files, options) if verdicts is not None else ""
+    except OSError as cause:
+        return [error("unreadable", cause.filename, f"cannot be opened ({cause.strerror})", "Check the path.")]
+    if verdicts is not None and key in verdicts:
+        return []
+    check: Any = check_ct if isinstance(options, CTOptions) else check_histology
+    findings: list[Finding] = check(files[0], files[1] if len(files) > 1 else None, options)
+    if verdicts is not None and not findings:
+        verdicts.add(key)
+    return findings
+
+
+class CheckedCases(list):
+    """A list of cases, checked when it is made.
+
+    Args:
+        cases: ``[{"image": path, "label": path}, ...]``.
+        options: how their files are read.
+        skip_failed: go on with the cases that can be used; otherwise one that cannot be stops the work.
+
+    Attributes:
+        findings: what the checks found, errors of the cases left out included.
+        failed: the cases left out.
+
+    Raises:
+        DataError: cases cannot be used, and they are not to be skipped, or none is left; names all of them.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Mapping[str, Any]],
+        options: CTOptions | HistologyOptions,
+        skip_failed: bool = False,
+    ) -> None:
+        verdicts = Verdicts()
+        self.findings: list[Finding] = []
+        self.failed: list[Mapping[str, Any]] = []
+        for case in tqdm(cases, desc="checking cases", unit="case", disable=None):
+            found = check_case(case, options, verdicts)
+            self.findings += found
+            if errors(found):
+                self.failed.append(case)
+            else:
+                self.append(dict(case))
+        faults = errors(self.findings)
+        if faults and not (skip_failed and self):
+            raise DataError(faults)
+        for finding in self.findings:
+            logger.log(logging.ERROR if finding.severity == "error" else logging.WARNING, str(finding))
+
+
+class FindingsRecord:
+    """Handler that keeps what the checks found in the run's folder.
+
+    ``data_findings.csv`` holds every finding, ``failed.csv`` the cases left out; see also `stop_if_failed`.
+
+    Args:
+        cases: the checked cases; a plain list, as MONAI Label passes, has nothing to tell.
+        output_dir: folder of the two files, written only where there is something to tell.
+    """
+
+    def __init__(self, cases: Sequence[Mapping[str, Any]], output_dir: str | Path) -> None:
+        self.cases, self.output_dir = cases, Path(output_dir)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer or evaluator."""
+        if isinstance(self.cases, CheckedCases):
+            engine.add_event_handler(Events.STARTED, self._write, self.cases)
+
+    def _write(self, cases: CheckedCases) -> None:
+        rows = [[f.severity, f.rule, f.file, f.problem, f.remedy] for f in cases.findings]
+        _write_csv(self.output_dir / "data_findings.csv", ["severity", "rule", "file", "problem", "remedy"], rows)
+        reasons = {finding.file: str(finding) for finding in reversed(errors(cases.findings))}
+        failed = [
+            [
+                case["image"],
+                next(reasons[str(case[key])] for key in ("image", "label") if str(case.get(key)) in reasons),
+            ]
+            for case in cases.failed
+        ]
+        _write_csv(self.output_dir / "failed.csv", ["image", "reason"], failed)
+
+
+def stop_if_failed(cases: Sequence[Mapping[str, Any]], output_dir: str | Path) -> None:
+    """End a run with an error when cases were left out of it, so that nobody takes its results for complete.
+
+    Args:
+        cases: the checked cases; a plain list passes.
+        output_dir: folder of ``failed.csv``.
+
+    Raises:
+        DataError: names how many and where they are listed.
+    """
+    if isinstance(cases, CheckedCases) and cases.failed:
+        raise DataError(
+            [
+                error(
+                    "failed-cases",
+                    Path(output_dir, "failed.csv"),
+                    f"lists {len(cases.failed)} of {len(cases) + len(cases.failed)} cases that could not be used; the "
+                    "others are done",
+                    "Mend those files and run them again.",
+                )
+            ]
+        )
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,211 @@
+"""The integrity check of whole data sets, folders and single files, as ``i2net check`` runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from i2net_bundle.checks.cases import check_case
+from i2net_bundle.checks.ct import CTOptions
+from i2net_bundle.checks.findings import DataError, Finding, error, errors, warning, warnings
+from i2net_bundle.checks.histology import HistologyOptions, load_image
+from i2net_bundle.checks.nifti import HeaderOptions, read_nifti
+from i2net_bundle.data.datalist import DATALIST, NIFTI_SUFFIXES, label_names, list_images, read_datalist, splits
+from i2net_bundle.data.dicom import list_series, read_series
+
+
+@dataclass
+class CheckReport:
+    """What was checked and what was found.
+
+    Attributes:
+        target: file or folder as named.
+        cases: number of cases by split; of single files under "files".
+        findings: errors and warnings.
+    """
+
+    target: str
+    cases: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def text(self) -> str:
+        """For people: what was checked, a line per finding, and the count."""
+        counted = ", ".join(f"{count} {split}" for split, count in self.cases.items()) or "nothing"
+        lines = [f"{self.target}: {counted} checked"]
+        lines += [f"{finding.severity.upper():<7} [{finding.rule}] {finding}" for finding in self.findings]
+        lines.append(f"{len(errors(self.findings))} errors, {len(warnings(self.findings))} warnings")
+        return "\n".join(lines)
+
+    def json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "target": self.target,
+            "cases": self.cases,
+            "errors": len(errors(self.findings)),
+            "warnings": len(warnings(self.findings)),
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def check_path(
+    path: str | Path,
+    ct: CTOptions | None = None,
+    histology: HistologyOptions | None = None,
+    datalist: str = DATALIST,
+) -> CheckReport:
+    """Check a data set, a folder of images or of a DICOM series, or a single image.
+
+    Args:
+        path: folder or file.
+        ct: how CT files are read.
+        histology: how other images are read.
+        datalist: name of the data list that makes a folder a data set.
+
+    Returns:
+        the report; faults of files are in it, none is raised.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder, or the folder holds nothing known.
+    """
+    path, ct, histology = Path(path), ct or CTOptions(), histology or HistologyOptions()
+    report = CheckReport(str(path))
+    if (path / datalist).is_file():
+        _check_dataset(path / datalist, ct, histology, report)
+    elif path.is_dir():
+        _check_folder(path, ct, histology, report)
+    elif path.is_file():
+        report.cases["files"] = 1
+        report.findings += check_case({"image": path}, ct if is_nifti(path) else histology)
+    else:
+        raise FileNotFoundError(f"{path} does not exist. Name a data set's folder, or an image.")
+    return report
+
+
+def is_nifti(path: str | Path) -> bool:
+    """Whether a file's name says it is NIfTI."""
+    return str(path).lower().endswith(NIFTI_SUFFIXES)
+
+
+def dataset_options(
+    contents: Mapping[str, Any], ct: CTOptions, histology: HistologyOptions
+) -> tuple[CTOptions, HistologyOptions]:
+    """Reading options with what a data list says of its labels."""
+    names = label_names(contents)
+    if names:
+        ordered = tuple(names.get(index, f"label {index}") for index in range(max(names) + 1))
+        ct = replace(ct, class_names=ct.class_names or ("background", *ordered[1:]))
+    if "ignore_id" in contents:
+        histology = replace(histology, label_values="classes")
+    return ct, histology
+
+
+def _check_dataset(path: Path, ct: CTOptions, histology: HistologyOptions, report: CheckReport) -> None:
+    contents = read_datalist(path)
+    ct, histology = dataset_options(contents, ct, histology)
+    images: dict[str, list[Path]] = {}
+    cases: list[dict[str, Path]] = []
+    for split, entries in splits(contents).items():
+        report.cases[split] = len(entries)
+        listed = [{"image": entry} if isinstance(entry, str) else entry for entry in entries]
+        paths = [{key: path.parent / case[key] for key in ("image", "label") if key in case} for case in listed]
+        images[split] = [case["image"] for case in paths]
+        cases += [case for case in paths if case not in cases]
+        unlabelled = sum("label" not in case for case in paths)
+        if split in ("training", "validation") and unlabelled:
+            problem = f"{unlabelled} of {len(paths)} '{split}' cases have no label"
+            report.findings.append(error("no-label", path, problem, "Add their labels, or take them out of the list."))
+    if not report.cases:
+        remedy = 'Add lists such as \'training\' of {"image": …, "label": …}.'
+        report.findings.append(error("datalist", path, "lists no cases", remedy))
+    for case in tqdm(cases, desc="checking cases", unit="case", disable=None):
+        report.findings += check_case(case, ct if is_nifti(case["image"]) else histology)
+    report.findings += _shared_images(path, images)
+
+
+def _check_folder(path: Path, ct: CTOptions, histology: HistologyOptions, report: CheckReport) -> None:
+    try:
+        cases = list_images(path)
+    except FileNotFoundError:
+        _check_dicom(path, report)
+        return
+    report.cases["files"] = len(cases)
+    for case in tqdm(cases, desc="checking files", unit="file", disable=None):
+        annotation = Path(case["image"]).with_name(f"{Path(case['image']).stem}_anno{Path(case['image']).suffix}")
+        if annotation.is_file():  # as GlaS names them
+            case["label"] = str(annotation)
+        report.findings += check_case(case, ct if is_nifti(case["image"]) else histology)
+
+
+def _check_dicom(path: Path, report: CheckReport) -> None:
+    try:
+        series = list_series(path)
+        report.cases["DICOM series"] = len(series)
+        read_series(path)
+    except DataError as fault:
+        report.findings += fault.findings
+
+
+def _shared_images(path: Path, images: Mapping[str, Sequence[Path]]) -> list[Finding]:
+    """Training images that are in another split too, by decoded content; the same within one split is a warning."""
+    by_shape: dict[tuple[int, ...], list[tuple[str, Path]]] = defaultdict(list)
+    for split, files in images.items():
+        for file in files:
+            shape = _shape(file)
+            if shape is not None:
+                by_shape[shape].append((split, file))
+    findings = []
+    for candidates in by_shape.values():
+        if len({file for _, file in candidates}) < 2 and len({split for split, _ in candidates}) < 2:
+            continue
+        seen: dict[str, tuple[str, Path]] = {}
+        for split, file in sorted(candidates, key=lambda item: item[0] != "training"):
+            digest = _content_digest(file)
+            first = seen.setdefault(digest, (split, file)) if digest else (split, file)
+            if first == (split, file):
+                continue
+            problem = f"holds the same image as {first[1].name} of '{first[0]}', in '{split}'"
+            if first[0] == "training" and split != "training":
+                remedy = "Take it out of one of them: scores on images that were trained on say nothing."
+                findings.append(error("shared-case", file, problem, remedy))
+            elif first[0] == split:
+                findings.append(warning("repeated-case", file, problem, f"List it once in {path.name}."))
+    return findings
+
+
+def _shape(file: Path) -> tuple[int, ...] | None:
+    """Shape from the header alone; None where the file cannot be read, which is reported elsewhere."""
+    try:
+        if is_nifti(file):
+            return tuple(sorted(nib.Nifti1Image.from_filename(file).shape))
+        with Image.open(file) as image:
+            return image.size
+    except Exception:  # whatever is wrong with the file, the check of the case says it
+        return None
+
+
+def _content_digest(file: Path) -> str | None:
+    """SHA-256 of the decoded image in canonical orientation."""
+    try:
+        if is_nifti(file):
+            image, _ = read_nifti(file, HeaderOptions(volume=0))
+            array = np.asarray(nib.as_closest_canonical(image).dataobj).astype(np.float32)
+        else:
+            array = load_image(file, HistologyOptions(resample=True))[0]
+    except DataError:
+        return None
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+def report_json(reports: Sequence[CheckReport]) -> str:
+    """Reports as one JSON list."""
+    return json.dumps([report.json() for report in reports], indent=1, ensure_ascii=False)

@@ -1,0 +1,67 @@
+"""Are these Hounsfield units? Normalised images, offset CT and MR give masks that are silently wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from i2net_bundle.checks.findings import Finding, error, warning
+
+_SAMPLE = 2_000_000
+_PADDING_BELOW = -1500.0  # scanners fill outside their circle with -2000, -3024 and the like
+_GO_ON = "If these are Hounsfield units all the same, go on with any_intensities (--any-intensities)."
+
+
+def nonfinite_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
+    """NaN and infinite voxels, counted."""
+    if not np.issubdtype(voxels.dtype, np.floating):
+        return []
+    nan, inf = int(np.isnan(voxels).sum()), int(np.isinf(voxels).sum())
+    if not nan + inf:
+        return []
+    remedy = "Convert the scan again, or have them filled with fill_nonfinite: -1024 (--fill-nonfinite -1024)."
+    return [error("nonfinite", path, f"holds {nan} NaN and {inf} infinite voxels of {voxels.size}", remedy)]
+
+
+def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
+    """What the distribution of values says of a CT.
+
+    Args:
+        voxels: finite, any shape.
+        path: for the message.
+    """
+    low, high = float(voxels.min()), float(voxels.max())
+    shown = f"values run from {low:g} to {high:g}"
+    if low == high:
+        return [error("constant", path, f"holds one value, {low:g}", "Give the scan itself.")]
+    if low > -20 and high < 20:
+        problem = f"looks normalised already, or is a label map: {shown}"
+        return [error("normalised", path, problem, f"Give the CT in Hounsfield units. {_GO_ON}")]
+    if low >= 0 and high <= 255:
+        problem = f"looks windowed to 8 bits: {shown}"
+        return [error("normalised", path, problem, f"Give the CT in Hounsfield units. {_GO_ON}")]
+    sample = voxels.reshape(-1)[:: max(1, voxels.size // _SAMPLE)]
+    sample = sample[sample > _PADDING_BELOW]
+    if not sample.size:
+        return [error("constant", path, f"holds nothing but padding: {shown}", "Give the scan itself.")]
+    if np.mean(sample < -50) < 0.001:
+        return _without_air_or_fat(sample, path, shown)
+    body = sample[sample > -500]
+    soft = float(np.mean((body >= -200) & (body <= 300))) if body.size else 0.0
+    if soft < 0.5:
+        problem = f"is an unusual CT: {soft:.0%} of what is no air lies between -200 and 300 HU; {shown}"
+        return [warning("intensities", path, problem, "Check that it is a CT of the body, in Hounsfield units.")]
+    return []
+
+
+def _without_air_or_fat(sample: np.ndarray, path: str | Path, shown: str) -> list[Finding]:
+    bright = sample[sample > 200]
+    if bright.size > 0.05 * sample.size and np.mean((bright > 850) & (bright < 1300)) > 0.5:
+        problem = f"looks like HU + 1024: {shown}, and most of what is no air lies around {np.median(bright):.0f}"
+        return [error("offset", path, problem, f"Have it shifted with hu_offset: -1024 (--hu-offset -1024). {_GO_ON}")]
+    if sample.min() < 0 and np.quantile(sample, 0.99) < 300:
+        problem = f"holds neither air nor fat: {shown}"
+        return [warning("intensities", path, problem, "Give the whole scan; the network has not seen such crops.")]
+    problem = f"does not look like CT: {shown}, and nothing is as dark as air or fat"
+    return [error("not-ct", path, problem, f"It may be MR or of arbitrary units; give a CT. {_GO_ON}")]

@@ -1,0 +1,36 @@
+"""The ``i2net`` command line: thin, every command calls one function of the package."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+import i2net_bundle
+from i2net_bundle.cli import bundle, data
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; exits with status 1 and what is wrong where the input is at fault.
+
+    Args:
+        argv: arguments without the program's name; default ``sys.argv``.
+    """
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+    try:
+        status = arguments.run(arguments)
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(f"i2net: {error}")
+    if status:
+        sys.exit(status)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="i2net", description=i2net_bundle.__doc__)
+    parser.add_argument("--version", action="version", version=i2net_bundle.__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for module in (data, bundle):
+        module.add_commands(commands)
+    return parser

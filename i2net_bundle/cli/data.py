@@ -1,0 +1,203 @@
+"""Commands that prepare, check and preview data sets."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+_DOCS = "Faults, messages and remedies: docs/data.md."
+
+_SYNAPSE = """\
+Verify abdominal CT and write it as canonical NIfTI with the eight labels of the paper.
+
+SRC is a folder or an archive as downloaded, in one of three forms:
+  raw BTCV         img/img0001.nii.gz, label/label0001.nii.gz, 13 labels
+  TransUNet        train_npz/case0005_slice000.npz, test_vol_h5/case0001.npy.h5
+                   (needs h5py; spacing stays unknown, distances are then in voxels)
+  Decathlon form   dataset.json, whose "labels" name the organs
+
+BTCV's cases get the paper's split into 18 for training and 12 for testing."""
+
+_GLAS = """\
+Verify the GlaS challenge's images and write them as PNG with data lists.
+
+SRC is the challenge's folder or archive: train_1.bmp, train_1_anno.bmp, testA_1.bmp, ..., Grade.csv; PNG will do too.
+  dataset.json         the official split (its parts share patients)
+  patient_split.json   the training images split by patient, for --datalist patient_split.json
+  fold_0.json, ...     cross-validation folds of the training images that keep patients apart"""
+
+_CITYSCAPES = """\
+Verify Cityscapes and write its 19 classes as train ids, 255 for what does not count.
+
+SRC holds leftImg8bit/ and gtFine/, or their two archives, by their standard names."""
+
+_CHECK = """\
+Check data sets (folders with dataset.json), folders of images or of a DICOM series, and single images.
+
+Training, evaluation and inference run the same checks on what they load. Exit status 1 when there are errors."""
+
+_PREVIEW = """\
+Draw a data set: pages of middle slices with label contours, or of images with outlines, and one HTML page.
+
+Organs whose place or volume no human has are marked."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``prepare``, ``check`` and ``preview`` to the command line's subparsers."""
+    prepare = commands.add_parser("prepare", help="make a verified data set of what was downloaded")
+    kinds = prepare.add_subparsers(title="data sets", required=True, metavar="DATASET")
+
+    synapse = _add(kinds, "synapse", "abdominal CT: raw BTCV, TransUNet's files, or a Decathlon folder", _SYNAPSE)
+    _add_source(synapse)
+    synapse.add_argument(
+        "--numbering", help="numbering of the labels: btcv, transunet or btcv8 (default: the source's)"
+    )
+    synapse.add_argument("--orientation", help="of TransUNet's (slices, rows, columns), such as SLA (default: found)")
+    _add_ct_options(synapse)
+    synapse.set_defaults(run=_prepare_synapse)
+
+    glas = _add(kinds, "glas", "the GlaS challenge's colon glands", _GLAS)
+    _add_source(glas)
+    glas.add_argument("--folds", type=int, default=5, help="number of cross-validation folds (default 5)")
+    glas.set_defaults(run=_prepare_glas)
+
+    cityscapes = _add(kinds, "cityscapes", "street scenes, 19 classes", _CITYSCAPES)
+    _add_source(cityscapes)
+    cityscapes.add_argument("--link", action="store_true", help="hard-link the images instead of copying them")
+    cityscapes.set_defaults(run=_prepare_cityscapes)
+
+    check = _add(commands, "check", "check data sets and images", _CHECK)
+    check.add_argument("paths", nargs="+", metavar="DIR|FILE", help="what to check")
+    check.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
+    check.add_argument("--json", action="store_true", help="print the reports as JSON")
+    _add_ct_options(check)
+    _add_histology_options(check)
+    check.set_defaults(run=_check)
+
+    preview = _add(commands, "preview", "draw a data set with its labels", _PREVIEW)
+    preview.add_argument("dataset_dir", metavar="DIR", help="folder of dataset.json")
+    preview.add_argument("--out", metavar="DIR", help="folder to write (default DIR/preview)")
+    preview.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
+    _add_ct_options(preview)
+    _add_histology_options(preview)
+    preview.set_defaults(run=_preview)
+
+
+def _add(commands: Any, name: str, summary: str, description: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=_DOCS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SRC", help="folder or archive (zip, tar, tar.gz) as downloaded")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder to write; absent or empty")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="go on without cases that are missing or cannot be used"
+    )
+
+
+def _add_ct_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("CT files that leave a choice")
+    group.add_argument("--header", choices=["sform", "qform"], help="which to believe where the two disagree")
+    group.add_argument(
+        "--geometry", choices=["image", "label"], help="whose header holds for both where image and label disagree"
+    )
+    group.add_argument("--volume", type=int, metavar="N", help="volume to take from 4D files, from 0")
+    group.add_argument("--fill-nonfinite", type=float, metavar="HU", help="fill NaN and infinite voxels")
+    group.add_argument("--hu-offset", type=float, default=0.0, metavar="HU", help="add to every voxel")
+    group.add_argument("--any-intensities", action="store_true", help="accept values that do not look like HU")
+
+
+def _add_histology_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("histology files")
+    group.add_argument("--um-per-px", type=float, metavar="UM", help="micrometres per pixel, instead of the files' own")
+    group.add_argument("--label-values", choices=["instances", "binary"], default="instances", help="what masks hold")
+
+
+def _ct_options(arguments: argparse.Namespace) -> Any:
+    from i2net_bundle.checks import CTOptions
+
+    return CTOptions(
+        header=arguments.header,
+        volume=arguments.volume,
+        geometry=arguments.geometry,
+        fill_nonfinite=arguments.fill_nonfinite,
+        hu_offset=arguments.hu_offset,
+        any_intensities=arguments.any_intensities,
+    )
+
+
+def _histology_options(arguments: argparse.Namespace) -> Any:
+    from i2net_bundle.checks import HistologyOptions
+
+    return HistologyOptions(um_per_px=arguments.um_per_px, label_values=arguments.label_values)
+
+
+def _prepare_synapse(arguments: argparse.Namespace) -> int:
+    from i2net_bundle.prepare import prepare_synapse
+
+    return _prepared(
+        prepare_synapse(
+            arguments.source,
+            arguments.out,
+            numbering=arguments.numbering,
+            options=_ct_options(arguments),
+            orientation=arguments.orientation,
+            allow_missing=arguments.allow_missing,
+        )
+    )
+
+
+def _prepare_glas(arguments: argparse.Namespace) -> int:
+    from i2net_bundle.prepare import prepare_glas
+
+    return _prepared(
+        prepare_glas(arguments.source, arguments.out, num_folds=arguments.folds, allow_missing=arguments.allow_missing)
+    )
+
+
+def _prepare_cityscapes(arguments: argparse.Namespace) -> int:
+    from i2net_bundle.prepare import prepare_cityscapes
+
+    return _prepared(
+        prepare_cityscapes(arguments.source, arguments.out, allow_missing=arguments.allow_missing, link=arguments.link)
+    )
+
+
+def _prepared(datalist: Path) -> int:
+    print(f"{datalist}\nLook at it: i2net preview {datalist.parent}")
+    failed = datalist.with_name("failed.csv")
+    if failed.exists():
+        print(f"Some files could not be used; {failed} names them.")
+    return int(failed.exists())
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from i2net_bundle.checks import errors
+    from i2net_bundle.checks.dataset import check_path, report_json
+
+    options = _ct_options(arguments), _histology_options(arguments)
+    reports = [check_path(path, *options, datalist=arguments.datalist) for path in arguments.paths]
+    print(report_json(reports) if arguments.json else "\n\n".join(report.text() for report in reports))
+    return int(any(errors(report.findings) for report in reports))
+
+
+def _preview(arguments: argparse.Namespace) -> int:
+    from i2net_bundle.reports.preview import preview_dataset
+
+    page = preview_dataset(
+        arguments.dataset_dir,
+        arguments.out,
+        ct=_ct_options(arguments),
+        histology=_histology_options(arguments),
+        datalist=arguments.datalist,
+    )
+    print(page)
+    return 0

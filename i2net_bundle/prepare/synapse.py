@@ -1,0 +1,344 @@
+"""Abdominal CT as it is held (raw BTCV, TransUNet's files, Decathlon folders) -> canonical NIfTI with eight labels."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from tqdm import tqdm
+
+from i2net_bundle.checks import CTOptions, DataError, Finding, errors
+from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
+from i2net_bundle.checks.ct import load_ct, load_ct_pair
+from i2net_bundle.checks.findings import error
+from i2net_bundle.checks.nifti import has_geometry, mark_without_geometry
+from i2net_bundle.data.datalist import DATALIST, label_names, read_datalist, splits
+from i2net_bundle.files import file_sha256
+from i2net_bundle.labels import LabelTable, label_table, map_labels
+from i2net_bundle.prepare.folders import opened_source, require_complete, staged_folder
+from i2net_bundle.prepare.manifest import Manifest
+from i2net_bundle.prepare.transunet import find_transunet, read_transunet
+
+TRAINING_CASES = (5, 6, 7, 9, 10, 21, 23, 24, 26, 27, 28, 30, 31, 33, 34, 37, 39, 40)
+TEST_CASES = (8, 22, 38, 36, 32, 2, 29, 3, 1, 4, 25, 35)
+"""The 18 and 12 cases of the paper's and TransUNet's split."""
+
+logger = logging.getLogger("i2net.prepare")
+
+_BTCV_NAME = re.compile(r"img(\d{4})\.nii(\.gz)?")
+_FOLDERS = {"training": "Tr", "validation": "Va", "test": "Ts"}
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """A case before preparation.
+
+    Attributes:
+        name: of the files to write.
+        split: "training", "validation" or "test".
+        files: role ("image", "label"; "slices" or "volume" of TransUNet) to files.
+    """
+
+    name: str
+    split: str
+    files: Mapping[str, list[Path]]
+
+
+@dataclass(frozen=True)
+class ReadCase:
+    """What a case holds: image in HU and label in the table's ids, on one grid."""
+
+    image: nib.Nifti1Image
+    label: nib.Nifti1Image | None
+    findings: list[Finding]
+    facts: dict[str, Any]
+
+
+def prepare_synapse(
+    source: str | Path,
+    out_dir: str | Path,
+    *,
+    numbering: str | None = None,
+    options: CTOptions | None = None,
+    orientation: str | None = None,
+    allow_missing: bool = False,
+) -> Path:
+    """Verify abdominal CT and write it as canonical (RAS) NIfTI with the eight labels of the paper.
+
+    The folder gets ``imagesTr/``, ``labelsTr/``, ``imagesTs/``, ``labelsTs/``, ``dataset.json`` (for BTCV's cases with
+    the paper's split into 18 and 12) and ``manifest.json``.
+
+    Args:
+        source: folder or archive: raw BTCV (``img/img0001.nii.gz``, ``label/label0001.nii.gz``), TransUNet's files
+            (``train_npz``, ``test_vol_h5``), or a Decathlon folder with ``dataset.json`` whose ``labels`` name its ids.
+        out_dir: folder to write, absent or empty.
+        numbering: the labels' numbering, a name of ``i2net_bundle/labels/synapse.json``; default that of the source.
+        options: how to settle what a file leaves open.
+        orientation: of TransUNet's arrays, see `read_transunet`.
+        allow_missing: go on without cases that are missing or cannot be used; the latter are listed in ``failed.csv``.
+
+    Returns:
+        path of ``dataset.json``.
+
+    Raises:
+        DataError: files cannot be used; names all of them.
+        FileExistsError: ``out_dir`` holds something.
+        FileNotFoundError: the source is none of these, or lacks cases.
+        ValueError: the numbering is not declared.
+    """
+    options = options or CTOptions()
+    with staged_folder(out_dir) as target, opened_source(source, target.parent) as folder:
+        kind, cases, names = _find_cases(folder, source, allow_missing)
+        table = label_table("synapse")
+        ids = table.source_map(numbering or names)
+        settings = {"kind": kind, "numbering": numbering or (names if isinstance(names, str) else "by name")}
+        manifest = Manifest("synapse", {**settings, "orientation": orientation, "allow_missing": allow_missing})
+        written: list[SourceCase] = []
+        found: list[Finding] = []
+        for case in tqdm(cases, desc="cases", unit="case", disable=None):
+            try:
+                read = _read(case, ids, table, options, orientation)
+            except DataError as fault:
+                found += fault.findings
+                continue
+            found += read.findings
+            _write(case, read, target, manifest, table)
+            written.append(case)
+        if errors(found) and not (allow_missing and written):
+            raise DataError(errors(found))
+        _report(found, target)
+        _write_datalist(written, target, table, kind)
+        manifest.write(target)
+    return Path(out_dir, DATALIST)
+
+
+def _find_cases(
+    folder: Path, source: str | Path, allow_missing: bool
+) -> tuple[str, list[SourceCase], str | dict[int, str]]:
+    """Kind of the source, its cases, and their numbering: a declared one, or ids and names."""
+    volumes = {
+        match[1]: path for path in sorted(folder.rglob("img*.nii*")) if (match := _BTCV_NAME.fullmatch(path.name))
+    }
+    arrays = find_transunet(folder)
+    if (folder / DATALIST).is_file():
+        contents = read_datalist(folder / DATALIST)
+        return "decathlon", _decathlon_cases(folder, contents), _decathlon_names(folder, contents)
+    if arrays:
+        roles = {
+            number: {"volume" if files[0].suffix == ".h5" else "slices": files} for number, files in arrays.items()
+        }
+        return "transunet", _paper_cases(roles, source, allow_missing), "transunet"
+    if volumes:
+        pairs = {number: {"image": [path], **_btcv_label(path, number)} for number, path in volumes.items()}
+        return "btcv", _paper_cases(pairs, source, allow_missing), "btcv"
+    raise FileNotFoundError(
+        f"{source} is not known: looked for img/img0001.nii.gz (raw BTCV), train_npz and test_vol_h5 (TransUNet), "
+        f"and {DATALIST} (Decathlon form). Name the folder that holds them."
+    )
+
+
+def _paper_cases(
+    found: Mapping[str, Mapping[str, list[Path]]], source: str | Path, allow_missing: bool
+) -> list[SourceCase]:
+    """The cases of the paper's split among those found, in its order."""
+    wanted = {f"{number:04d}": split for split, numbers in _PAPER_SPLIT.items() for number in numbers}
+    missing = [f"case {number}" for number in wanted if number not in found]
+    missing += [f"label of case {number}" for number in wanted if found.get(number, {}).keys() == {"image"}]
+    require_complete(source, missing, allow_missing)
+    other = sorted(set(found) - set(wanted))
+    if other:
+        logger.warning(f"{source}: left out, not in the paper's split: cases {', '.join(other)}.")
+    complete = {number: files for number, files in found.items() if files.keys() != {"image"}}
+    return [
+        SourceCase(f"case{number}", split, complete[number]) for number, split in wanted.items() if number in complete
+    ]
+
+
+_PAPER_SPLIT = {"training": TRAINING_CASES, "test": TEST_CASES}
+
+
+def _btcv_label(image: Path, number: str) -> dict[str, list[Path]]:
+    """The label in the folder ``label`` beside the image's, or beside the image itself."""
+    for folder in (image.parent.parent / "label", image.parent):
+        for suffix in (".nii.gz", ".nii"):
+            if (path := folder / f"label{number}{suffix}").is_file():
+                return {"label": [path]}
+    return {}
+
+
+def _decathlon_cases(folder: Path, contents: Mapping[str, Any]) -> list[SourceCase]:
+    cases = []
+    for split, entries in splits(contents).items():
+        if split not in _FOLDERS:
+            logger.warning(f"{folder / DATALIST}: the list '{split}' is left out; known are {', '.join(_FOLDERS)}.")
+            continue
+        for entry in entries:
+            roles = {"image": entry} if isinstance(entry, str) else entry
+            files = {role: [folder / roles[role]] for role in ("image", "label") if role in roles}
+            cases.append(SourceCase(files["image"][0].name.split(".")[0], split, files))
+    names = [case.name for case in cases]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{folder / DATALIST} names {', '.join(twice)} twice. Every case needs a file name of its own."
+        )
+    return cases
+
+
+def _decathlon_names(folder: Path, contents: Mapping[str, Any]) -> dict[int, str]:
+    names = {index: name for index, name in label_names(contents).items() if index != 0}
+    if not names:
+        raise ValueError(
+            f'{folder / DATALIST} does not name its labels. Add "labels": {{"0": "background", "1": "aorta", ...}}, or '
+            "choose a declared numbering with --numbering."
+        )
+    return names
+
+
+def _read(
+    case: SourceCase, ids: Mapping[int, int], table: LabelTable, options: CTOptions, orientation: str | None
+) -> ReadCase:
+    """Read and check one case.
+
+    Raises:
+        DataError: it cannot be used; names its files and the remedies.
+    """
+    facts: dict[str, Any] = {}
+    if "image" not in case.files:
+        (files,) = case.files.values()
+        image, label, facts["orientation"] = read_transunet(files, orientation)
+        return _judged(files[0], image, label, files[0], ids, table, [], facts)
+    (image_path,) = case.files["image"]
+    if "label" not in case.files:
+        image, findings = load_ct(image_path, options)
+        return ReadCase(image, None, findings, facts)
+    (label_path,) = case.files["label"]
+    try:
+        image, label, findings = load_ct_pair(image_path, label_path, replace(options, class_names=None))
+    except DataError as fault:
+        raise DataError(
+            [_with_evidence(f, image_path, label_path, ids, table, options) for f in fault.findings]
+        ) from fault
+    return _judged(image_path, image, label, label_path, ids, table, findings, facts)
+
+
+def _judged(
+    image_path: Path,
+    image: nib.Nifti1Image,
+    label: nib.Nifti1Image,
+    label_path: Path,
+    ids: Mapping[int, int],
+    table: LabelTable,
+    findings: list[Finding],
+    facts: dict[str, Any],
+) -> ReadCase:
+    try:
+        mapped = map_labels(np.asarray(label.dataobj), ids, str(label_path))
+    except ValueError as cause:
+        problem = str(cause).removeprefix(f"{label_path}: ").split(". ")[0]
+        remedy = f"Choose the numbering with --numbering ({', '.join(table.sources)})."
+        raise DataError([error("labels", label_path, problem, remedy)]) from cause
+    organs = measure_organs(mapped, image.affine)
+    found = anatomy_findings(organs, table.names, label_path, has_geometry(image))
+    return ReadCase(image, nib.Nifti1Image(mapped, image.affine, image.header), findings + found, facts)
+
+
+def _with_evidence(
+    finding: Finding,
+    image_path: Path,
+    label_path: Path,
+    ids: Mapping[int, int],
+    table: LabelTable,
+    options: CTOptions,
+) -> Finding:
+    """Add to a disagreement of two headers what the organs say of each."""
+    if finding.rule != "geometry":
+        return finding
+    said = []
+    for whose in ("image", "label"):
+        _, label, _ = load_ct_pair(image_path, label_path, replace(options, class_names=None, geometry=whose))
+        mapped = map_labels(np.asarray(label.dataobj), ids, str(label_path))
+        found = anatomy_findings(measure_organs(mapped, label.affine), table.names, label_path)
+        said.append(f"by the {whose}'s header {'; '.join(f.problem for f in found) or 'every organ is in its place'}")
+    return replace(finding, problem=f"{finding.problem}. The organs: {'; '.join(said)}")
+
+
+def _write(case: SourceCase, read: ReadCase, target: Path, manifest: Manifest, table: LabelTable) -> None:
+    outputs = {"image": target / f"images{_FOLDERS[case.split]}" / f"{case.name}.nii.gz"}
+    _save_canonical(read.image, outputs["image"])
+    facts = {
+        "split": case.split,
+        "shape": list(nib.as_closest_canonical(read.image).shape),
+        "spacing_mm": _spacing(read.image),
+        **read.facts,
+    }
+    if read.label is not None:
+        outputs["label"] = target / f"labels{_FOLDERS[case.split]}" / f"{case.name}.nii.gz"
+        _save_canonical(read.label, outputs["label"])
+        counts = np.bincount(np.asarray(read.label.dataobj).ravel(), minlength=len(table.classes)).tolist()
+        facts["label_counts"] = dict(zip(table.names, counts, strict=True))
+    sources = {
+        role if len(files) == 1 else f"{role}/{file.name}": file_sha256(file)
+        for role, files in case.files.items()
+        for file in files
+    }
+    manifest.add(case.name, sources, target, outputs, **facts)
+
+
+def _spacing(image: nib.Nifti1Image) -> list[float] | None:
+    if not has_geometry(image):
+        return None
+    return [round(float(side), 6) for side in nib.affines.voxel_sizes(nib.as_closest_canonical(image).affine)]
+
+
+def _save_canonical(image: nib.Nifti1Image, path: Path) -> None:
+    """Write axes in RAS order, with a header that holds nothing but geometry and says it once and in every field."""
+    path.parent.mkdir(exist_ok=True)
+    canonical = nib.as_closest_canonical(image)
+    voxels = np.ascontiguousarray(canonical.dataobj)
+    fresh = nib.Nifti1Image(voxels, canonical.affine)
+    fresh.header.set_xyzt_units("mm")
+    fresh.set_sform(canonical.affine, code=1)
+    fresh.set_qform(canonical.affine, code=1)
+    if not np.allclose(fresh.get_qform(), canonical.affine, atol=1e-3):
+        fresh.set_qform(None, code=0)  # a qform cannot hold shear
+    if not has_geometry(image):
+        mark_without_geometry(fresh)
+    nib.save(fresh, path)
+
+
+def _report(findings: list[Finding], target: Path) -> None:
+    for finding in findings:
+        logger.log(logging.ERROR if finding in errors(findings) else logging.WARNING, str(finding))
+    failed = errors(findings)
+    if failed:
+        with (target / "failed.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["file", "problem", "remedy"])
+            writer.writerows([finding.file, finding.problem, finding.remedy] for finding in failed)
+
+
+def _write_datalist(cases: list[SourceCase], target: Path, table: LabelTable, kind: str) -> None:
+    lists: dict[str, list[dict[str, str]]] = {}
+    for case in cases:
+        suffix = _FOLDERS[case.split]
+        entry = {"image": f"./images{suffix}/{case.name}.nii.gz"}
+        if "label" in case.files or "image" not in case.files:
+            entry["label"] = f"./labels{suffix}/{case.name}.nii.gz"
+        lists.setdefault(case.split, []).append(entry)
+    content = {
+        "name": "Synapse",
+        "description": table.description,
+        "labels": {str(item.id): item.name for item in table.classes},
+        "geometry": "unknown" if kind == "transunet" else "mm",
+        **lists,
+    }
+    (target / DATALIST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

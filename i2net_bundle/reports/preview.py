@@ -1,0 +1,268 @@
+"""Contact sheets of a data set, so that a person sees at a glance whether labels sit where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from jinja2 import Environment, PackageLoader
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from i2net_bundle.checks import CTOptions, DataError, Finding, HistologyOptions, errors
+from i2net_bundle.checks.anatomy import measure_organs
+from i2net_bundle.checks.ct import load_ct, load_ct_pair
+from i2net_bundle.checks.dataset import dataset_options, is_nifti
+from i2net_bundle.checks.histology import load_image, load_mask
+from i2net_bundle.checks.nifti import has_geometry
+from i2net_bundle.data.datalist import DATALIST, label_names, read_datalist, splits
+from i2net_bundle.prepare.folders import staged_folder
+from i2net_bundle.reports.pictures import CLASS_COLORS
+from i2net_bundle.transforms.preprocessing import WINDOW_HU
+
+PAGE_NAME = "index.html"
+_CASES_PER_PAGE = 12
+_COLUMNS = 3
+_TILE_INCHES = 3.6
+_LONGEST_SIDE = 512  # pixels of a picture in a tile
+_MARKED = "#b3261e"
+
+
+@dataclass
+class Tile:
+    """One case of a sheet.
+
+    Attributes:
+        name: of its image file.
+        split: list that it is in.
+        panels: pictures (H, W) or (H, W, 3) in [0, 1], class indices or instance ids (H, W), and the tile's aspect.
+        findings: of its check.
+        amounts: class name to volume in mL, or to its share of the image.
+    """
+
+    name: str
+    split: str
+    panels: list[tuple[np.ndarray, np.ndarray, float]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    amounts: dict[str, float] = field(default_factory=dict)
+
+
+def preview_dataset(
+    dataset_dir: str | Path,
+    out_dir: str | Path | None = None,
+    ct: CTOptions | None = None,
+    histology: HistologyOptions | None = None,
+    datalist: str = DATALIST,
+) -> Path:
+    """Draw every case of a data set: CT by its middle slices, other images whole, with the contours of their labels.
+
+    Args:
+        dataset_dir: folder of the data list.
+        out_dir: folder to write, absent or empty; default ``preview`` in the data set's folder.
+        ct: how CT files are read.
+        histology: how other images are read.
+        datalist: name of the data list.
+
+    Returns:
+        path of the page; the sheets ``page_01.png``, … lie beside it. A file that cannot be read takes its tile with
+        what is wrong with it.
+
+    Raises:
+        FileExistsError: ``out_dir`` holds something.
+        FileNotFoundError: there is no data list.
+        ValueError: it lists no cases.
+    """
+    folder = Path(dataset_dir)
+    contents = read_datalist(folder / datalist)
+    ct, histology = dataset_options(contents, ct or CTOptions(), histology or HistologyOptions())
+    listed = [(split, _paths(folder, entry)) for split, entries in splits(contents).items() for entry in entries]
+    unique = {case["image"]: (split, case) for split, case in reversed(listed)}  # the first list that names it
+    cases = list(reversed(unique.values()))
+    if not cases:
+        raise ValueError(f"{folder / datalist} lists no cases. Add lists such as 'training'.")
+    names = label_names(contents) or {0: "background"}
+    out_dir = Path(out_dir) if out_dir is not None else folder / "preview"
+    with staged_folder(out_dir) as target:
+        tiles: list[Tile] = []
+        pages: list[str] = []
+        progress = tqdm(cases, desc="drawing cases", unit="case", disable=None)
+        for index, (split, case) in enumerate(progress, 1):
+            tiles.append(_tile(split, case, ct, histology, names))
+            if index % _CASES_PER_PAGE == 0 or index == len(cases):
+                first = len(pages) * _CASES_PER_PAGE
+                pages.append(f"page_{len(pages) + 1:02d}.png")
+                _draw_sheet(tiles[first:]).savefig(target / pages[-1], dpi=100)
+                for tile in tiles[first:]:
+                    tile.panels.clear()  # drawn; only the numbers stay in memory
+        (target / PAGE_NAME).write_text(_page(contents, tiles, names, pages), encoding="utf-8")
+    return out_dir / PAGE_NAME
+
+
+def _paths(folder: Path, entry: str | Mapping[str, Any]) -> dict[str, Path]:
+    roles = {"image": entry} if isinstance(entry, str) else entry
+    return {role: folder / roles[role] for role in ("image", "label") if role in roles}
+
+
+def _tile(
+    split: str, case: Mapping[str, Path], ct: CTOptions, histology: HistologyOptions, names: Mapping[int, str]
+) -> Tile:
+    tile = Tile(case["image"].name, split)
+    try:
+        if is_nifti(case["image"]):
+            _read_ct(tile, case, ct, names)
+        else:
+            _read_histology(tile, case, histology, names)
+    except DataError as fault:
+        tile.findings += fault.findings
+    return tile
+
+
+def _read_ct(tile: Tile, case: Mapping[str, Path], options: CTOptions, names: Mapping[int, str]) -> None:
+    if "label" in case:
+        image, label, tile.findings = load_ct_pair(case["image"], case["label"], options)
+    else:
+        image, tile.findings = load_ct(case["image"], options)
+        label = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
+    organs = measure_organs(np.asarray(label.dataobj), image.affine)
+    unit = {name: organs[index].volume_ml for index, name in names.items() if index in organs}
+    tile.amounts = unit if has_geometry(image) else {}
+    hu, labels = (_radiological(part) for part in (image, label))
+    low, high = WINDOW_HU
+    grey = np.clip((hu.astype(np.float32) - low) / (high - low), 0, 1)
+    rows, columns, height = nib.affines.voxel_sizes(_reoriented(image).affine)
+    row, column, depth = _telling_voxel(labels)
+    cuts: list[tuple[tuple[Any, ...], float, bool]] = [
+        ((slice(None), slice(None), depth), rows / columns, False),  # axial
+        ((row, slice(None), slice(None)), height / columns, True),  # coronal
+        ((slice(None), column, slice(None)), height / rows, True),  # sagittal
+    ]
+    for cut, aspect, upright in cuts:
+        picture, ids = grey[cut], labels[cut]
+        if upright:  # superior up
+            picture, ids = picture.T[::-1], ids.T[::-1]
+        tile.panels.append((*_shrunk(picture, ids), float(aspect)))
+
+
+def _read_histology(tile: Tile, case: Mapping[str, Path], options: HistologyOptions, names: Mapping[int, str]) -> None:
+    pixels, tile.findings = load_image(case["image"], options)
+    ids = np.zeros(pixels.shape[:2], np.int32)
+    if "label" in case:
+        ids, found = load_mask(case["label"], options)
+        tile.findings = tile.findings + found
+        if ids.shape != pixels.shape[:2]:
+            ids = np.zeros(pixels.shape[:2], np.int32)
+        elif options.label_values == "classes":
+            tile.amounts = {name: float((ids == index).mean()) for index, name in names.items() if (ids == index).any()}
+        else:
+            tile.amounts = {names.get(1, "foreground"): float((ids > 0).mean())}
+    tile.panels.append((*_shrunk(pixels / 255, ids), 1.0))
+
+
+def _reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt("PLS")
+    )
+    return image.as_reoriented(turn)
+
+
+def _radiological(image: nib.Nifti1Image) -> np.ndarray:
+    """Rows to posterior, columns to the patient's left, slices to superior."""
+    return np.asarray(_reoriented(image).dataobj)
+
+
+def _telling_voxel(labels: np.ndarray) -> tuple[int, int, int]:
+    """Along each axis the middle of what is labelled, of the whole without labels; the slice with most classes."""
+    where = np.nonzero(labels)
+    if not len(where[0]):
+        row, column, depth = (size // 2 for size in labels.shape)
+        return row, column, depth
+    row, column = (int(np.median(axis)) for axis in where[:2])
+    counts = [len(np.unique(labels[..., depth])) for depth in range(labels.shape[2])]
+    richest = np.flatnonzero(np.array(counts) == max(counts))
+    return row, column, int(richest[len(richest) // 2])
+
+
+def _shrunk(picture: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    step = max(1, max(ids.shape) // _LONGEST_SIDE)
+    return picture[::step, ::step], ids[::step, ::step]
+
+
+def _draw_sheet(tiles: Sequence[Tile]) -> Figure:
+    columns = min(_COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    figure = Figure(figsize=(columns * _TILE_INCHES * 1.25, rows * _TILE_INCHES * 1.1), layout="constrained")
+    parts = figure.subfigures(rows, columns, squeeze=False)
+    for part, tile in zip(parts.flat, tiles, strict=False):
+        marked = bool(tile.findings)
+        part.suptitle(f"{tile.name}  ({tile.split})", fontsize=9, color=_MARKED if marked else "black")
+        if not tile.panels:
+            axis = part.subplots()
+            axis.text(0.5, 0.5, "cannot be used:\nsee the page", ha="center", va="center", color=_MARKED)
+            axis.axis("off")
+            continue
+        axes = part.subplot_mosaic("AB\nAC" if len(tile.panels) == 3 else "A")
+        for axis, (picture, ids, aspect) in zip(axes.values(), tile.panels, strict=True):
+            _draw_panel(axis, picture, ids, aspect)
+        if len(tile.panels) == 3:
+            axes["A"].text(0.02, 0.5, "R", color="white", fontsize=8, transform=axes["A"].transAxes)
+        if marked:
+            rules = ", ".join(dict.fromkeys(finding.rule for finding in tile.findings))
+            part.supxlabel(f"marked: {rules}", fontsize=8, color=_MARKED)
+    return figure
+
+
+def _draw_panel(axis: Axes, picture: np.ndarray, ids: np.ndarray, aspect: float) -> None:
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect=aspect)
+    for index in np.unique(ids[ids > 0]):
+        color = CLASS_COLORS[(int(index) - 1) % len(CLASS_COLORS)]
+        axis.contour(ids == index, levels=[0.5], colors=color, linewidths=1.0)
+    axis.axis("off")
+
+
+def _page(contents: Mapping[str, Any], tiles: Sequence[Tile], names: Mapping[int, str], pages: Sequence[str]) -> str:
+    is_ct = any(is_nifti(tile.name) for tile in tiles)
+    columns = [name for index, name in sorted(names.items()) if index > 0 or not is_ct]
+    columns = [name for name in columns if any(name in tile.amounts for tile in tiles)]
+    counts = ", ".join(f"{len(entries)} {split}" for split, entries in splits(contents).items())
+    what = (
+        "Axial, coronal and sagittal slices through the labels, as a radiologist sees them: the patient's right is on "
+        "the left of axial and coronal slices, the front is up in axial slices and on the left of sagittal ones."
+        if is_ct
+        else "Images with the outlines of their labels."
+    )
+    classes = [
+        {"name": name, "color": CLASS_COLORS[(index - 1) % len(CLASS_COLORS)]}
+        for index, name in sorted(names.items())
+        if index > 0
+    ]
+    environment = Environment(loader=PackageLoader("i2net_bundle.reports"), autoescape=True)
+    return environment.get_template("preview.html.j2").render(
+        name=contents.get("name", "Data set"),
+        counts=counts,
+        what=what,
+        classes=classes,
+        findings=sorted(
+            (finding for tile in tiles for finding in tile.findings), key=lambda finding: not errors([finding])
+        ),
+        table_title="Volumes, mL" if is_ct else "Share of the image",
+        columns=columns,
+        rows=[
+            {"name": tile.name, "split": tile.split, "cells": [_cell(tile, name, is_ct) for name in columns]}
+            for tile in tiles
+            if tile.amounts
+        ],
+        pages=pages,
+    )
+
+
+def _cell(tile: Tile, name: str, is_ct: bool) -> dict[str, Any]:
+    if name not in tile.amounts:
+        return {"text": "–", "marked": False}
+    amount = tile.amounts[name]
+    marked = is_ct and any(f.rule == "organ-volume" and f.problem.startswith(f"{name} of") for f in tile.findings)
+    return {"text": f"{amount:.0f}" if is_ct else f"{amount:.0%}", "marked": marked}
