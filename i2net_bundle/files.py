@@ -1,10 +1,12 @@
-"""Files are whole or absent: they are written beside their target and then renamed."""
+"""Files and folders are whole or absent: they are written beside their target and then renamed."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +28,42 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def staged_folder(out_dir: str | Path) -> Iterator[Path]:
+    """Give a folder to write to; it becomes ``out_dir`` when the block ends, and vanishes when the block fails.
+
+    Args:
+        out_dir: the target, absent or empty.
+
+    Raises:
+        FileExistsError: the target holds something, or is a file.
+        PermissionError: the target cannot be made.
+    """
+    target = Path(out_dir).absolute()
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise FileExistsError(f"{out_dir} exists and is not empty. Name another --out; nothing is overwritten.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except PermissionError as cause:
+        raise PermissionError(f"{target.parent} is not writable. Name another --out.") from cause
+    try:
+        yield staging
+        staging.chmod(0o777 & ~_umask())
+        if target.is_dir():
+            target.rmdir()
+        os.replace(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -81,7 +81,7 @@ def test_every_misspelt_top_level_id_is_refused_with_the_right_one(name: str, mi
         ("train::handler", "train::handlers"),
         ("train::dataset::cache", "train::dataset::cache_dir"),
         ("train::dataloader::batchsize", "train::dataloader::batch_size"),
-        ("train::dataset::data::dataset_dirs", "train::dataset::data::dataset_dir"),
+        ("train::dataset::data::cases::dataset_dirs", "train::dataset::data::cases::dataset_dir"),
         ("train::preprocessing::sizes", "train::preprocessing::size"),
         ("validate::evaluators", "validate::evaluator"),
         ("validate::evaluator::val_dataloader", "validate::evaluator::val_data_loader"),

@@ -15,6 +15,7 @@ _DIRECTIONS = {"right": (0, 1), "left": (0, -1), "posterior": (1, -1), "superior
 _TURNED = {0: "mirrored left to right", 1: "lying face down (front and back swapped)", 2: "upside down"}
 _MARGIN_MM = 5.0
 _SMALLEST_ML = 0.5  # what is smaller has no telling position
+_TELLING_ORGANS = 4  # fewer fit some numbering by chance
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,9 @@ def anatomy_findings(
     """
     table = label_table("synapse")
     named = {class_names[index]: organ for index, organ in organs.items() if index < len(class_names)}
-    findings = _position_findings(named, table, path)
-    if has_geometry:
-        findings = _volume_findings(named, table, path) + findings
-    better = _better_numbering(organs, table, len(findings)) if list(class_names) == table.names and findings else None
+    findings = _organ_findings(named, table, path, has_geometry)
+    own_names = list(class_names) == table.names
+    better = _better_numbering(organs, table, len(findings), has_geometry) if own_names and findings else None
     if better:
         problem = f"fits the numbering '{better}' better than {table.name}'s own"
         remedy = f"Were the labels prepared elsewhere? Then prepare them with --numbering {better}."
@@ -95,6 +95,13 @@ def position_distances(named: Mapping[str, Organ], table: LabelTable) -> Iterato
         if position.name in named and position.of in named:
             axis, sign = _DIRECTIONS[position.direction]
             yield position, axis, sign * (named[position.name].centre_mm[axis] - named[position.of].centre_mm[axis])
+
+
+def _organ_findings(
+    named: Mapping[str, Organ], table: LabelTable, path: str | Path, has_geometry: bool
+) -> list[Finding]:
+    volumes = _volume_findings(named, table, path) if has_geometry else []
+    return volumes + _position_findings(named, table, path)
 
 
 def _volume_findings(named: Mapping[str, Organ], table: LabelTable, path: str | Path) -> list[Finding]:
@@ -140,14 +147,16 @@ def _position_findings(named: Mapping[str, Organ], table: LabelTable, path: str 
     return findings
 
 
-def _better_numbering(organs: Mapping[int, Organ], table: LabelTable, faults: int) -> str | None:
+def _better_numbering(organs: Mapping[int, Organ], table: LabelTable, faults: int, has_geometry: bool) -> str | None:
     """A declared numbering under which less than half the faults remain."""
+    if len(organs) < _TELLING_ORGANS:
+        return None
     best, fewest = None, faults / 2
     for source, names in table.sources.items():
         if not set(organs) <= set(names):
             continue
         named = {names[index]: organ for index, organ in organs.items()}
-        remaining = len(_volume_findings(named, table, "")) + len(_position_findings(named, table, ""))
+        remaining = len(_organ_findings(named, table, "", has_geometry))
         if remaining < fewest:
             best, fewest = source, remaining
     return best

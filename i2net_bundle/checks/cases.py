@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,15 @@ def check_case(
         verdicts: memory of what was checked before.
     """
     files = [case[key] for key in ("image", "label") if key in case]
-    try:
-        key = verdicts.key(files, options) if verdicts is not None else ""
-    except OSError as cause:
-        return [error("unreadable", cause.filename, f"cannot be opened ({cause.strerror})", "Check the path.")]
-    if verdicts is not None and key in verdicts:
-        return []
+    key = None
+    if verdicts is not None:
+        with suppress(OSError):  # the check names every file that cannot be opened
+            key = verdicts.key(files, options)
+        if key in verdicts:
+            return []
     check: Any = check_ct if isinstance(options, CTOptions) else check_histology
     findings: list[Finding] = check(files[0], files[1] if len(files) > 1 else None, options)
-    if verdicts is not None and not findings:
+    if verdicts is not None and key is not None and not findings:
         verdicts.add(key)
     return findings
 
@@ -103,7 +104,7 @@ class FindingsRecord:
 
     def _write(self, cases: CheckedCases) -> None:
         rows = [[f.severity, f.rule, f.file, f.problem, f.remedy] for f in cases.findings]
-        _write_csv(self.output_dir / "data_findings.csv", ["severity", "rule", "file", "problem", "remedy"], rows)
+        write_csv(self.output_dir / "data_findings.csv", ["severity", "rule", "file", "problem", "remedy"], rows)
         reasons = {finding.file: str(finding) for finding in reversed(errors(cases.findings))}
         failed = [
             [
@@ -112,7 +113,7 @@ class FindingsRecord:
             ]
             for case in cases.failed
         ]
-        _write_csv(self.output_dir / "failed.csv", ["image", "reason"], failed)
+        write_csv(self.output_dir / "failed.csv", ["image", "reason"], failed)
 
 
 def stop_if_failed(cases: Sequence[Mapping[str, Any]], output_dir: str | Path) -> None:
@@ -139,7 +140,8 @@ def stop_if_failed(cases: Sequence[Mapping[str, Any]], output_dir: str | Path) -
         )
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a table; without rows there is no file, and one that is there goes."""
     if not rows:
         path.unlink(missing_ok=True)
         return

@@ -83,7 +83,8 @@ def load_ct(path: str | Path, options: CTOptions) -> tuple[nib.Nifti1Image, list
         found = intensity_findings(voxels, path)
         enforce(errors(found))
         findings += found
-    return nib.Nifti1Image(_narrowed(voxels), image.affine, image.header), findings
+    voxels = _narrowed(voxels)
+    return nib.Nifti1Image(voxels, image.affine, image.header, dtype=voxels.dtype), findings
 
 
 def load_ct_label(path: str | Path, options: CTOptions) -> tuple[nib.Nifti1Image, list[Finding]]:
@@ -108,7 +109,8 @@ def load_ct_label(path: str | Path, options: CTOptions) -> tuple[nib.Nifti1Image
             remedy = "Give the label map itself, resampled by nearest neighbour if at all."
             enforce([error("labels", path, f"holds labels that are not whole numbers ({values}, ...)", remedy)])
     enforce(_range_findings(labels, path, options.class_names))
-    return nib.Nifti1Image(labels.astype(np.uint8), image.affine, image.header), findings
+    labels = labels.astype(np.uint8)
+    return nib.Nifti1Image(labels, image.affine, image.header, dtype=labels.dtype), findings
 
 
 def load_ct_pair(

@@ -24,7 +24,7 @@ TRAINING_UM_PER_PX = 0.62005
 _FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
 _IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 _MASK_MODES = ("1", "L", "LA", "P", "I")
-_LABEL_VALUES = ("instances", "binary")
+_LABEL_VALUES = ("instances", "binary", "classes")
 _MAGNIFICATION_TOLERANCE = 0.15
 _MICROSCOPE_UM_PER_PX = (0.05, 20.0)
 _UM_PER_INCH = 25400
@@ -38,7 +38,8 @@ class HistologyOptions:
     Attributes:
         um_per_px: micrometres per pixel, instead of what the files say.
         resample: whether the images are resized to the training scale, so that another scale is no fault.
-        label_values: "instances" for masks of ids 0, 1, …, n; "binary" for masks of 0 and 255, or of 0 and 1.
+        label_values: "instances" for masks of ids 0, 1, …, n; "binary" for masks of 0 and 255, or of 0 and 1;
+            "classes" for masks of class ids, 255 being ignored.
 
     Raises:
         ValueError: a value is out of range.
@@ -182,6 +183,20 @@ def image_um_per_px(image: Image.Image) -> float | None:
     return um_per_px if lowest <= um_per_px <= highest else None
 
 
+def scale_to_training(path: str | Path, options: HistologyOptions) -> float:
+    """By how much an image is to be magnified to reach the training scale: 1 unless ``options.resample`` is on.
+
+    Args:
+        path: a file that `load_image` reads.
+        options: what the user declares about it.
+    """
+    if not options.resample:
+        return 1.0
+    um_per_px = options.um_per_px or image_um_per_px(open_image(path))
+    assert um_per_px is not None  # else the image was refused
+    return um_per_px / TRAINING_UM_PER_PX
+
+
 def pair_findings(
     image_path: str | Path, image_size: tuple[int, int], label_path: str | Path, label_size: tuple[int, int]
 ) -> list[Finding]:
@@ -210,7 +225,8 @@ def _image_findings(path: str | Path, image: Image.Image, options: HistologyOpti
         problem = f"has {_bits_per_channel(path, image)} bits per channel, of which the highest 8 are used"
         remedy = "If it looks dark, stretch it to the full range and export it with 8 bits per channel."
         findings.append(warning("image-bits", path, problem, remedy))
-    return findings + _alpha_findings(path, image)
+    flatten = f"Flatten it onto its background: magick '{path}' -background white -flatten OUT.png."
+    return findings + _alpha_findings(path, image, flatten)
 
 
 def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptions) -> list[Finding]:
@@ -224,7 +240,7 @@ def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptio
     values = np.unique(_mask_array(path, image)).tolist()
     findings = _value_findings(path, values, options.label_values)
     # a palette's transparent colour only tells how to paint an index
-    return findings + (_alpha_findings(path, image) if image.mode == "LA" else [])
+    return findings + (_alpha_findings(path, image, one_channel) if image.mode == "LA" else [])
 
 
 def _value_findings(path: str | Path, values: Sequence[int], label_values: str) -> list[Finding]:
@@ -236,25 +252,28 @@ def _value_findings(path: str | Path, values: Sequence[int], label_values: str) 
         return [error("mask-values", path, f"{held}, but a binary mask has 0 and 255, or 0 and 1", remedy)]
     if values[0] < 0:
         return [error("mask-values", path, f"{held}, but ids start at 0", "Save it as unsigned whole numbers.")]
-    if 255 in values and set(values) <= {0, 255}:
+    if label_values == "instances" and 255 in values and set(values) <= {0, 255}:
         remedy = "Declare it with label_values: binary / --label-values binary."
         return [error("mask-values", path, f"{held} only and looks binary, where ids 0, 1, …, n are declared", remedy)]
     return []
 
 
-def _alpha_findings(path: str | Path, image: Image.Image) -> list[Finding]:
+def _alpha_findings(path: str | Path, image: Image.Image, remedy: str) -> list[Finding]:
     """Opaque everywhere, an alpha channel says nothing; else the colours beneath depend on who shows them."""
     if not image.has_transparency_data or _is_16_bit_grey(image):
         return []
     lowest = image.convert("RGBA").getchannel("A").getextrema()[0]
     if lowest == 255:
         return []
-    remedy = f"Flatten it onto its background: magick '{path}' -background white -flatten OUT.png."
     return [error("image-alpha", path, f"has transparent pixels (alpha down to {lowest} of 255)", remedy)]
 
 
 def _magnification_findings(path: str | Path, image: Image.Image, options: HistologyOptions) -> list[Finding]:
     um_per_px = options.um_per_px or image_um_per_px(image)
+    if um_per_px is None and options.resample:
+        problem = "does not say how many µm its pixels measure, and resampling was asked for"
+        remedy = "Pass um_per_px / --um-per-px, or leave resample off."
+        return [error("image-magnification", path, problem, remedy)]
     if um_per_px is None or options.resample or abs(um_per_px / TRAINING_UM_PER_PX - 1) <= _MAGNIFICATION_TOLERANCE:
         return []
     problem = f"has {um_per_px:.4g} µm per pixel, and the network was trained at {TRAINING_UM_PER_PX}"

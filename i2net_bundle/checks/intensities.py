@@ -35,7 +35,7 @@ def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     shown = f"values run from {low:g} to {high:g}"
     if low == high:
         return [error("constant", path, f"holds one value, {low:g}", "Give the scan itself.")]
-    if low > -20 and high < 20:
+    if low > -30 and high < 30:
         problem = f"looks normalised already, or is a label map: {shown}"
         return [error("normalised", path, problem, f"Give the CT in Hounsfield units. {_GO_ON}")]
     if low >= 0 and high <= 255:

@@ -46,7 +46,7 @@ class Verdicts:
             digest.update(file_sha256(file).encode())
         return digest.hexdigest()
 
-    def __contains__(self, key: str) -> bool:
+    def __contains__(self, key: object) -> bool:
         return key in self.known
 
     def add(self, key: str) -> None:

@@ -147,7 +147,7 @@ class CachedCase:
             self._open()
         except FileNotFoundError:
             self._build()
-        except (OSError, ValueError, EOFError) as damage:
+        except Exception as damage:  # numpy's parser of headers raises whatever damaged bytes lead it to
             self._rebuild(damage)
 
     def __len__(self) -> int:
@@ -220,7 +220,8 @@ def _layout(path: Path) -> _Layout:
 def _estimated_bytes(case: Mapping[str, Any]) -> int:
     path = str(case[IMAGE])
     if path.lower().endswith(NIFTI_SUFFIXES):
-        return 3 * int(np.prod(nib.Nifti1Image.from_filename(path).shape))  # int16 and uint8
+        header: Any = nib.load(path)
+        return 3 * int(np.prod(header.shape[:3]))  # int16 and uint8
     with Image.open(path) as image:
         return 4 * image.width * image.height  # three colours and a mask
 

@@ -11,6 +11,7 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 from tqdm import tqdm
 
+from i2net_bundle.transforms.preprocessing import SCALE
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
 
@@ -53,7 +54,7 @@ class SlicewiseInferer(Inferer):
 
 
 class WholeImageInferer(Inferer):
-    """Label an image of any size in one pass."""
+    """Label an image of any size in one pass, resized to the training scale where its ``meta`` asks for that."""
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Label images.
@@ -67,7 +68,11 @@ class WholeImageInferer(Inferer):
         Returns:
             class indices (B, 1, H, W), uint8; where ``inputs`` carry their file's name, so do these.
         """
-        logits = network(convert_to_tensor(inputs, track_meta=False), *args, **kwargs)
+        images = convert_to_tensor(inputs, track_meta=False)
+        scale = float(getattr(inputs, "meta", {}).get(SCALE, 1.0))
+        size = [max(1, round(side * scale)) for side in images.shape[2:]]
+        logits = network(resize_images(images, size, antialias=True), *args, **kwargs)
+        logits = resize_images(logits, images.shape[2:])
         return convert_to_dst_type(classify(logits), inputs, dtype=torch.uint8)[0]
 
 

@@ -54,7 +54,7 @@ class CaseScores:
         state: Any = engine.state
         for batch, output in zip(state.batch, state.output, strict=True):
             self.names.append(Path(batch["image"].meta["filename_or_obj"]).name)
-            self.units.append(batch["image"].meta[LENGTH_UNIT])
+            self.units.append(batch["image"].meta.get(LENGTH_UNIT, "mm"))
             labels = [np.asarray(output[key]).astype(np.int64).ravel() for key in ("label", "pred")]
             self.voxels.append(np.stack([np.bincount(label, minlength=count)[1:count] for label in labels]))
 

@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from i2net_bundle.checks import DataError, Finding
 from i2net_bundle.checks.findings import error
-from i2net_bundle.files import file_sha256
+from i2net_bundle.files import file_sha256, staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
-from i2net_bundle.prepare.folders import logger, opened_source, read_pair, read_rgb, require_complete, staged_folder
+from i2net_bundle.prepare.folders import logger, opened_source, require_complete, settle_findings
 from i2net_bundle.prepare.manifest import Manifest
+from i2net_bundle.prepare.pictures import read_pair, read_rgb
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -47,7 +48,8 @@ def prepare_cityscapes(
         source: folder that holds ``leftImg8bit`` and ``gtFine``, or the folder above it, or the folder of the two
             distributed archives ``leftImg8bit_trainvaltest.zip`` and ``gtFine_trainvaltest.zip``.
         out_dir: folder to write, absent or empty.
-        allow_missing: go on without scenes whose image or annotation the source lacks.
+        allow_missing: go on without scenes whose image or annotation the source lacks or cannot be used; the latter
+            are listed in ``failed.csv``.
         link: hard-link the images instead of copying them; source and target must be on one disk.
 
     Returns:
@@ -67,7 +69,8 @@ def prepare_cityscapes(
         labels = _open_part(folder, _LABELS, target, stack)
         scenes = _find_scenes(source, images, labels, allow_missing)
         manifest = Manifest("cityscapes", {"allow_missing": allow_missing, "link": link})
-        splits = _convert(scenes, table, target, manifest, link)
+        splits, findings = _convert(scenes, table, target, manifest, link)
+        settle_findings(findings, allow_missing, target)
         content = {
             "name": "Cityscapes",
             "labels": {str(item.id): item.name for item in table.classes},
@@ -134,12 +137,8 @@ def _files(folder: Path, ending: str) -> dict[str, Path]:
 
 def _convert(
     scenes: list[Scene], table: LabelTable, target: Path, manifest: Manifest, link: bool
-) -> dict[str, list[dict[str, str]]]:
-    """Write every scene, record it, and return the splits of ``dataset.json``.
-
-    Raises:
-        DataError: with the faults of all files.
-    """
+) -> tuple[dict[str, list[dict[str, str]]], list[Finding]]:
+    """Write every scene and record it; return the splits of ``dataset.json`` and the faults of unusable scenes."""
     for folder in ("images", "labels"):
         (target / folder).mkdir()
     splits: dict[str, list[dict[str, str]]] = {}
@@ -162,9 +161,7 @@ def _convert(
         manifest.add(scene.name, sources, target, outputs, **facts)
         entry = {role: f"./{path.relative_to(target).as_posix()}" for role, path in outputs.items()}
         splits.setdefault(SPLITS[scene.split], []).append(entry)
-    if findings:
-        raise DataError(findings)
-    return splits
+    return splits, findings
 
 
 def _read_label(scene: Scene, table: LabelTable) -> np.ndarray | None:

@@ -1,10 +1,9 @@
-"""Where a preparation reads from and writes to: folders or archives in, pictures read whole, one whole folder out."""
+"""What every preparation does with its source: open a folder or archive, and settle what is missing or faulty in it."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import shutil
 import tarfile
 import tempfile
@@ -14,23 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from i2net_bundle.checks import DataError, Finding
-from i2net_bundle.checks.findings import error
-from i2net_bundle.checks.histology import (
-    TRAINING_UM_PER_PX,
-    HistologyOptions,
-    load_image,
-    load_mask,
-    pair_findings,
-)
+from i2net_bundle.checks import DataError, Finding, errors, warnings
+from i2net_bundle.checks.cases import write_csv
 
 logger = logging.getLogger("i2net.prepare")
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-_AS_DISTRIBUTED = "Take the file as distributed, or download it again."
 _MOST_NAMES = 100
 
 
@@ -78,35 +66,6 @@ def opened_source(source: str | Path, workspace: str | Path) -> Iterator[Path]:
             raise DataError(named) from fault
 
 
-@contextmanager
-def staged_folder(out_dir: str | Path) -> Iterator[Path]:
-    """Give a folder to write to; it becomes ``out_dir`` when the block ends, and vanishes when the block fails.
-
-    Args:
-        out_dir: the target, absent or empty.
-
-    Raises:
-        FileExistsError: the target holds something, or is a file.
-        PermissionError: the target cannot be made.
-    """
-    target = Path(out_dir).absolute()
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise FileExistsError(f"{out_dir} exists and is not empty. Name another --out; nothing is overwritten.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except PermissionError as cause:
-        raise PermissionError(f"{target.parent} is not writable. Name another --out.") from cause
-    try:
-        yield staging
-        staging.chmod(0o777 & ~_umask())
-        if target.is_dir():
-            target.rmdir()
-        os.replace(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
 def require_complete(source: str | Path, missing: Sequence[str], allow_missing: bool) -> None:
     """Refuse a source that lacks files, or warn where the user allows it.
 
@@ -127,65 +86,25 @@ def require_complete(source: str | Path, missing: Sequence[str], allow_missing: 
     logger.warning("%s Going on without them.", lacks)
 
 
-def read_pair(image: Path, label: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read an image and its annotation.
+def settle_findings(findings: Sequence[Finding], allow_missing: bool, out_dir: Path) -> None:
+    """Log what a preparation found; files that cannot be used stop it, or are listed in ``failed.csv``.
 
-    Returns:
-        ``read_rgb(image)``, (H, W, 3), and ``read_ids(label)``, (H, W).
-
-    Raises:
-        DataError: with the faults of both files, or their sizes differ.
-    """
-    findings: list[Finding] = []
-    arrays = []
-    for path, read in ((image, read_rgb), (label, read_ids)):
-        try:
-            arrays.append(read(path))
-        except DataError as fault:
-            findings += fault.findings
-    if not findings:
-        sizes = [(array.shape[1], array.shape[0]) for array in arrays]
-        findings = pair_findings(image, sizes[0], label, sizes[1])
-    if findings:
-        raise DataError(findings)
-    return arrays[0], arrays[1]
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """Read an image to its end: RGB, opaque RGBA or palette.
-
-    Returns:
-        (H, W, 3), uint8.
+    Args:
+        findings: of all files.
+        allow_missing: whether to go on without the files that cannot be used.
+        out_dir: the folder being written.
 
     Raises:
-        DataError: the file cannot be read, is not 8-bit colour, or partly transparent.
+        DataError: files cannot be used, and ``allow_missing`` is off.
     """
-    # any µm/px goes here; naming it keeps the file's resolution, which means nothing in these sets, from being judged
-    pixels, doubts = load_image(path, HistologyOptions(um_per_px=TRAINING_UM_PER_PX))
-    with Image.open(path) as image:
-        mode = image.mode
-    if doubts or mode not in ("RGB", "RGBA", "P"):
-        problem = doubts[0].problem if doubts else f"is not RGB (mode {mode})"
-        raise DataError([error("not-rgb", path, problem, _AS_DISTRIBUTED)])
-    return pixels
-
-
-def read_ids(path: Path) -> np.ndarray:
-    """Read an annotation of one channel to its end; a palette file gives its indices.
-
-    Returns:
-        (H, W), uint8, or uint16 where ids exceed 255.
-
-    Raises:
-        DataError: the file cannot be read, has colours, or holds nothing but 0 and 255.
-    """
-    try:
-        ids, _ = load_mask(path, HistologyOptions(label_values="instances"))
-    except DataError as fault:
-        # whoever prepares a public set can declare nothing about its annotations
-        findings = [dataclasses.replace(finding, remedy=_AS_DISTRIBUTED) for finding in fault.findings]
-        raise DataError(findings) from fault
-    return ids.astype(np.uint8 if ids.max() <= 255 else np.uint16)
+    for finding in warnings(findings):
+        logger.warning(str(finding))
+    failed = errors(findings)
+    if failed and not allow_missing:
+        raise DataError(failed)
+    for finding in failed:
+        logger.error(str(finding))
+    write_csv(out_dir / "failed.csv", ["file", "problem", "remedy"], [[f.file, f.problem, f.remedy] for f in failed])
 
 
 def _require_room(archive: Path, folder: str) -> None:
@@ -196,9 +115,3 @@ def _require_room(archive: Path, folder: str) -> None:
         raise OSError(
             f"{archive} holds {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free. Make room first."
         )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -22,10 +22,11 @@ from tqdm import tqdm
 from i2net_bundle.checks import DataError, Finding
 from i2net_bundle.checks.findings import error
 from i2net_bundle.checks.histology import TRAINING_UM_PER_PX
-from i2net_bundle.files import file_sha256
+from i2net_bundle.files import file_sha256, staged_folder
 from i2net_bundle.labels import label_table
-from i2net_bundle.prepare.folders import logger, opened_source, read_pair, require_complete, staged_folder
+from i2net_bundle.prepare.folders import logger, opened_source, require_complete, settle_findings
 from i2net_bundle.prepare.manifest import Manifest
+from i2net_bundle.prepare.pictures import read_pair
 
 VALIDATION_PATIENTS = (3, 4, 7, 8, 13)
 """Patients of the training part whose images validate: 18 images, 9 benign and 9 malignant; the other 67 train."""
@@ -54,7 +55,8 @@ def prepare_glas(source: str | Path, out_dir: str | Path, *, num_folds: int = 5,
             ``testA_1…``, ``testB_1…``.
         out_dir: folder to write, absent or empty.
         num_folds: folds of cross-validation over the training images.
-        allow_missing: go on without images that ``Grade.csv`` lists and the source lacks.
+        allow_missing: go on without images that the source lacks, or that cannot be used; the latter are listed in
+            ``failed.csv``.
 
     Returns:
         path of ``dataset.json``.
@@ -78,10 +80,11 @@ def prepare_glas(source: str | Path, out_dir: str | Path, *, num_folds: int = 5,
         require_complete(source, [name for name in listed if name not in files], allow_missing)
         if unlisted := [path.name for stem, path in files.items() if stem.removesuffix("_anno") not in listed]:
             logger.warning("%s: left out, not in Grade.csv: %s.", source, ", ".join(unlisted))
-        lists = _data_lists(grades, num_folds)
         manifest = Manifest("glas", {"num_folds": num_folds, "allow_missing": allow_missing})
-        _convert(files, grades, target, manifest)
-        for file, content in lists.items():
+        findings = _convert(files, grades, target, manifest)
+        settle_findings(findings, allow_missing, target)
+        converted = {name: grade for name, grade in grades.items() if name in manifest.cases}
+        for file, content in _data_lists(converted, num_folds).items():
             (target / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         manifest.write(target)
     return Path(out_dir, "dataset.json")
@@ -205,12 +208,8 @@ def _entry(name: str, grade: Grade) -> dict[str, str | int]:
     return {"image": f"./images/{name}.png", "label": f"./labels/{name}.png", **grade._asdict()}
 
 
-def _convert(files: Mapping[str, Path], grades: Mapping[str, Grade], target: Path, manifest: Manifest) -> None:
-    """Write every image and annotation as PNG and record them.
-
-    Raises:
-        DataError: with the faults of all files.
-    """
+def _convert(files: Mapping[str, Path], grades: Mapping[str, Grade], target: Path, manifest: Manifest) -> list[Finding]:
+    """Write every image and annotation as PNG, record them, and return the faults of those that cannot be used."""
     for folder in ("images", "labels"):
         (target / folder).mkdir()
     findings: list[Finding] = []
@@ -227,8 +226,7 @@ def _convert(files: Mapping[str, Path], grades: Mapping[str, Grade], target: Pat
         sources = {"image": file_sha256(image), "label": file_sha256(label)}
         num_glands = int(np.count_nonzero(np.unique(ids)))
         manifest.add(name, sources, target, outputs, **grade._asdict(), shape=ids.shape, num_glands=num_glands)
-    if findings:
-        raise DataError(findings)
+    return findings
 
 
 def _annotation(files: Mapping[str, Path], name: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import i2net_bundle
+from i2net_bundle.files import file_sha256
 
 MANIFEST_NAME = "manifest.json"
 _PACKAGES = ("monai", "nibabel", "numpy", "pillow", "SimpleITK", "torch")
@@ -59,9 +59,3 @@ class Manifest:
         path = out_dir / MANIFEST_NAME
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return path
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

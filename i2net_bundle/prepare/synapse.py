@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,23 +13,21 @@ import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
-from i2net_bundle.checks import CTOptions, DataError, Finding, errors
+from i2net_bundle.checks import CTOptions, DataError, Finding
 from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
 from i2net_bundle.checks.ct import load_ct, load_ct_pair
 from i2net_bundle.checks.findings import error
 from i2net_bundle.checks.nifti import has_geometry, mark_without_geometry
 from i2net_bundle.data.datalist import DATALIST, label_names, read_datalist, splits
-from i2net_bundle.files import file_sha256
+from i2net_bundle.files import file_sha256, staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
-from i2net_bundle.prepare.folders import opened_source, require_complete, staged_folder
+from i2net_bundle.prepare.folders import logger, opened_source, require_complete, settle_findings
 from i2net_bundle.prepare.manifest import Manifest
 from i2net_bundle.prepare.transunet import find_transunet, read_transunet
 
 TRAINING_CASES = (5, 6, 7, 9, 10, 21, 23, 24, 26, 27, 28, 30, 31, 33, 34, 37, 39, 40)
 TEST_CASES = (8, 22, 38, 36, 32, 2, 29, 3, 1, 4, 25, 35)
 """The 18 and 12 cases of the paper's and TransUNet's split."""
-
-logger = logging.getLogger("i2net.prepare")
 
 _BTCV_NAME = re.compile(r"img(\d{4})\.nii(\.gz)?")
 _FOLDERS = {"training": "Tr", "validation": "Va", "test": "Ts"}
@@ -95,7 +91,7 @@ def prepare_synapse(
         ValueError: the numbering is not declared.
     """
     options = options or CTOptions()
-    with staged_folder(out_dir) as target, opened_source(source, target.parent) as folder:
+    with staged_folder(out_dir) as target, opened_source(source, target) as folder:
         kind, cases, names = _find_cases(folder, source, allow_missing)
         table = label_table("synapse")
         ids = table.source_map(numbering or names)
@@ -112,9 +108,7 @@ def prepare_synapse(
             found += read.findings
             _write(case, read, target, manifest, table)
             written.append(case)
-        if errors(found) and not (allow_missing and written):
-            raise DataError(errors(found))
-        _report(found, target)
+        settle_findings(found, allow_missing and bool(written), target)
         _write_datalist(written, target, table, kind)
         manifest.write(target)
     return Path(out_dir, DATALIST)
@@ -313,17 +307,6 @@ def _save_canonical(image: nib.Nifti1Image, path: Path) -> None:
     if not has_geometry(image):
         mark_without_geometry(fresh)
     nib.save(fresh, path)
-
-
-def _report(findings: list[Finding], target: Path) -> None:
-    for finding in findings:
-        logger.log(logging.ERROR if finding in errors(findings) else logging.WARNING, str(finding))
-    failed = errors(findings)
-    if failed:
-        with (target / "failed.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["file", "problem", "remedy"])
-            writer.writerows([finding.file, finding.problem, finding.remedy] for finding in failed)
 
 
 def _write_datalist(cases: list[SourceCase], target: Path, table: LabelTable, kind: str) -> None:

@@ -21,7 +21,7 @@ from i2net_bundle.checks.dataset import dataset_options, is_nifti
 from i2net_bundle.checks.histology import load_image, load_mask
 from i2net_bundle.checks.nifti import has_geometry
 from i2net_bundle.data.datalist import DATALIST, label_names, read_datalist, splits
-from i2net_bundle.prepare.folders import staged_folder
+from i2net_bundle.files import staged_folder
 from i2net_bundle.reports.pictures import CLASS_COLORS
 from i2net_bundle.transforms.preprocessing import WINDOW_HU
 

@@ -28,13 +28,16 @@ from monai.transforms import (
 
 from i2net_bundle.checks import enforce
 from i2net_bundle.checks.ct import CTOptions, load_ct, load_ct_pair
-from i2net_bundle.checks.histology import HistologyOptions, load_image, load_mask
+from i2net_bundle.checks.histology import HistologyOptions, load_image, load_mask, scale_to_training
 from i2net_bundle.checks.histology import pair_findings as size_findings
 from i2net_bundle.checks.nifti import has_geometry
+from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
 IMAGE, LABEL = "image", "label"
 LENGTH_UNIT = "length_unit"
 """Key of an item's ``meta``: "mm", "voxel" where a volume's spacing is unknown, or "pixel"."""
+SCALE = "scale_to_training"
+"""Key of a histology image's ``meta``: by how much it is to be magnified to reach the training scale."""
 WINDOW_HU = (-125.0, 275.0)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -73,13 +76,14 @@ def ct_preprocessing(
 
 
 def histology_reading(keys: Sequence[str], options: HistologyOptions | None = None) -> Compose:
-    """Read images as RGB (3, H, W) in 0-255, and annotations as binary masks (1, H, W).
+    """Read training images as RGB (3, H, W) in 0-255, and annotations as binary masks (1, H, W).
 
     Args:
         keys: "image", and "label" where there is one; both must have one size.
         options: what is declared about the files.
     """
-    return Compose([LoadHistologyd(keys, options or HistologyOptions())])
+    load = LoadHistologyd(keys, options or HistologyOptions())
+    return Compose([load, ToTrainingScaled(keys)])
 
 
 def histology_intensity() -> Transform:
@@ -89,13 +93,13 @@ def histology_intensity() -> Transform:
 
 
 def histology_preprocessing(keys: Sequence[str] = (IMAGE,), options: HistologyOptions | None = None) -> Compose:
-    """A histology file to what the network sees.
+    """A histology file to what the network sees, on the file's own grid; the inferer resizes where that is asked for.
 
     Args:
         keys: "image", and "label" where there is one.
         options: what is declared about the files.
     """
-    return Compose([*histology_reading(keys, options).transforms, histology_intensity()])
+    return Compose([LoadHistologyd(keys, options or HistologyOptions()), histology_intensity()])
 
 
 class LoadCTd(MapTransform):
@@ -148,13 +152,33 @@ class LoadHistologyd(MapTransform):
         path = data[IMAGE]
         image, findings = load_image(path, self.options)
         loaded = {**data, IMAGE: _with_geometry(np.moveaxis(image, -1, 0), np.eye(4), path)}
+        loaded[IMAGE].meta[SCALE] = scale_to_training(path, self.options)
         if LABEL in self.keys:
             mask, found = load_mask(data[LABEL], self.options)
             findings = findings + found
             findings += size_findings(path, image.shape[1::-1], data[LABEL], mask.shape[::-1])
-            loaded[LABEL] = _with_geometry((mask > 0).astype(np.uint8)[None], np.eye(4), data[LABEL])
+            labels = mask if self.options.label_values == "classes" else mask > 0
+            loaded[LABEL] = _with_geometry(labels.astype(np.uint8)[None], np.eye(4), data[LABEL])
         enforce(findings)
         return loaded
+
+
+class ToTrainingScaled(MapTransform):
+    """Resize an image, and its label, by what its ``meta`` says it must be magnified to reach the training scale."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return ``data``, items (C, H, W) resized: images by cubic interpolation, labels by nearest neighbours."""
+        resized = dict(data)
+        scale = resized[IMAGE].meta[SCALE]
+        size = [max(1, round(side * scale)) for side in resized[IMAGE].shape[1:]]
+        for key in self.key_iterator(resized):
+            plain = torch.as_tensor(resized[key])[None]
+            if key == LABEL:
+                resized[key] = resize_labels(plain, size)[0]
+            elif plain.shape[2:] != tuple(size):
+                smooth = resize_images(plain.float(), size, antialias=True)[0]
+                resized[key] = smooth.round().clamp(0, 255).to(plain.dtype)
+        return resized
 
 
 def _ct_tensor(image: nib.Nifti1Image, path: str | Path) -> MetaTensor:

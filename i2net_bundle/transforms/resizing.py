@@ -12,11 +12,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def resize_images(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Cubic resize of (N, C, H, W) to ``size``; values can overshoot the input's range by a few per cent."""
+def resize_images(images: Tensor, size: Sequence[int], antialias: bool = False) -> Tensor:
+    """Cubic resize of (N, C, H, W) to ``size``; values can overshoot the input's range by a few per cent.
+
+    Args:
+        images: what to resize.
+        size: rows and columns.
+        antialias: widen the kernel where the image shrinks; CT protocols do not.
+    """
     if tuple(images.shape[2:]) == tuple(size):
         return images
-    return F.interpolate(images, size=tuple(size), mode="bicubic", align_corners=False)
+    return F.interpolate(images, size=tuple(size), mode="bicubic", align_corners=False, antialias=antialias)
 
 
 def resize_labels(labels: Tensor, size: Sequence[int]) -> Tensor:

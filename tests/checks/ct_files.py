@@ -20,6 +20,7 @@ FIELDS = {  # offset and type in the header of NIfTI-1
     "qform_code": (252, "h"),
     "sform_code": (254, "h"),
     "quatern_b": (256, "f"),
+    "srow_z3": (320, "f"),
 }
 
 # the anatomy in RAS mm about the middle of the grid: centre and radii of ellipsoids, painted in this order

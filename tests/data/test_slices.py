@@ -269,8 +269,8 @@ def test_a_limit_that_is_too_small_stops_before_anything_is_decoded(
     count = Count()
     reading = Compose([count, *ct_reading(KEYS).transforms])
     cases, cache_dir = load_cases(ct_dir, "training"), tmp_path if on_disk else None
-    needed_gb = 2 * 3 * 48 * 48 * 16 / 1e9
-    with pytest.raises(OSError, match=r"2 decoded cases need .* cache_limit_gb is 0\.000199\. Raise it"):
-        SliceDataset(cases, reading, as_cached(), cache_dir=cache_dir, cache_limit_gb=0.9 * needed_gb)
+    # 2 cases of 48 · 48 · 16 voxels of 3 bytes: 0.000221 GB
+    with pytest.raises(OSError, match=r"2 decoded cases need .* cache_limit_gb is 0\.00022\. Raise it"):
+        SliceDataset(cases, reading, as_cached(), cache_dir=cache_dir, cache_limit_gb=0.00022)
     assert count.calls == 0
-    assert len(SliceDataset(cases, reading, as_cached(), cache_dir=cache_dir, cache_limit_gb=1.1 * needed_gb)) == 32
+    assert len(SliceDataset(cases, reading, as_cached(), cache_dir=cache_dir, cache_limit_gb=0.00023)) == 32

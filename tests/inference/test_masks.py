@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ from monai.transforms import Compose, Invertd
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from PIL import Image
 
+from i2net_bundle.checks import CTOptions
 from i2net_bundle.inference import SlicewiseInferer
 from i2net_bundle.inference.masks import SaveMaskd, mask_name, write_mask
 from i2net_bundle.transforms import ct_preprocessing
@@ -91,6 +93,65 @@ def test_a_mask_of_another_shape_is_refused_and_leaves_no_file(tmp_path: Path) -
     with pytest.raises(ValueError, match=r"a\.nii\.gz is \(6, 7, 5\), its mask \(7, 6, 5\)"):
         write_mask(np.zeros((7, 6, 5)), tmp_path / "a.nii.gz", tmp_path / "m.nii.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "volume"),
+    [
+        ((6, 7), None),
+        ((6, 7, 1), None),
+        ((6, 7, 5, 1), None),
+        ((6, 7, 5, 1, 1), None),
+        ((6, 7, 1, 1), None),
+        ((6, 7, 5, 2), 1),
+    ],
+    ids=["2D", "one slice", "one volume in 4D", "one volume in 5D", "one slice in 4D", "one of two volumes"],
+)
+@pytest.mark.parametrize("axcodes", ["RAS", "LPS"])
+def test_a_mask_has_the_shape_of_its_file(
+    shape: tuple[int, ...], volume: int | None, axcodes: str, tmp_path: Path
+) -> None:
+    stored = np.random.default_rng(0).integers(-1000, 1000, shape).astype(np.int16)
+    directions = {"RAS": (1, 1), "LPS": (-1, -1)}[axcodes]
+    affine = np.diag([0.8 * directions[0], 0.9 * directions[1], 2.5, 1])
+    nib.save(nib.Nifti1Image(stored, affine), tmp_path / "case.nii.gz")
+    preprocessing = ct_preprocessing(("image",), options=CTOptions(volume=volume))
+    item = preprocessing({"image": str(tmp_path / "case.nii.gz")})
+    item["pred"] = item["image"] > 0.5  # above 75 HU
+    restored = Invertd("pred", preprocessing, orig_keys="image", nearest_interp=True)(item)
+    SaveMaskd("pred", tmp_path)(restored)
+    mask, image = nib.load(tmp_path / "case_mask.nii.gz"), nib.load(tmp_path / "case.nii.gz")
+    expected = stored > 75 if volume is None else stored[..., volume] > 75
+    assert mask.shape == expected.shape
+    assert np.array_equal(np.asarray(mask.dataobj), expected.astype(np.uint8))
+    assert np.array_equal(mask.affine, image.affine)
+
+
+@pytest.mark.parametrize(
+    ("image_class", "fields"),
+    [
+        (nib.Nifti1Image, ("descrip", "db_name", "aux_file", "intent_name")),
+        (nib.Nifti1Image, ("data_type",)),
+        (nib.Nifti2Image, ("descrip", "aux_file", "intent_name", "unused_str")),
+    ],
+    ids=["NIfTI-1", "a leftover of Analyze", "NIfTI-2"],
+)
+def test_a_mask_holds_none_of_its_images_free_text(
+    image_class: type[nib.Nifti1Image], fields: tuple[str, ...], tmp_path: Path
+) -> None:
+    image = image_class(np.zeros((2, 3, 4), np.int16), np.eye(4))
+    for field in fields:
+        image.header[field] = b"Doe^Jane"
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"patient Doe^Jane"))
+    image.to_filename(tmp_path / "a.nii.gz")
+    assert gzip.decompress((tmp_path / "a.nii.gz").read_bytes()).count(b"Doe^Jane") == len(fields) + 1
+    write_mask(np.ones((2, 3, 4)), tmp_path / "a.nii.gz", tmp_path / "m.nii.gz")
+    written = (tmp_path / "m.nii.gz").read_bytes()
+    assert b"Doe" not in written
+    assert b"Doe" not in gzip.decompress(written)
+    mask = nib.load(tmp_path / "m.nii.gz")
+    assert isinstance(mask, image_class)
+    assert np.all(np.asarray(mask.dataobj) == 1)
 
 
 @pytest.mark.parametrize(

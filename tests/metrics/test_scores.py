@@ -86,5 +86,11 @@ def test_weights_are_recorded_by_hash(summary: dict) -> None:
 
 def test_the_table_names_every_class_and_the_mean(summary: dict) -> None:
     lines = table(summary).splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["class", "one", "two", "mean of 2 cases"]
+    assert [line.split("  ")[0] for line in lines] == [
+        "class",
+        "one",
+        "two",
+        "mean of 2 cases",
+        "distances in mm",
+    ]
     assert len({len(line) for line in lines}) == 1

@@ -6,125 +6,31 @@ import copy
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 from ignite.engine import Events
-from monai.data import DataLoader
-from monai.handlers import LrScheduleHandler
-from torch.optim.lr_scheduler import PolynomialLR
 
-from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
-from i2net_bundle.data.phantoms import make_ct_phantoms
-from i2net_bundle.networks import I2Net
-from i2net_bundle.training import I2NetTrainer, LoadEncoderWeights, RunCheckpoint, TrainingRecord
 from i2net_bundle.training.checkpoints import newest_checkpoint
-from i2net_bundle.transforms import ct_reading, ct_training
+from tests.training.runs import KilledError, Run, assert_equal, load, run_maker
 
-KEYS = ("image", "label")
 Make = Callable[..., Any]
 
 
-class KilledError(RuntimeError):
-    """Stands for whatever ends a process."""
-
-
-class Run(NamedTuple):
-    """The parts of a run that the tests look at."""
-
-    trainer: I2NetTrainer
-    network: I2Net
-    optimizer: torch.optim.SGD
-    scheduler: PolynomialLR
-
-
 @pytest.fixture(scope="module")
-def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One training case of 12 slices."""
-    return make_ct_phantoms(tmp_path_factory.mktemp("ct"), 1, 0, 0, (48, 48, 12), (8.0, 8.0, 20.0)).parent
-
-
-@pytest.fixture
-def make_run(phantom_dir: Path, make_network: Make, make_trainer: Make) -> Callable[..., Run]:
-    """Build everything anew, as a fresh process does: batch normalisation, momentum, poly schedule, augmentation."""
-
-    def make(
-        output_dir: Path,
-        resume: bool = False,
-        max_epochs: int = 4,
-        kill_at: int | None = None,
-        interval: int = 1,
-        scores: dict[int, float] | None = None,
-        batch_size: int = 5,
-        encoder_weights: Path | str = "none",
-    ) -> Run:
-        torch.manual_seed(99 if resume else 1)  # nothing may depend on the global state
-        dataset = SliceDataset(
-            load_cases(phantom_dir, "training"), ct_reading(KEYS), ct_training((16, 16)), num_classes=9, seed=5
-        )
-        loader = DataLoader(dataset, batch_size=batch_size, sampler=EpochSampler(dataset, seed=5))
-        network = make_network(seed=7 if resume else 0, num_classes=9)
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
-        scheduler = PolynomialLR(optimizer, total_iters=max_epochs * len(loader), power=0.9)
-        state = {"optimizer": optimizer, "lr_scheduler": scheduler}
-        validator = (
-            None
-            if scores is None
-            else SimpleNamespace(state=SimpleNamespace(epoch=0, metrics={}, key_metric_name="mean_dice"))
-        )
-        trainer = make_trainer(network, loader, optimizer, max_epochs=max_epochs)
-
-        def validate(engine: I2NetTrainer) -> None:
-            if engine.state.epoch in (scores or {}):
-                validator.state.epoch = engine.state.epoch
-                validator.state.metrics = {"mean_dice": scores[engine.state.epoch]}
-
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
-        LrScheduleHandler(scheduler, print_lr=False, epoch_level=False).attach(trainer)
-        RunCheckpoint(output_dir, network, state, validator, interval, resume).attach(trainer)
-        LoadEncoderWeights(network, encoder_weights).attach(trainer)
-        TrainingRecord(output_dir, optimizer, validator).attach(trainer)
-        if kill_at is not None:
-            trainer.add_event_handler(Events.ITERATION_COMPLETED(once=kill_at), kill)
-        return Run(trainer, network, optimizer, scheduler)
-
-    return make
-
-
-def kill() -> None:
-    raise KilledError
+def make_run(tmp_path_factory: pytest.TempPathFactory, make_network: Make, make_trainer: Make) -> Callable[..., Run]:
+    return run_maker(tmp_path_factory.mktemp("ct"), make_network, make_trainer)
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def load(path: Path) -> dict[str, Any]:
-    return torch.load(path, weights_only=True)
-
-
 def record(output_dir: Path) -> list[dict[str, str]]:
     """Rows of training.csv without the seconds."""
     with (output_dir / "training.csv").open(newline="", encoding="utf-8") as file:
         return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
-
-
-def assert_equal(found: Any, expected: Any, where: str = "") -> None:
-    """Equal to the last bit, in tensors, mappings and sequences."""
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(found, expected), where
-    elif isinstance(expected, dict):
-        assert found.keys() == expected.keys(), where
-        for key in expected:
-            assert_equal(found[key], expected[key], f"{where}/{key}")
-    elif isinstance(expected, (list, tuple)):
-        assert len(found) == len(expected), where
-        for index, pair in enumerate(zip(found, expected, strict=True)):
-            assert_equal(*pair, f"{where}/{index}")
-    else:
-        assert found == expected, where
 
 
 @pytest.fixture
@@ -162,7 +68,7 @@ def test_the_comparison_would_notice_a_run_that_starts_anew(make_run: Make, unin
 
 def test_checkpoints_hold_batch_normalisation_momentum_and_schedule(uninterrupted: Run, tmp_path: Path) -> None:
     contents = load(tmp_path / "whole" / "checkpoints" / "epoch_0004.pt")
-    assert contents.keys() >= {"network", "optimizer", "lr_scheduler", "trainer", "best"}
+    assert contents.keys() >= {"network", "optimizer", "lr_scheduler", "average", "trainer", "best"}
     assert contents["network"]["encoder.stem.1.num_batches_tracked"] == 12
     assert all(state["momentum_buffer"].abs().sum() > 0 for state in contents["optimizer"]["state"].values())
     assert contents["lr_scheduler"]["last_epoch"] == 12

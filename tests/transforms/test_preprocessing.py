@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +12,7 @@ import torch
 from monai.transforms import Transform
 from PIL import Image
 
+from i2net_bundle.checks import CTOptions, DataError, HistologyOptions
 from i2net_bundle.data.phantoms import ORGANS, ct_phantom
 from i2net_bundle.transforms import (
     ct_preprocessing,
@@ -18,7 +20,7 @@ from i2net_bundle.transforms import (
     histology_preprocessing,
     histology_reading,
 )
-from i2net_bundle.transforms.preprocessing import SameGridd, ct_intensity, histology_intensity
+from i2net_bundle.transforms.preprocessing import LoadCTd, LoadHistologyd, ct_intensity, histology_intensity
 
 KEYS = ("image", "label")
 RAS_AFFINE = np.array([[8.0, 0, 0, -190], [0, 8, 0, -180], [0, 0, 15, -600], [0, 0, 0, 1]])
@@ -107,40 +109,112 @@ def test_a_label_of_another_shape_is_refused_and_both_files_are_named(phantom: A
     pair = write_pair(tmp_path, (phantom[0], phantom[1][:, :, :-1]))
     with pytest.raises(RuntimeError) as caught:
         ct_reading(KEYS)(pair)
-    expected = f"{pair['image']} and {pair['label']} differ in shape: (48, 40, 16) and (48, 40, 15)"
+    expected = f"{pair['label']}: has shape (48, 40, 15), its image {pair['image']} (48, 40, 16)"
     assert expected in message_of(caught.value)
 
 
+def moved(shift_mm: float = 0.0, stretch_mm: float = 0.0) -> np.ndarray:
+    """The affine shifted upwards, and with voxels that are wider along the first axis."""
+    affine = RAS_AFFINE.copy()
+    affine[2, 3] += shift_mm
+    affine[0, 0] += stretch_mm
+    return affine
+
+
+# the smallest voxel side is 8 mm, so 0.8 mm is what corners may lie apart; the last of 48 voxels is 47 steps away
 @pytest.mark.parametrize(
-    ("orientation", "shift_mm"),
-    [("LPS", 0.0), ("RAS", 8.0), ("RAS", 0.01), ("RAS", 0.003)],
-    ids=["LPS header", "a voxel", "0.01 mm", "0.003 mm"],
+    ("orientation", "affine", "distance_mm"),
+    [
+        ("LPS", RAS_AFFINE, "488.6"),  # (47 · 8, 39 · 8, 0) mm
+        ("RAS", moved(shift_mm=15.0), "15.0"),
+        ("RAS", moved(shift_mm=0.82), "0.8"),
+        ("RAS", moved(stretch_mm=0.02), "0.9"),
+    ],
+    ids=["LPS header", "a slice", "a tenth of a voxel", "0.02 mm wider voxels"],
 )
-def test_a_label_with_another_affine_is_refused_and_both_files_are_named(
-    phantom: Arrays, tmp_path: Path, orientation: str, shift_mm: float
+def test_a_label_on_another_grid_is_refused_and_both_files_are_named(
+    phantom: Arrays, tmp_path: Path, orientation: str, affine: np.ndarray, distance_mm: str
 ) -> None:
     pair = write_pair(tmp_path, phantom)
-    shifted = RAS_AFFINE.copy()
-    shifted[2, 3] += shift_mm
-    write_nifti(tmp_path / "label.nii", phantom[1], orientation, shifted)
+    write_nifti(tmp_path / "label.nii", phantom[1], orientation, affine)
     with pytest.raises(RuntimeError) as caught:
         ct_reading(KEYS)(pair)
-    assert f"{pair['image']} and {pair['label']} differ in geometry" in message_of(caught.value)
+    message = message_of(caught.value)
+    assert f"{pair['label']}: lies {distance_mm} mm off its image {pair['image']}: the image is RAS" in message
+    assert f"the label {orientation}" in message
+    assert "choose whose header holds with geometry: image or geometry: label" in message
 
 
-def test_affines_that_differ_by_rounding_are_taken(phantom: Arrays, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "affine",
+    [moved(shift_mm=5e-4), moved(shift_mm=0.78), moved(stretch_mm=0.01)],
+    ids=["rounding", "less than a tenth of a voxel", "0.01 mm wider voxels"],
+)
+def test_grids_that_differ_by_less_than_a_tenth_of_a_voxel_are_taken_for_the_images(
+    phantom: Arrays, tmp_path: Path, affine: np.ndarray
+) -> None:
     pair = write_pair(tmp_path, phantom)
-    rounded = RAS_AFFINE.copy()
-    rounded[2, 3] += 5e-4
-    write_nifti(tmp_path / "label.nii", phantom[1], "RAS", rounded)
-    ct_reading(KEYS)(pair)
+    write_nifti(tmp_path / "label.nii", phantom[1], "RAS", affine)
+    read = ct_reading(KEYS)(pair)
+    assert torch.equal(read["label"].affine, read["image"].affine)
+    np.testing.assert_array_equal(read["label"][0], phantom[1][::-1, ::-1].transpose(1, 0, 2))
 
 
-def test_the_grid_check_itself_raises_value_error_and_returns_the_items(phantom: Arrays, tmp_path: Path) -> None:
-    read = ct_reading(KEYS)(write_pair(tmp_path, phantom))
-    assert SameGridd(KEYS)(read).keys() == read.keys()
-    with pytest.raises(ValueError, match=r"image\.nii and .*label\.nii differ in shape"):
-        SameGridd(KEYS)({**read, "label": read["label"][:, 1:]})
+@pytest.mark.parametrize("chosen", KEYS)
+def test_the_chosen_header_holds_for_both_where_they_disagree(
+    phantom: Arrays, tmp_path: Path, chosen: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = write_pair(tmp_path, phantom)
+    write_nifti(tmp_path / "label.nii", phantom[1], "RAS", moved(shift_mm=15.0))
+    read = ct_reading(KEYS, CTOptions(geometry=chosen))(pair)
+    assert f"The {chosen}'s header was taken for both, as chosen." in caplog.text
+    alone = ct_reading(("image",))({"image": pair["image"]})["image"].affine
+    for key in KEYS:
+        shift = (read[key].affine - alone)[:3, 3].tolist()
+        assert shift == pytest.approx([0, 0, 0 if chosen == "image" else 15])
+        np.testing.assert_array_equal(read[key][0], phantom[KEYS.index(key)][::-1, ::-1].transpose(1, 0, 2))
+
+
+def test_options_of_the_reading_reach_the_voxels(phantom: Arrays, tmp_path: Path) -> None:
+    shifted = (phantom[0].astype(np.float32) + 1024, phantom[1])
+    shifted[0][0, 0, 0] = np.nan
+    pair = write_pair(tmp_path, shifted)
+    read = ct_reading(KEYS, CTOptions(hu_offset=-1024, fill_nonfinite=24))(pair)["image"]
+    expected = phantom[0].copy()
+    expected[0, 0, 0] = -1000
+    np.testing.assert_array_equal(read[0], expected[::-1, ::-1].transpose(1, 0, 2))
+
+
+def test_loading_itself_raises_a_value_error_and_returns_the_other_items(phantom: Arrays, tmp_path: Path) -> None:
+    pair = write_pair(tmp_path, phantom)
+    loaded = LoadCTd(KEYS, CTOptions())({**pair, "case": 7})
+    assert loaded.keys() == {*KEYS, "case"}
+    assert {key: loaded[key].meta["filename_or_obj"] for key in KEYS} == pair
+    write_nifti(tmp_path / "label.nii", phantom[1][1:])
+    assert issubclass(DataError, ValueError)
+    with pytest.raises(DataError, match=r"label\.nii: has shape \(47, 40, 16\), its image .*image\.nii \(48, 40, 16\)"):
+        LoadCTd(KEYS, CTOptions())(pair)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault", "remedy"),
+    [
+        (lambda hu: (hu + 125) / 400, "looks normalised already", "Give the CT in Hounsfield units"),
+        (lambda hu: hu + 1024, "looks like HU + 1024", "hu_offset: -1024"),
+        (lambda hu: np.where(hu > 100, np.nan, hu), "NaN", "fill_nonfinite: -1024"),
+    ],
+    ids=["normalised", "offset", "nan"],
+)
+def test_a_ct_that_holds_no_hounsfield_units_is_refused_with_file_fault_and_remedy(
+    phantom: Arrays, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], fault: str, remedy: str
+) -> None:
+    pair = write_pair(tmp_path, (change(phantom[0].astype(np.float32)).astype(np.float32), phantom[1]))
+    with pytest.raises(RuntimeError) as caught:
+        ct_reading(KEYS)(pair)
+    message = message_of(caught.value)
+    assert f"{pair['image']}: " in message
+    assert fault in message
+    assert remedy in message
 
 
 @pytest.mark.parametrize(
@@ -205,7 +279,33 @@ def test_an_annotation_of_another_size_is_refused_and_both_files_are_named(tmp_p
     }
     with pytest.raises(RuntimeError) as caught:
         histology_reading(KEYS)(case)
-    assert f"{case['image']} and {case['label']} differ in shape: (5, 7) and (7, 5)" in message_of(caught.value)
+    expected = f"{case['label']}: is 5 × 7 pixels, its image {case['image']} is 7 × 5"
+    assert expected in message_of(caught.value)
+
+
+@pytest.mark.parametrize("high", [255, 1], ids=["0 and 255", "0 and 1"])
+def test_a_declared_binary_mask_is_read_as_0_and_1(tmp_path: Path, high: int) -> None:
+    mask = np.zeros((5, 7), np.uint8)
+    mask[1, 2:] = high
+    case = {
+        "image": write_picture(tmp_path / "a.png", colours()),
+        "label": write_picture(tmp_path / "a_anno.png", mask),
+    }
+    label = histology_reading(KEYS, HistologyOptions(label_values="binary"))(case)["label"]
+    np.testing.assert_array_equal(label[0], mask > 0)
+
+
+def test_loading_a_picture_itself_raises_a_value_error_and_returns_the_other_items(tmp_path: Path) -> None:
+    case = {
+        "image": write_picture(tmp_path / "a.png", colours()),
+        "label": write_picture(tmp_path / "a_anno.png", np.eye(5, 7, dtype=np.uint8)),
+    }
+    loaded = LoadHistologyd(KEYS, HistologyOptions())({**case, "case": 7})
+    assert loaded.keys() == {*KEYS, "case"}
+    assert {key: loaded[key].meta["filename_or_obj"] for key in KEYS} == case
+    (tmp_path / "a_anno.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"a_anno\.png: is empty\. Download or export it again"):
+        LoadHistologyd(KEYS, HistologyOptions())(case)
 
 
 def normalised_by_hand(pixels: np.ndarray) -> np.ndarray:

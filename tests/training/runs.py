@@ -1,0 +1,115 @@
+"""Whole runs in small: everything that train.json puts together, to be killed and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from ignite.engine import Events
+from monai.data import DataLoader
+from monai.handlers import LrScheduleHandler
+from torch.optim.lr_scheduler import PolynomialLR
+
+from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
+from i2net_bundle.data.phantoms import make_ct_phantoms
+from i2net_bundle.networks import I2Net
+from i2net_bundle.training import I2NetTrainer, LoadEncoderWeights, RunCheckpoint, TrainingRecord, WeightAverage
+from i2net_bundle.transforms import ct_reading, ct_training
+
+Make = Callable[..., Any]
+
+
+class KilledError(RuntimeError):
+    """Stands for whatever ends a process."""
+
+
+class Run(NamedTuple):
+    """The parts of a run that the tests look at."""
+
+    trainer: I2NetTrainer
+    network: I2Net
+    optimizer: torch.optim.SGD
+    scheduler: PolynomialLR
+    average: WeightAverage
+
+
+def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[..., Run]:
+    """Build everything anew, as a fresh process does: batch normalisation, momentum, poly schedule, augmentation.
+
+    Args:
+        folder: where one training case of 12 slices is written.
+        make_network: see conftest.py.
+        make_trainer: see conftest.py.
+    """
+    phantom_dir = make_ct_phantoms(folder, 1, 0, 0, (48, 48, 12), (8.0, 8.0, 20.0)).parent
+
+    def make(
+        output_dir: Path,
+        resume: bool = False,
+        max_epochs: int = 4,
+        kill_at: int | None = None,
+        interval: int = 1,
+        scores: dict[int, float] | None = None,
+        batch_size: int = 5,
+        encoder_weights: Path | str = "none",
+        weight_average: float = 0.0,
+    ) -> Run:
+        torch.manual_seed(99 if resume else 1)  # nothing may depend on the global state
+        dataset = SliceDataset(load_cases(phantom_dir, "training"), ct_reading(("image", "label")), ct_training((16, 16)), seed=5)
+        loader = DataLoader(dataset, batch_size=batch_size, sampler=EpochSampler(dataset, seed=5))
+        network = make_network(seed=7 if resume else 0, num_classes=9)
+        average = WeightAverage(network, weight_average)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+        scheduler = PolynomialLR(optimizer, total_iters=max_epochs * len(loader), power=0.9)
+        state = {"optimizer": optimizer, "lr_scheduler": scheduler, "average": average}
+        validator = (
+            None
+            if scores is None
+            else SimpleNamespace(state=SimpleNamespace(epoch=0, metrics={}, key_metric_name="mean_dice"))
+        )
+        trainer = make_trainer(network, loader, optimizer, max_epochs=max_epochs)
+
+        def validate(engine: I2NetTrainer) -> None:
+            if engine.state.epoch in (scores or {}):
+                validator.state.epoch = engine.state.epoch
+                validator.state.metrics = {"mean_dice": scores[engine.state.epoch]}
+
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
+        LrScheduleHandler(scheduler, print_lr=False, epoch_level=False).attach(trainer)
+        RunCheckpoint(output_dir, network, average.network, state, validator, interval, resume).attach(trainer)
+        LoadEncoderWeights(network, encoder_weights).attach(trainer)
+        average.attach(trainer)
+        TrainingRecord(output_dir, optimizer, validator).attach(trainer)
+        if kill_at is not None:
+            trainer.add_event_handler(Events.ITERATION_COMPLETED(once=kill_at), kill)
+        return Run(trainer, network, optimizer, scheduler, average)
+
+    return make
+
+
+def kill() -> None:
+    raise KilledError
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A file that torch saved."""
+    return torch.load(path, weights_only=True)
+
+
+def assert_equal(found: Any, expected: Any, where: str = "") -> None:
+    """Equal to the last bit, in tensors, mappings and sequences."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key in expected:
+            assert_equal(found[key], expected[key], f"{where}/{key}")
+    elif isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected), where
+        for index, pair in enumerate(zip(found, expected, strict=True)):
+            assert_equal(*pair, f"{where}/{index}")
+    else:
+        assert found == expected, where
