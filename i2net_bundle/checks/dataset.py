@@ -82,7 +82,7 @@ def check_path(
     if (path / datalist).is_file():
         _check_dataset(path / datalist, ct, histology, report)
     elif path.is_dir():
-        _check_folder(path, ct, histology, report)
+        _check_folder(path, ct, histology, report, datalist)
     elif path.is_file():
         report.cases["files"] = 1
         report.findings += check_case({"image": path}, ct if is_nifti(path) else histology)
@@ -110,7 +110,11 @@ def dataset_options(
 
 
 def _check_dataset(path: Path, ct: CTOptions, histology: HistologyOptions, report: CheckReport) -> None:
-    contents = read_datalist(path)
+    try:
+        contents = read_datalist(path)
+    except DataError as fault:
+        report.findings += fault.findings
+        return
     ct, histology = dataset_options(contents, ct, histology)
     images: dict[str, list[Path]] = {}
     cases: list[dict[str, Path]] = []
@@ -129,14 +133,16 @@ def _check_dataset(path: Path, ct: CTOptions, histology: HistologyOptions, repor
         report.findings.append(error("datalist", path, "lists no cases", remedy))
     for case in tqdm(cases, desc="checking cases", unit="case", disable=None):
         report.findings += check_case(case, ct if is_nifti(case["image"]) else histology)
-    report.findings += _shared_images(path, images)
+    report.findings += _shared_images(path, images, ct)
 
 
-def _check_folder(path: Path, ct: CTOptions, histology: HistologyOptions, report: CheckReport) -> None:
+def _check_folder(
+    path: Path, ct: CTOptions, histology: HistologyOptions, report: CheckReport, datalist: str
+) -> None:
     try:
         cases = list_images(path)
     except FileNotFoundError:
-        _check_dicom(path, report)
+        _check_dicom(path, report, datalist)
         return
     report.cases["files"] = len(cases)
     for case in tqdm(cases, desc="checking files", unit="file", disable=None):
@@ -146,16 +152,20 @@ def _check_folder(path: Path, ct: CTOptions, histology: HistologyOptions, report
         report.findings += check_case(case, ct if is_nifti(case["image"]) else histology)
 
 
-def _check_dicom(path: Path, report: CheckReport) -> None:
+def _check_dicom(path: Path, report: CheckReport, datalist: str) -> None:
     try:
         series = list_series(path)
         report.cases["DICOM series"] = len(series)
         read_series(path)
     except DataError as fault:
+        if fault.findings[0].rule == "dicom-none":
+            raise FileNotFoundError(
+                f"{path} holds no {datalist}, no image and no DICOM series. Name a data set's folder, or an image."
+            ) from fault
         report.findings += fault.findings
 
 
-def _shared_images(path: Path, images: Mapping[str, Sequence[Path]]) -> list[Finding]:
+def _shared_images(path: Path, images: Mapping[str, Sequence[Path]], header: HeaderOptions) -> list[Finding]:
     """Training images that are in another split too, by decoded content; the same within one split is a warning."""
     by_shape: dict[tuple[int, ...], list[tuple[str, Path]]] = defaultdict(list)
     for split, files in images.items():
@@ -165,14 +175,17 @@ def _shared_images(path: Path, images: Mapping[str, Sequence[Path]]) -> list[Fin
                 by_shape[shape].append((split, file))
     findings = []
     for candidates in by_shape.values():
-        if len({file for _, file in candidates}) < 2 and len({split for split, _ in candidates}) < 2:
+        if len(candidates) < 2:
             continue
         seen: dict[str, tuple[str, Path]] = {}
         for split, file in sorted(candidates, key=lambda item: item[0] != "training"):
-            digest = _content_digest(file)
-            first = seen.setdefault(digest, (split, file)) if digest else (split, file)
-            if first == (split, file):
+            digest = _content_digest(file, header)
+            if digest is None:
                 continue
+            if digest not in seen:
+                seen[digest] = split, file
+                continue
+            first = seen[digest]
             problem = f"holds the same image as {first[1].name} of '{first[0]}', in '{split}'"
             if first[0] == "training" and split != "training":
                 remedy = "Take it out of one of them: scores on images that were trained on say nothing."
@@ -193,11 +206,11 @@ def _shape(file: Path) -> tuple[int, ...] | None:
         return None
 
 
-def _content_digest(file: Path) -> str | None:
+def _content_digest(file: Path, header: HeaderOptions) -> str | None:
     """SHA-256 of the decoded image in canonical orientation."""
     try:
         if is_nifti(file):
-            image, _ = read_nifti(file, HeaderOptions(volume=0))
+            image, _ = read_nifti(file, HeaderOptions(header.header, header.volume or 0), needs_orientation=False)
             array = np.asarray(nib.as_closest_canonical(image).dataobj).astype(np.float32)
         else:
             array = load_image(file, HistologyOptions(resample=True))[0]

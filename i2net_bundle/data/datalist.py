@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monai.data import load_decathlon_datalist
-
+from i2net_bundle.checks.findings import DataError, error
 from i2net_bundle.files import file_sha256
 
 DATALIST = "dataset.json"
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 HISTOLOGY_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
+
+_MEND = "Correct it, or prepare the data set again."
 
 
 def load_cases(
@@ -43,7 +44,7 @@ def load_cases(
             named = ", ".join(splits(contents)) or "none"
             raise ValueError(f"{path} lists no '{split}' cases; it has: {named}.")
         return []
-    cases = load_decathlon_datalist(path, is_segmentation=True, data_list_key=split)
+    cases = [_located(path.parent, entry) for entry in contents[split]]
     missing = [
         case[key] for case in cases for key in ("image", "label") if key in case and not Path(case[key]).is_file()
     ]
@@ -58,7 +59,7 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no JSON object.
+        DataError: it is no JSON object, or a case in it names no image.
     """
     path = Path(path)
     if not path.is_file():
@@ -69,9 +70,15 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as cause:
-        raise ValueError(f"{path} is not valid JSON ({cause}). Correct it, or prepare the data set again.") from cause
+        raise DataError([error("datalist", path, f"is not valid JSON ({cause})", _MEND)]) from cause
     if not isinstance(contents, dict):
-        raise ValueError(f"{path} is no data list: an object with lists such as 'training' is needed.")
+        problem = "is no data list: an object with lists such as 'training' is needed"
+        raise DataError([error("datalist", path, problem, _MEND)])
+    for split, entries in splits(contents).items():
+        for number, entry in enumerate(entries, 1):
+            if not _is_case(entry):
+                problem = f"entry {number} of '{split}' is not of the form {{\"image\": path, \"label\": path}}"
+                raise DataError([error("datalist", path, problem, _MEND)])
     return contents
 
 
@@ -80,7 +87,7 @@ def splits(contents: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {
         name: value
         for name, value in contents.items()
-        if isinstance(value, list) and value and (isinstance(value[0], str) or "image" in value[0])
+        if isinstance(value, list) and value and _names_image(value[0])
     }
 
 
@@ -92,6 +99,24 @@ def label_names(contents: Mapping[str, Any]) -> dict[int, str]:
     if all(str(key).isdecimal() for key in labels):
         return {int(key): str(name) for key, name in labels.items()}
     return {int(index): str(name) for name, index in labels.items() if str(index).isdecimal()}
+
+
+def _names_image(entry: Any) -> bool:
+    """Whether a list that starts with this is one of cases: other lists of a data list hold keywords, sizes, …."""
+    if isinstance(entry, str):
+        return entry.lower().endswith(NIFTI_SUFFIXES + HISTOLOGY_SUFFIXES)
+    return isinstance(entry, Mapping) and "image" in entry
+
+
+def _is_case(entry: Any) -> bool:
+    if isinstance(entry, str):
+        return True
+    return _names_image(entry) and all(isinstance(entry[role], str) for role in ("image", "label") if role in entry)
+
+
+def _located(folder: Path, entry: str | Mapping[str, Any]) -> dict[str, Any]:
+    case = {"image": entry} if isinstance(entry, str) else dict(entry)
+    return {**case, **{role: str(folder / case[role]) for role in ("image", "label") if role in case}}
 
 
 def refuse_shared_cases(path: Path, contents: Mapping[str, Any]) -> None:

@@ -54,7 +54,15 @@ class SlicewiseInferer(Inferer):
 
 
 class WholeImageInferer(Inferer):
-    """Label an image of any size in one pass, resized to the training scale where its ``meta`` asks for that."""
+    """Label an image of any size in one pass, resized to the training scale where its ``meta`` asks for that.
+
+    Args:
+        average_flips: average the logits over the image and its three flips; four times the work.
+    """
+
+    def __init__(self, average_flips: bool = False) -> None:
+        super().__init__()
+        self.average_flips = average_flips
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Label images.
@@ -71,8 +79,10 @@ class WholeImageInferer(Inferer):
         images = convert_to_tensor(inputs, track_meta=False)
         scale = float(getattr(inputs, "meta", {}).get(SCALE, 1.0))
         size = [max(1, round(side * scale)) for side in images.shape[2:]]
-        logits = network(resize_images(images, size, antialias=True), *args, **kwargs)
-        logits = resize_images(logits, images.shape[2:])
+        images = resize_images(images, size, antialias=True)
+        flips: list[list[int]] = [[], [2], [3], [2, 3]] if self.average_flips else [[]]
+        views = [network(images.flip(axes), *args, **kwargs).flip(axes) for axes in flips]
+        logits = resize_images(torch.stack(views).mean(dim=0), inputs.shape[2:])
         return convert_to_dst_type(classify(logits), inputs, dtype=torch.uint8)[0]
 
 

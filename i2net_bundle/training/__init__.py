@@ -1,8 +1,9 @@
 """The Ignite trainer and what hangs on it."""
 
-from i2net_bundle.training.averaging import WeightAverage
+from i2net_bundle.training.averaging import UpdateAverage, WeightAverage
 from i2net_bundle.training.checkpoints import RunCheckpoint
 from i2net_bundle.training.encoder_weights import LoadEncoderWeights
+from i2net_bundle.training.parameter_groups import parameter_groups
 from i2net_bundle.training.record import LossProgressBar, TrainingRecord
 from i2net_bundle.training.trainer import GatedNetwork, I2NetTrainer
 
@@ -13,5 +14,7 @@ __all__ = [
     "LossProgressBar",
     "RunCheckpoint",
     "TrainingRecord",
+    "UpdateAverage",
     "WeightAverage",
+    "parameter_groups",
 ]

@@ -1,4 +1,4 @@
-"""Handler that keeps a running average of the weights, which generalises better than where training happens to stop."""
+"""A running average of the weights, which generalises better than where training happens to stop."""
 
 from __future__ import annotations
 
@@ -35,14 +35,10 @@ class WeightAverage:
         self.average = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if decay else None
         self.network = cast(I2Net, self.average.module) if self.average is not None else network
 
-    def attach(self, engine: Engine) -> None:
-        """Attach to a trainer."""
+    def update(self) -> None:
+        """Take the weights in after an iteration; the first call copies them, pretrained encoder included."""
         if self.average is not None:
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self._update)
-
-    def _update(self) -> None:
-        assert self.average is not None
-        self.average.update_parameters(self.trained)  # the first call copies, pretrained encoder included
+            self.average.update_parameters(self.trained)
 
     def state_dict(self) -> dict[str, Any]:
         """The average, for a checkpoint; empty where there is none."""
@@ -58,3 +54,18 @@ class WeightAverage:
             raise ValueError("The checkpoint comes from a run with another weight_average. Resume with the same one.")
         if self.average is not None:
             self.average.load_state_dict(state)
+
+
+class UpdateAverage:
+    """Handler that takes the weights of every iteration into their average.
+
+    Args:
+        average: the average.
+    """
+
+    def __init__(self, average: WeightAverage) -> None:
+        self.average = average
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.average.update)

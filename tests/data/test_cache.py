@@ -602,9 +602,7 @@ class TestRefusals:
         ],
         ids=["fraction", "negative", "over 255", "nan"],
     )
-    def test_labels_that_are_no_small_whole_numbers_are_refused(
-        self, tmp_path: Path, wrong: float, found: str
-    ) -> None:
+    def test_labels_that_are_no_small_whole_numbers_are_refused(self, tmp_path: Path, wrong: float, found: str) -> None:
         label = np.zeros(SHAPE, np.float32)
         label[1, 2, 3] = wrong
         case = write_case(tmp_path, label=label)

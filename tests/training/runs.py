@@ -16,7 +16,14 @@ from torch.optim.lr_scheduler import PolynomialLR
 from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
 from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.networks import I2Net
-from i2net_bundle.training import I2NetTrainer, LoadEncoderWeights, RunCheckpoint, TrainingRecord, WeightAverage
+from i2net_bundle.training import (
+    I2NetTrainer,
+    LoadEncoderWeights,
+    RunCheckpoint,
+    TrainingRecord,
+    UpdateAverage,
+    WeightAverage,
+)
 from i2net_bundle.transforms import ct_reading, ct_training
 
 Make = Callable[..., Any]
@@ -58,7 +65,9 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
         weight_average: float = 0.0,
     ) -> Run:
         torch.manual_seed(99 if resume else 1)  # nothing may depend on the global state
-        dataset = SliceDataset(load_cases(phantom_dir, "training"), ct_reading(("image", "label")), ct_training((16, 16)), seed=5)
+        dataset = SliceDataset(
+            load_cases(phantom_dir, "training"), ct_reading(("image", "label")), ct_training((16, 16)), seed=5
+        )
         loader = DataLoader(dataset, batch_size=batch_size, sampler=EpochSampler(dataset, seed=5))
         network = make_network(seed=7 if resume else 0, num_classes=9)
         average = WeightAverage(network, weight_average)
@@ -81,7 +90,7 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
         LrScheduleHandler(scheduler, print_lr=False, epoch_level=False).attach(trainer)
         RunCheckpoint(output_dir, network, average.network, state, validator, interval, resume).attach(trainer)
         LoadEncoderWeights(network, encoder_weights).attach(trainer)
-        average.attach(trainer)
+        UpdateAverage(average).attach(trainer)
         TrainingRecord(output_dir, optimizer, validator).attach(trainer)
         if kill_at is not None:
             trainer.add_event_handler(Events.ITERATION_COMPLETED(once=kill_at), kill)

@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from i2net_bundle.training import WeightAverage
+from i2net_bundle.training import UpdateAverage, WeightAverage
 from tests.training.runs import KilledError, Run, assert_equal, load, run_maker
 
 Make = Callable[..., Any]
@@ -33,7 +33,7 @@ def train(average: WeightAverage, tensor: torch.Tensor, values: Sequence[float])
             tensor.fill_(value)
 
     engine = Engine(step)
-    average.attach(engine)
+    UpdateAverage(average).attach(engine)
     engine.add_event_handler(
         Events.ITERATION_COMPLETED, lambda: found.append(average.network.state_dict()[names[0]].item())
     )
@@ -71,12 +71,14 @@ def test_the_average_starts_as_a_copy_and_then_keeps_its_share(
 
 def test_without_decay_the_network_itself_is_kept_and_not_copied() -> None:
     network = nn.Linear(2, 2)
+    weights = copy.deepcopy(dict(network.state_dict()))
     average = WeightAverage(network)
+    for _ in range(2):
+        average.update()
     assert average.network is network
+    assert average.average is None
     assert average.state_dict() == {}
-    engine = Engine(lambda *_: None)
-    average.attach(engine)
-    assert not engine.has_event_handler(average._update)
+    assert_equal(dict(network.state_dict()), weights)
 
 
 def test_the_averaged_network_shares_nothing_with_the_one_in_training(make_network: Make) -> None:
@@ -108,23 +110,25 @@ def test_a_restored_average_goes_on_where_it_was() -> None:
 @pytest.mark.parametrize(("saved", "resumed"), [(0.5, 0.0), (0.0, 0.5)], ids=["switched off", "switched on"])
 def test_a_state_of_a_run_that_averaged_otherwise_is_refused(saved: float, resumed: float) -> None:
     state = WeightAverage(nn.Linear(1, 1), saved).state_dict()
-    with pytest.raises(ValueError, match="another weight_average. Resume with the same one"):
+    with pytest.raises(ValueError, match=r"another weight_average\. Resume with the same one"):
         WeightAverage(nn.Linear(1, 1), resumed).load_state_dict(state)
+
+
+@pytest.fixture(scope="module")
+def whole_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(make_run: Make, whole_dir: Path) -> Run:
+    """A run in `whole_dir`, with averaging."""
+    run = make_run(whole_dir, weight_average=0.8)
+    run.trainer.run()
+    return run
 
 
 class TestRuns:
     """Runs of 4 epochs of 3 iterations."""
-
-    @pytest.fixture(scope="class")
-    def whole_dir(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return tmp_path_factory.mktemp("whole")
-
-    @pytest.fixture(scope="class")
-    def uninterrupted(self, make_run: Make, whole_dir: Path) -> Run:
-        """A run in `whole_dir`."""
-        run = make_run(whole_dir, weight_average=0.8)
-        run.trainer.run()
-        return run
 
     def test_plain_weights_are_the_average_and_checkpoints_hold_both(
         self, make_network: Make, uninterrupted: Run, whole_dir: Path
@@ -200,5 +204,5 @@ class TestRuns:
     ) -> None:
         with pytest.raises(KilledError):
             make_run(tmp_path, kill_at=7, weight_average=saved).trainer.run()
-        with pytest.raises(ValueError, match="another weight_average. Resume with the same one"):
+        with pytest.raises(ValueError, match=r"another weight_average\. Resume with the same one"):
             make_run(tmp_path, resume=True, weight_average=resumed).trainer.run()

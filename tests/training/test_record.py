@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,6 +109,7 @@ def test_tensorboard_holds_every_iteration_and_epoch_once_also_after_a_resume(
     make_recorded: Make, tmp_path: Path
 ) -> None:
     make_recorded(tmp_path, max_epochs=3, scores={1: {"mean_dice": 0.5}}).run()
+    time.sleep(1.1)  # event files are ordered by the second in their names
     make_recorded(tmp_path, start=2, max_epochs=4).run()
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("iteration/loss")] == list(range(1, 13))
