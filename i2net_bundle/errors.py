@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-_WRAPPERS = ("Failed to instantiate", "Failed to evaluate")
+_WRAPPERS = ("Failed to instantiate", "Failed to evaluate", "applying transform")
 
 
 def show_root_cause() -> None:

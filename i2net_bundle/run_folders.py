@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from i2net_bundle.training.checkpoints import WEIGHTS_NAME, newest_checkpoint
@@ -17,7 +18,9 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
     Raises:
         FileExistsError: the folder holds a run and ``resume`` is off.
         FileNotFoundError: ``resume`` is on and there is nothing to continue.
+        PermissionError: the folder cannot be written to.
     """
+    _require_writable(Path(output_dir), "output_dir")
     if resume:
         newest_checkpoint(output_dir)
     elif any(Path(output_dir, "checkpoints").glob("*.pt")) or Path(output_dir, WEIGHTS_NAME).exists():
@@ -27,7 +30,7 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
 
 
 def check_results_dir(results_dir: str | Path, overwrite: bool) -> None:
-    """Refuse to mix the results of two evaluations.
+    """Refuse to mix the results of two evaluations or predictions.
 
     Args:
         results_dir: folder of scores, masks and pictures.
@@ -35,8 +38,20 @@ def check_results_dir(results_dir: str | Path, overwrite: bool) -> None:
 
     Raises:
         FileExistsError: the folder holds results and ``overwrite`` is off.
+        PermissionError: the folder cannot be written to.
     """
+    _require_writable(Path(results_dir), "folder")
     if not overwrite and Path(results_dir).is_dir() and any(Path(results_dir).iterdir()):
         raise FileExistsError(
-            f"{results_dir} already holds results. Name another --results_dir, or replace them with --overwrite true."
+            f"{results_dir} already holds results. Name another folder, or replace them with --overwrite true."
         )
+
+
+def _require_writable(folder: Path, option: str) -> None:
+    """Find out before any work whether a folder, or the nearest one above it that exists, can be written to."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as cause:
+        raise PermissionError(f"{existing} cannot be written to ({cause.strerror}). Name another {option}.") from cause

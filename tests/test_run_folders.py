@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,3 +42,15 @@ def test_results_are_replaced_only_when_told(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match=rf"{tmp_path} already holds results.*--overwrite true"):
         check_results_dir(tmp_path, overwrite=False)
     check_results_dir(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize("check", [check_output_dir, check_results_dir], ids=["training", "results"])
+def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(check: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(PermissionError, match=r"file cannot be written to \(.*\)\. Name another"):
+        check(tmp_path / "file" / "run", False)
+
+
+def test_asking_whether_a_folder_can_be_written_to_leaves_nothing(tmp_path: Path) -> None:
+    check_output_dir(tmp_path / "a" / "b", False)
+    assert not list(tmp_path.iterdir())

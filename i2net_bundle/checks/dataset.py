@@ -136,9 +136,7 @@ def _check_dataset(path: Path, ct: CTOptions, histology: HistologyOptions, repor
     report.findings += _shared_images(path, images, ct)
 
 
-def _check_folder(
-    path: Path, ct: CTOptions, histology: HistologyOptions, report: CheckReport, datalist: str
-) -> None:
+def _check_folder(path: Path, ct: CTOptions, histology: HistologyOptions, report: CheckReport, datalist: str) -> None:
     try:
         cases = list_images(path)
     except FileNotFoundError:
@@ -213,7 +211,7 @@ def _content_digest(file: Path, header: HeaderOptions) -> str | None:
             image, _ = read_nifti(file, HeaderOptions(header.header, header.volume or 0), needs_orientation=False)
             array = np.asarray(nib.as_closest_canonical(image).dataobj).astype(np.float32)
         else:
-            array = load_image(file, HistologyOptions(resample=True))[0]
+            array = load_image(file, HistologyOptions())[0]
     except DataError:
         return None
     return hashlib.sha256(array.tobytes()).hexdigest()

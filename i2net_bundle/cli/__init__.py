@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells of its fonts
     try:
         status = arguments.run(arguments)
     except (OSError, ValueError, ImportError) as error:

@@ -26,7 +26,7 @@ from i2net_bundle.data.datalist import NIFTI_SUFFIXES
 from i2net_bundle.files import written_whole
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 _KEYS = (IMAGE, LABEL)
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -91,7 +91,7 @@ class CaseCache:
             raise ValueError(f"{case[IMAGE]} has no label in dataset.json; training needs one for every image.")
         if self.cache_dir is None:
             return DecodedCase(self.decode(case))
-        return CachedCase(self, case, self.cache_dir / self._key(case))
+        return CachedCase(self, case, self.cache_dir / self.key(case))
 
     def decode(self, case: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Arrays (D, C, H, W) of a case's files."""
@@ -103,7 +103,8 @@ class CaseCache:
             arrays[name] = _narrow(stacked, (np.uint8,) if name == LABEL else (np.uint8, np.int16), case[name])
         return arrays
 
-    def _key(self, case: Mapping[str, Any]) -> str:
+    def key(self, case: Mapping[str, Any]) -> str:
+        """Hash of the case's files, of every reading step with its settings, and of versions."""
         digest = hashlib.sha256()
         for name in _KEYS:
             with open(case[name], "rb") as file:
@@ -169,9 +170,9 @@ class CachedCase:
             values = np.fromfile(
                 self.paths[name], layout.dtype, layout.slice_bytes // layout.dtype.itemsize, offset=start
             )
-            if zlib.crc32(values.tobytes()) != self.checksums[index, column]:
-                raise ValueError(f"slice {index} of {self.paths[name].name} is not what was written")
             slices[name] = values.reshape(layout.shape[1:])
+            if _checksum(slices[name]) != self.checksums[index, column]:
+                raise ValueError(f"slice {index} of {self.paths[name].name} is not what was written")
         return slices
 
     def _open(self) -> None:
@@ -183,7 +184,7 @@ class CachedCase:
 
     def _build(self) -> None:
         arrays = self.cache.decode(self.case)
-        checksums = [[zlib.crc32(arrays[name][index]) for name in _KEYS] for index in range(len(arrays[IMAGE]))]
+        checksums = [[_checksum(arrays[name][index]) for name in _KEYS] for index in range(len(arrays[IMAGE]))]
         contents = {
             **{self.paths[name]: arrays[name] for name in _KEYS},
             self.checksum_path: np.array(checksums, np.uint32),
@@ -194,6 +195,10 @@ class CachedCase:
         self._open()
 
     def _rebuild(self, damage: Exception) -> None:
+        if self.cache.key(self.case) != self.checksum_path.name.split(".")[0]:
+            raise ValueError(
+                f"{self.case[IMAGE]} or its label has changed since this run read it. Start the run again."
+            )
         logger.warning(
             f"{self.checksum_path.parent}: the cached copy of {self.case[IMAGE]} is damaged ({damage}); "
             "it is decoded again."
@@ -217,13 +222,21 @@ def _layout(path: Path) -> _Layout:
     return _Layout(mapped.shape, mapped.dtype, int(mapped.offset), size)
 
 
+def _checksum(array: np.ndarray) -> int:
+    """CRC32 of a slice's values, type and shape, so that a damaged header does not pass either."""
+    return zlib.crc32(array.tobytes(), zlib.crc32(f"{array.dtype.str}{array.shape}".encode()))
+
+
 def _estimated_bytes(case: Mapping[str, Any]) -> int:
     path = str(case[IMAGE])
-    if path.lower().endswith(NIFTI_SUFFIXES):
-        header: Any = nib.load(path)
-        return 3 * int(np.prod(header.shape[:3]))  # int16 and uint8
-    with Image.open(path) as image:
-        return 4 * image.width * image.height  # three colours and a mask
+    try:
+        if path.lower().endswith(NIFTI_SUFFIXES):
+            header: Any = nib.load(path)
+            return 3 * int(np.prod(header.shape[:3]))  # int16 and uint8
+        with Image.open(path) as image:
+            return 4 * image.width * image.height  # three colours and a mask
+    except Exception:  # whatever it is, reading the case says it better
+        return 0
 
 
 def _narrow(array: np.ndarray, dtypes: tuple[type, ...], path: str) -> np.ndarray:

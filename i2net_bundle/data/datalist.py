@@ -39,12 +39,13 @@ def load_cases(
     """
     path = Path(dataset_dir, datalist)
     contents = read_datalist(path)
-    if not contents.get(split):
+    entries = splits(contents).get(split)
+    if not entries:
         if required:
             named = ", ".join(splits(contents)) or "none"
             raise ValueError(f"{path} lists no '{split}' cases; it has: {named}.")
         return []
-    cases = [_located(path.parent, entry) for entry in contents[split]]
+    cases = [_located(path.parent, entry) for entry in entries]
     missing = [
         case[key] for case in cases for key in ("image", "label") if key in case and not Path(case[key]).is_file()
     ]
@@ -77,7 +78,7 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
     for split, entries in splits(contents).items():
         for number, entry in enumerate(entries, 1):
             if not _is_case(entry):
-                problem = f"entry {number} of '{split}' is not of the form {{\"image\": path, \"label\": path}}"
+                problem = f'entry {number} of \'{split}\' is not of the form {{"image": path, "label": path}}'
                 raise DataError([error("datalist", path, problem, _MEND)])
     return contents
 
@@ -85,9 +86,7 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
 def splits(contents: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The lists of cases of a data list, by name."""
     return {
-        name: value
-        for name, value in contents.items()
-        if isinstance(value, list) and value and _names_image(value[0])
+        name: value for name, value in contents.items() if isinstance(value, list) and value and _names_image(value[0])
     }
 
 

@@ -82,7 +82,7 @@ def write_mask(mask: np.ndarray, image_path: Path, path: Path, overwrite: bool =
 def _nifti_like(mask: np.ndarray, image_path: Path) -> nib.Nifti1Image:
     image: Any = nib.load(image_path)
     shape = image.shape if mask.size == np.prod(image.shape) else image.shape[:3]  # one volume of several
-    if mask.size != np.prod(shape):
+    if [size for size in mask.shape if size > 1] != [size for size in shape if size > 1]:
         raise ValueError(f"{image_path} is {image.shape}, its mask {mask.shape}: the mask was not brought back.")
     mask = mask.reshape(shape)  # a slice or a lone volume of a 4D file was read with other axes of length one
     header = image.header.copy()
@@ -90,7 +90,7 @@ def _nifti_like(mask: np.ndarray, image_path: Path) -> nib.Nifti1Image:
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, 0  # the image's display window says nothing of labels
     header["descrip"] = b"I2Net segmentation"
-    for field in ("db_name", "aux_file", "intent_name"):
-        header[field] = b""  # scanners and converters write patients' names there
+    for field in {"data_type", "db_name", "aux_file", "intent_name", "unused_str"} & set(header.keys()):
+        header[field] = b""  # scanners and converters write patients' names there; NIfTI-1 and 2 differ in fields
     header.extensions.clear()
     return type(image)(mask.astype(np.uint8), None, header)

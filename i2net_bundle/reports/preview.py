@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from i2net_bundle.checks import CTOptions, DataError, Finding, HistologyOptions,
 from i2net_bundle.checks.anatomy import measure_organs
 from i2net_bundle.checks.ct import load_ct, load_ct_pair
 from i2net_bundle.checks.dataset import dataset_options, is_nifti
-from i2net_bundle.checks.histology import load_image, load_mask
+from i2net_bundle.checks.histology import load_image, load_mask, pair_findings
 from i2net_bundle.checks.nifti import has_geometry
 from i2net_bundle.data.datalist import DATALIST, label_names, read_datalist, splits
 from i2net_bundle.files import staged_folder
@@ -92,7 +93,7 @@ def preview_dataset(
         pages: list[str] = []
         progress = tqdm(cases, desc="drawing cases", unit="case", disable=None)
         for index, (split, case) in enumerate(progress, 1):
-            tiles.append(_tile(split, case, ct, histology, names))
+            tiles.append(_tile(folder, split, case, ct, histology, names))
             if index % _CASES_PER_PAGE == 0 or index == len(cases):
                 first = len(pages) * _CASES_PER_PAGE
                 pages.append(f"page_{len(pages) + 1:02d}.png")
@@ -109,7 +110,12 @@ def _paths(folder: Path, entry: str | Mapping[str, Any]) -> dict[str, Path]:
 
 
 def _tile(
-    split: str, case: Mapping[str, Path], ct: CTOptions, histology: HistologyOptions, names: Mapping[int, str]
+    folder: Path,
+    split: str,
+    case: Mapping[str, Path],
+    ct: CTOptions,
+    histology: HistologyOptions,
+    names: Mapping[int, str],
 ) -> Tile:
     tile = Tile(case["image"].name, split)
     try:
@@ -119,7 +125,16 @@ def _tile(
             _read_histology(tile, case, histology, names)
     except DataError as fault:
         tile.findings += fault.findings
+    tile.findings = [_relative(finding, folder) for finding in tile.findings]
     return tile
+
+
+def _relative(finding: Finding, folder: Path) -> Finding:
+    """A finding whose paths start at the data set: the page may travel with it, and says nothing of the machine."""
+    if folder == Path():
+        return finding
+    texts = (text.replace(f"{folder}{os.sep}", "") for text in (finding.file, finding.problem, finding.remedy))
+    return replace(finding, **dict(zip(("file", "problem", "remedy"), texts, strict=True)))
 
 
 def _read_ct(tile: Tile, case: Mapping[str, Path], options: CTOptions, names: Mapping[int, str]) -> None:
@@ -154,6 +169,7 @@ def _read_histology(tile: Tile, case: Mapping[str, Path], options: HistologyOpti
     if "label" in case:
         ids, found = load_mask(case["label"], options)
         tile.findings = tile.findings + found
+        tile.findings += pair_findings(case["image"], pixels.shape[1::-1], case["label"], ids.shape[::-1])
         if ids.shape != pixels.shape[:2]:
             ids = np.zeros(pixels.shape[:2], np.int32)
         elif options.label_values == "classes":
@@ -199,7 +215,8 @@ def _draw_sheet(tiles: Sequence[Tile]) -> Figure:
     parts = figure.subfigures(rows, columns, squeeze=False)
     for part, tile in zip(parts.flat, tiles, strict=False):
         marked = bool(tile.findings)
-        part.suptitle(f"{tile.name}  ({tile.split})", fontsize=9, color=_MARKED if marked else "black")
+        title = f"{tile.name}  ({tile.split})"
+        part.suptitle(title, fontsize=9, color=_MARKED if marked else "black", parse_math=False)
         if not tile.panels:
             axis = part.subplots()
             axis.text(0.5, 0.5, "cannot be used:\nsee the page", ha="center", va="center", color=_MARKED)
@@ -218,9 +235,13 @@ def _draw_sheet(tiles: Sequence[Tile]) -> Figure:
 
 def _draw_panel(axis: Axes, picture: np.ndarray, ids: np.ndarray, aspect: float) -> None:
     axis.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect=aspect)
+    height, width = ids.shape
+    columns, rows = np.arange(-1, width + 1), np.arange(-1, height + 1)
     for index in np.unique(ids[ids > 0]):
         color = CLASS_COLORS[(int(index) - 1) % len(CLASS_COLORS)]
-        axis.contour(ids == index, levels=[0.5], colors=color, linewidths=1.0)
+        inside = np.pad(ids == index, 1)  # closes contours at the border, and gives a single row its two sides
+        axis.contour(columns, rows, inside, levels=[0.5], colors=color, linewidths=1.0)
+    axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     axis.axis("off")
 
 
@@ -254,7 +275,7 @@ def _page(contents: Mapping[str, Any], tiles: Sequence[Tile], names: Mapping[int
         rows=[
             {"name": tile.name, "split": tile.split, "cells": [_cell(tile, name, is_ct) for name in columns]}
             for tile in tiles
-            if tile.amounts
+            if columns
         ],
         pages=pages,
     )

@@ -30,7 +30,7 @@ class WeightAverage:
             raise ValueError(
                 f"weight_average must lie in [0, 1), got {decay}: 0.99 averages over about 100 iterations."
             )
-        self.trained = network
+        self.trained, self.decay = network, decay
         average = get_ema_multi_avg_fn(decay)
         self.average = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if decay else None
         self.network = cast(I2Net, self.average.module) if self.average is not None else network
@@ -41,19 +41,22 @@ class WeightAverage:
             self.average.update_parameters(self.trained)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, for a checkpoint; empty where there is none."""
-        return self.average.state_dict() if self.average is not None else {}
+        """The decay, and the average where there is one, for a checkpoint."""
+        return {"decay": self.decay, "average": self.average.state_dict() if self.average is not None else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint.
 
         Raises:
-            ValueError: the checkpoint's run averaged and this one does not, or the other way round.
+            ValueError: the checkpoint's run averaged otherwise.
         """
-        if bool(state) != (self.average is not None):
-            raise ValueError("The checkpoint comes from a run with another weight_average. Resume with the same one.")
+        if state["decay"] != self.decay:
+            raise ValueError(
+                f"The checkpoint comes from a run with weight_average {state['decay']:g}, this one has {self.decay:g}. "
+                "Resume with the same one."
+            )
         if self.average is not None:
-            self.average.load_state_dict(state)
+            self.average.load_state_dict(state["average"])
 
 
 class UpdateAverage:

@@ -77,7 +77,7 @@ def test_without_decay_the_network_itself_is_kept_and_not_copied() -> None:
         average.update()
     assert average.network is network
     assert average.average is None
-    assert average.state_dict() == {}
+    assert average.state_dict() == {"decay": 0.0, "average": None}
     assert_equal(dict(network.state_dict()), weights)
 
 
@@ -102,15 +102,17 @@ def test_a_restored_average_goes_on_where_it_was() -> None:
     state = copy.deepcopy(whole.state_dict())
     restored = WeightAverage(nn.Linear(1, 1), 0.5)
     restored.load_state_dict(state)
-    assert_equal(dict(restored.state_dict()), dict(state))
+    assert_equal(dict(restored.state_dict()["average"]), dict(state["average"]))
     # 0.5 · 6 + 0.5 · 2 = 4; without the state the first value would be copied
     assert train(restored, restored.trained.weight, [2.0]) == train(whole, network.weight, [2.0]) == [4.0]
 
 
-@pytest.mark.parametrize(("saved", "resumed"), [(0.5, 0.0), (0.0, 0.5)], ids=["switched off", "switched on"])
+@pytest.mark.parametrize(
+    ("saved", "resumed"), [(0.5, 0.0), (0.0, 0.5), (0.5, 0.9)], ids=["switched off", "switched on", "changed"]
+)
 def test_a_state_of_a_run_that_averaged_otherwise_is_refused(saved: float, resumed: float) -> None:
     state = WeightAverage(nn.Linear(1, 1), saved).state_dict()
-    with pytest.raises(ValueError, match=r"another weight_average\. Resume with the same one"):
+    with pytest.raises(ValueError, match=rf"weight_average {saved:g}, this one has {resumed:g}\. Resume with the same"):
         WeightAverage(nn.Linear(1, 1), resumed).load_state_dict(state)
 
 
@@ -139,8 +141,8 @@ class TestRuns:
         assert_equal(load(whole_dir / "model.pt"), dict(average))
         contents = load(whole_dir / "checkpoints" / "epoch_0004.pt")
         assert_equal(contents["network"], dict(network))
-        assert_equal(contents["average"], dict(uninterrupted.average.state_dict()))
-        assert contents["average"]["n_averaged"] == 12
+        assert_equal(contents["average"], uninterrupted.average.state_dict())
+        assert contents["average"]["average"]["n_averaged"] == 12
         make_network(seed=3, num_classes=9).load_state_dict(load(whole_dir / "model.pt"), strict=True)
 
     def test_a_run_averages_the_weights_of_each_of_its_iterations(self, make_run: Make, tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ class TestRuns:
         plain.trainer.run()
         assert_equal(dict(plain.network.state_dict()), dict(uninterrupted.network.state_dict()))
         assert_equal(load(tmp_path / "plain" / "model.pt"), dict(plain.network.state_dict()))
-        assert load(tmp_path / "plain" / "checkpoints" / "epoch_0004.pt")["average"] == {}
+        assert load(tmp_path / "plain" / "checkpoints" / "epoch_0004.pt")["average"]["average"] is None
 
     def test_the_best_weights_are_the_average_of_that_epoch(self, make_run: Make, tmp_path: Path) -> None:
         run = make_run(tmp_path, scores={1: 0.5, 2: 0.7, 3: 0.6}, weight_average=0.8)
@@ -204,5 +206,7 @@ class TestRuns:
     ) -> None:
         with pytest.raises(KilledError):
             make_run(tmp_path, kill_at=7, weight_average=saved).trainer.run()
-        with pytest.raises(ValueError, match=r"another weight_average\. Resume with the same one"):
+        with pytest.raises(
+            ValueError, match=rf"weight_average {saved:g}, this one has {resumed:g}\. Resume with the same"
+        ):
             make_run(tmp_path, resume=True, weight_average=resumed).trainer.run()

@@ -13,7 +13,7 @@ import i2net_bundle
 from i2net_bundle import bundle
 from i2net_bundle.cli import main
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_root_prints_the_folder_of_the_configurations(capsys: pytest.CaptureFixture) -> None:
