@@ -21,6 +21,7 @@ from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.utils import BundlePropertyConfig
 
 _REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*(?:::\w+|#\w+)*)")
+_KEYWORDS = ("_target_", "_desc_", "_disabled_", "_requires_", "_mode_", "_meta_")
 _ENTRY_POINTS = {"_meta_", "imports", "run", "initialize", "finalize", "training", "evaluating"}
 
 
@@ -75,7 +76,7 @@ def unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> Ite
 def _unknown_in_section(section: Mapping[str, Any], prefix: str, known: set[str]) -> Iterator[tuple[str, list[str]]]:
     for name, value in section.items():
         key = prefix + name
-        if name.startswith("_") and name.endswith("_"):
+        if name in _KEYWORDS:
             continue
         if key not in known:
             yield key, [prefix + other for other in section if prefix + other in known]
@@ -91,8 +92,8 @@ def _unknown_in_components(value: Any, key: str) -> Iterator[tuple[str, list[str
         parameters = _parameters(value["_target_"])
         if parameters is not None:
             for name in value:
-                if name not in parameters and not (name.startswith("_") and name.endswith("_")):
-                    yield f"{key}::{name}", [f"{key}::{parameter}" for parameter in parameters]
+                if name not in parameters and name not in _KEYWORDS:
+                    yield f"{key}::{name}", [f"{key}::{valid}" for valid in (*parameters, *_KEYWORDS)]
     for name, child in children:
         yield from _unknown_in_components(child, f"{key}::{name}")
 

@@ -40,7 +40,7 @@ def check_results_dir(results_dir: str | Path, overwrite: bool) -> None:
         FileExistsError: the folder holds results and ``overwrite`` is off.
         PermissionError: the folder cannot be written to.
     """
-    _require_writable(Path(results_dir), "folder")
+    _require_writable(Path(results_dir), "output_dir")
     if not overwrite and Path(results_dir).is_dir() and any(Path(results_dir).iterdir()):
         raise FileExistsError(
             f"{results_dir} already holds results. Name another folder, or replace them with --overwrite true."
@@ -49,6 +49,8 @@ def check_results_dir(results_dir: str | Path, overwrite: bool) -> None:
 
 def _require_writable(folder: Path, option: str) -> None:
     """Find out before any work whether a folder, or the nearest one above it that exists, can be written to."""
+    if folder.resolve().is_relative_to(Path(__file__).resolve().parent):
+        raise PermissionError(f"{folder} lies inside the installed package, and would go with it. Name an {option}.")
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):

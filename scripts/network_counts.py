@@ -1,6 +1,6 @@
 """Print parameters and multiply-accumulates of the networks beside the paper's Table 1.
 
-python scripts/network_counts.py
+python -m scripts.network_counts, in the checkout
 """
 
 import torch

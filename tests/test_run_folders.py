@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from i2net_bundle import run_folders
 from i2net_bundle.run_folders import check_output_dir, check_results_dir
 
 
@@ -54,3 +55,8 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(check: An
 def test_asking_whether_a_folder_can_be_written_to_leaves_nothing(tmp_path: Path) -> None:
     check_output_dir(tmp_path / "a" / "b", False)
     assert not list(tmp_path.iterdir())
+
+
+def test_results_are_not_written_into_the_installed_package() -> None:
+    with pytest.raises(PermissionError, match="lies inside the installed package"):
+        check_output_dir(Path(run_folders.__file__).parent / "_bundle" / "runs", False)

@@ -19,16 +19,16 @@ import monai
 import nibabel as nib
 import numpy as np
 import psutil
-from monai.transforms import Compose, Transform
+from monai.transforms import Compose
 from PIL import Image
 
 from i2net_bundle.data.datalist import NIFTI_SUFFIXES
 from i2net_bundle.files import written_whole
+from i2net_bundle.transforms.describe import describe
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
 
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 _KEYS = (IMAGE, LABEL)
-_PLAIN = (str, int, float, bool, type(None))
 
 logger = logging.getLogger("i2net.cache")
 
@@ -40,11 +40,14 @@ class CaseCache:
         reading: files to arrays (C, H, W, D) or (C, H, W).
         cache_dir: folder for the arrays; they stay in memory when not given.
         limit_gb: largest size that the decoded cases may take, in GB; default what is free.
+
+    Raises:
+        ValueError: ``reading`` holds something that cannot name an entry on disk, such as a function.
     """
 
     def __init__(self, reading: Compose, cache_dir: str | Path | None = None, limit_gb: float | None = None) -> None:
         self.reading = reading
-        self.steps = repr([_describe(transform) for transform in reading.transforms])
+        self.steps = "" if cache_dir is None else _name(reading)
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.limit_gb = limit_gb
 
@@ -222,6 +225,16 @@ def _layout(path: Path) -> _Layout:
     return _Layout(mapped.shape, mapped.dtype, int(mapped.offset), size)
 
 
+def _name(reading: Compose) -> str:
+    """What is done to a file, in full."""
+    try:
+        return repr([describe(transform) for transform in reading.transforms])
+    except TypeError as cause:
+        raise ValueError(
+            f"Reading cannot be cached on disk: {cause}. Use transforms with plain settings, or leave cache_dir out."
+        ) from cause
+
+
 def _checksum(array: np.ndarray) -> int:
     """CRC32 of a slice's values, type and shape, so that a damaged header does not pass either."""
     return zlib.crc32(array.tobytes(), zlib.crc32(f"{array.dtype.str}{array.shape}".encode()))
@@ -250,16 +263,3 @@ def _narrow(array: np.ndarray, dtypes: tuple[type, ...], path: str) -> np.ndarra
     if np.int16 in dtypes:
         return array.astype(np.float32)
     raise ValueError(f"{path}: labels must be whole numbers from 0 to 255, found {array.min()} to {array.max()}.")
-
-
-def _describe(transform: Any) -> Any:
-    """Class and settings of a transform and of those inside it, as something with a stable ``repr``."""
-    settings = {}
-    for name, value in sorted(vars(transform).items()):
-        if isinstance(value, Transform):
-            settings[name] = _describe(value)
-        elif dataclasses.is_dataclass(value) or all(
-            isinstance(item, _PLAIN) for item in (value if isinstance(value, tuple | list) else [value])
-        ):
-            settings[name] = repr(value)
-    return type(transform).__name__, settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ def load_cases(
         datalist: name of the data list in that folder.
 
     Returns:
-        ``[{"image": path, "label": path}, ...]``, with what else the list says of a case.
+        ``[{"image": path, "label": path, "case": name}, ...]``, with what else the list says of a case; see
+        `name_cases`.
 
     Raises:
         FileNotFoundError: there is no such data list, or a file it names is missing.
@@ -52,7 +53,7 @@ def load_cases(
     if missing:
         raise FileNotFoundError(f"{path} names {len(missing)} files that do not exist, the first is {missing[0]}.")
     refuse_shared_cases(path, contents)
-    return cases
+    return name_cases(cases)
 
 
 def read_datalist(path: str | Path) -> dict[str, Any]:
@@ -146,7 +147,7 @@ def refuse_shared_cases(path: Path, contents: Mapping[str, Any]) -> None:
 
 
 def list_images(folder: str | Path) -> list[dict[str, str]]:
-    """Images of a folder, in the order of their names: ``[{"image": path}, ...]``.
+    """Images of a folder, in the order of their names: ``[{"image": path, "case": name}, ...]``.
 
     Hidden files and GlaS annotations (``…_anno.bmp``) are left out.
 
@@ -158,4 +159,35 @@ def list_images(folder: str | Path) -> list[dict[str, str]]:
     files = [path for path in files if not path.stem.endswith("_anno")]
     if not files:
         raise FileNotFoundError(f"No image in {folder} (looked for {', '.join(suffixes)}). Set --dataset_dir.")
-    return [{"image": str(path)} for path in files]
+    return name_cases([{"image": str(path)} for path in files])
+
+
+def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Give every case a name of its own under "case": its image's, with as many folders as tell it from the others.
+
+    >>> [case["case"] for case in name_cases([{"image": "p1/ct.nii.gz"}, {"image": "p2/ct.nii.gz"}])]
+    ['p1_ct', 'p2_ct']
+    """
+    parts = [[*Path(case["image"]).parts[:-1], image_stem(case["image"])] for case in cases]
+    names = [own[-1] for own in parts]
+    for depth in range(2, max((len(own) for own in parts), default=0) + 1):
+        names = [
+            name if names.count(name) == 1 else "_".join(own[-depth:]) for name, own in zip(names, parts, strict=True)
+        ]
+    files = [Path(case["image"]).name for case in cases]
+    names = [  # a.png beside a.bmp
+        name if names.count(name) == 1 else file.replace(".", "_") for name, file in zip(names, files, strict=True)
+    ]
+    return [{**case, "case": name} for case, name in zip(cases, names, strict=True)]
+
+
+def image_stem(path: str | Path) -> str:
+    """An image's file name without its ending.
+
+    >>> image_stem("a/img0001.nii.gz"), image_stem("slide.v2.png")
+    ('img0001', 'slide.v2')
+    """
+    name = Path(path).name
+    suffixes = sorted(NIFTI_SUFFIXES + HISTOLOGY_SUFFIXES, key=len, reverse=True)
+    suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), Path(name).suffix)
+    return name[: len(name) - len(suffix)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
 from torch import nn
 
 from i2net_bundle.networks.weights import load_network
+from i2net_bundle.run_settings import require_settings
 
 
 class LoadWeights:
@@ -17,14 +20,19 @@ class LoadWeights:
     Args:
         network: the network to fill.
         path: a file that training wrote, ``model.pt`` or a checkpoint.
+        settings: what they are used with, to be compared with what they were trained with; see `require_settings`.
     """
 
-    def __init__(self, network: nn.Module, path: str | Path) -> None:
-        self.network, self.path = network, path
+    def __init__(self, network: nn.Module, path: str | Path, settings: Mapping[str, Any] | None = None) -> None:
+        self.network, self.path, self.settings = network, path, dict(settings or {})
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, lambda _: load_network(self.network, self.path))
+        engine.add_event_handler(Events.STARTED, self._load)
+
+    def _load(self) -> None:
+        load_network(self.network, self.path)
+        require_settings(self.path, self.settings)
 
 
 class CaseProgressBar:

@@ -12,9 +12,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from PIL import Image
 
+from i2net_bundle.data.datalist import NIFTI_SUFFIXES, image_stem
 from i2net_bundle.files import written_whole
-
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
 
 
 class SaveMaskd(MapTransform):
@@ -36,22 +35,26 @@ class SaveMaskd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the masks and return ``data`` unchanged."""
         image_path = Path(data[self.image_key].meta["filename_or_obj"])
+        name = mask_name(image_path, data.get("case"))
         for key in self.key_iterator(data):
             mask = np.asarray(data[key])[0]
-            write_mask(mask, image_path, self.output_dir / mask_name(image_path), self.overwrite)
+            write_mask(mask, image_path, self.output_dir / name, self.overwrite)
         return dict(data)
 
 
-def mask_name(image_path: Path) -> str:
+def mask_name(image_path: Path, case: str | None = None) -> str:
     """File name of an image's mask.
 
-    >>> mask_name(Path("img0001.nii.gz"))
-    'img0001_mask.nii.gz'
+    Args:
+        image_path: the image, whose format the mask takes.
+        case: its name among others, see `i2net_bundle.data.datalist.name_cases`.
+
+    >>> mask_name(Path("p1/ct.nii.gz")), mask_name(Path("p1/ct.nii.gz"), "p1_ct"), mask_name(Path("a.bmp"))
+    ('ct_mask.nii.gz', 'p1_ct_mask.nii.gz', 'a_mask.png')
     """
-    for suffix in NIFTI_SUFFIXES:
-        if image_path.name.lower().endswith(suffix):
-            return f"{image_path.name[: -len(suffix)]}_mask{suffix}"
-    return f"{image_path.stem}_mask.png"
+    is_nifti = image_path.name.lower().endswith(NIFTI_SUFFIXES)
+    suffix = image_path.name[len(image_stem(image_path)) :].lower() if is_nifti else ".png"
+    return f"{case or image_stem(image_path)}_mask{suffix}"
 
 
 def write_mask(mask: np.ndarray, image_path: Path, path: Path, overwrite: bool = False) -> None:

@@ -16,6 +16,7 @@ import torch
 from ignite.engine import Engine, Events
 
 import i2net_bundle
+from i2net_bundle.data.datalist import image_stem
 from i2net_bundle.files import file_sha256
 from i2net_bundle.transforms.preprocessing import LENGTH_UNIT
 
@@ -23,7 +24,7 @@ from i2net_bundle.transforms.preprocessing import LENGTH_UNIT
 class CaseScores:
     """Handler that writes ``metrics.csv`` (a row per case and class) and ``summary.json`` after an evaluation.
 
-    An undefined value (Dice of a class that neither truth nor prediction holds, a distance to nothing) is left empty
+    An undefined value (Dice of a class that the truth does not hold, a distance to or from nothing) is left empty
     and out of the means; the columns of voxels and the counts of missed and invented classes say where that happened.
 
     Args:
@@ -53,7 +54,7 @@ class CaseScores:
         count = len(self.class_names)
         state: Any = engine.state
         for batch, output in zip(state.batch, state.output, strict=True):
-            self.names.append(Path(batch["image"].meta["filename_or_obj"]).name)
+            self.names.append(batch.get("case") or image_stem(batch["image"].meta["filename_or_obj"]))
             self.units.append(batch["image"].meta.get(LENGTH_UNIT, "mm"))
             labels = [np.asarray(output[key]).astype(np.int64).ravel() for key in ("label", "pred")]
             self.voxels.append(np.stack([np.bincount(label, minlength=count)[1:count] for label in labels]))

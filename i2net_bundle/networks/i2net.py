@@ -97,17 +97,17 @@ class I2Net(nn.Module):
             image: (B, C, H, W).
 
         Returns:
-            logits (B, O, H, W) and gates (B, K, h, w) on the decoder's query grid.
-
-        Raises:
-            ValueError: a side is smaller than the encoder can halve.
+            logits (B, O, H, W) and gates (B, K, h, w) on the decoder's query grid. What is smaller than the encoder can
+            halve is continued by its border first, and the gates are those of the continued image.
         """
         height, width = image.shape[2], image.shape[3]
-        if min(height, width) < self.min_size:
-            raise ValueError(f"image is {height}×{width}; this encoder needs at least {self.min_size} pixels a side.")
+        missing = [0, max(0, self.min_size - width), 0, max(0, self.min_size - height)]
+        if max(missing) > 0:
+            image = F.pad(image, missing, mode="replicate")
         skip, levels = self.encoder(image)
         decoded, gates = self.decoder(self.neck(levels))
-        return resize(self.head(skip, decoded), height, width), gates
+        logits = resize(self.head(skip, decoded), image.shape[2], image.shape[3])
+        return logits[:, :, :height, :width], gates
 
 
 def resize(x: Tensor, height: int, width: int) -> Tensor:

@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from i2net_bundle.data.datalist import image_stem
 from i2net_bundle.labels import label_table
 from i2net_bundle.transforms.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
@@ -48,10 +49,10 @@ class ComparisonPictures:
                 return
             self.drawn += 1
             image, label, pred = (np.asarray(output[key].cpu()) for key in ("image", "label", "pred"))
-            name = Path(batch["image"].meta["filename_or_obj"]).name
+            name = batch.get("case") or image_stem(batch["image"].meta["filename_or_obj"])
             figure = compare(image, label[0], pred[0], self.class_names, title=name)
             self.output_dir.mkdir(parents=True, exist_ok=True)
-            figure.savefig(self.output_dir / f"{name.split('.')[0]}.png", dpi=110)
+            figure.savefig(self.output_dir / f"{name}.png", dpi=110)
 
 
 def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, class_names: Sequence[str], title: str) -> Figure:

@@ -133,8 +133,10 @@ def _relative(finding: Finding, folder: Path) -> Finding:
     """A finding whose paths start at the data set: the page may travel with it, and says nothing of the machine."""
     if folder == Path():
         return finding
-    texts = (text.replace(f"{folder}{os.sep}", "") for text in (finding.file, finding.problem, finding.remedy))
-    return replace(finding, **dict(zip(("file", "problem", "remedy"), texts, strict=True)))
+    file, problem, remedy = (
+        text.replace(f"{folder}{os.sep}", "") for text in (finding.file, finding.problem, finding.remedy)
+    )
+    return replace(finding, file=file, problem=problem, remedy=remedy)
 
 
 def _read_ct(tile: Tile, case: Mapping[str, Path], options: CTOptions, names: Mapping[int, str]) -> None:
@@ -168,8 +170,8 @@ def _read_histology(tile: Tile, case: Mapping[str, Path], options: HistologyOpti
     ids = np.zeros(pixels.shape[:2], np.int32)
     if "label" in case:
         ids, found = load_mask(case["label"], options)
-        tile.findings = tile.findings + found
-        tile.findings += pair_findings(case["image"], pixels.shape[1::-1], case["label"], ids.shape[::-1])
+        sizes = [(array.shape[1], array.shape[0]) for array in (pixels, ids)]
+        tile.findings = tile.findings + found + pair_findings(case["image"], sizes[0], case["label"], sizes[1])
         if ids.shape != pixels.shape[:2]:
             ids = np.zeros(pixels.shape[:2], np.int32)
         elif options.label_values == "classes":

@@ -76,7 +76,9 @@ class I2NetTrainer(SupervisedTrainer):
             (loss / group).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
 
-        output[TERMS] = {name: term.detach() for name, term in terms.items()} | self._health(gates.detach(), terms)
+        output[TERMS] = {name: term.detach() for name, term in terms.items()} | self._health(
+            gates.detach(), terms, is_first
+        )
         if is_last:
             gradients = [p.grad for p in engine.network.parameters() if p.grad is not None]
             output[TERMS]["gradient_norm"] = gradient_norm = torch.nn.utils.get_total_norm(gradients)
@@ -108,13 +110,14 @@ class I2NetTrainer(SupervisedTrainer):
             "Check these cases, or lower learning_rate."
         )
 
-    def _health(self, gates: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _health(self, gates: Tensor, terms: dict[str, Tensor], is_first: bool) -> dict[str, Tensor]:
         """Mean gate per learner, mean gate entropy, and mean |cos| between learners' gradients."""
         gates = gates.float()
         health = {f"mean_gate_{k}": value for k, value in enumerate(mean_gate(gates))}
         health["gate_entropy"] = gate_instance_sharpening(gates)
-        if gates.shape[1] > 1 and "learner_cosine" not in terms:
-            # without the penalty, the learners' own .grad is the gradient of the segmentation loss alone
+        if gates.shape[1] > 1 and "learner_cosine" not in terms and is_first:
+            # without the penalty, the learners' .grad is that of the segmentation loss alone; later batches of a group
+            # add to it
             gradients = _learner_grads(self.loss_function.learners)  # type: ignore[attr-defined]
             health["learner_cosine"] = learner_cosines(flatten_learners(gradients)).abs().mean()
         return health

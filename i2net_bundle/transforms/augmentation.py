@@ -12,22 +12,20 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from i2net_bundle.transforms.preprocessing import IMAGE, LABEL, WINDOW_HU, ct_intensity, histology_intensity
+from i2net_bundle.transforms.preprocessing import IMAGE, LABEL, ct_intensity, histology_intensity
 from i2net_bundle.transforms.resizing import ResizeSliced
 
 
-def ct_training(
-    size: Sequence[int] = (224, 224), window_hu: Sequence[float] = WINDOW_HU, augment: bool = True
-) -> Compose:
+def ct_training(size: Sequence[int] = (224, 224), augment: bool = True, intensity: Transform | None = None) -> Compose:
     """A cached CT slice to a training item, as TransUNet does it: window, augment on the slice's own grid, resize.
 
     Args:
         size: rows and columns of the network's input.
-        window_hu: lower and upper bound, in HU.
         augment: whether to turn, flip and rotate.
+        intensity: stored values to the network's, as in evaluation; default `ct_intensity`.
     """
     augmentation = [RandTurnOrRotated()] if augment else []
-    return Compose([ct_intensity(window_hu), *augmentation, ResizeSliced((IMAGE, LABEL), size)])
+    return Compose([intensity or ct_intensity(), *augmentation, ResizeSliced((IMAGE, LABEL), size)])
 
 
 def histology_training(
@@ -36,6 +34,7 @@ def histology_training(
     max_rotation_deg: float = 180.0,
     scale_range: Sequence[float] = (0.8, 1.25),
     color_strength: float = 0.2,
+    intensity: Transform | None = None,
 ) -> Compose:
     """A cached histology image to a training patch: random crop with flip, rotation and scale; colours jittered.
 
@@ -45,9 +44,10 @@ def histology_training(
         max_rotation_deg: largest rotation either way, in degrees.
         scale_range: smallest and largest magnification.
         color_strength: largest relative change of brightness, contrast, saturation and of each channel.
+        intensity: stored values to the network's, as in evaluation; default `histology_intensity`.
     """
     crop = RandAffineCropd(size, probability, max_rotation_deg, scale_range)
-    return Compose([crop, RandColorJitterd(probability, color_strength), histology_intensity()])
+    return Compose([crop, RandColorJitterd(probability, color_strength), intensity or histology_intensity()])
 
 
 class RandTurnOrRotated(RandomizableTransform):

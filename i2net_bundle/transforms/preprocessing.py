@@ -63,16 +63,16 @@ def ct_intensity(window_hu: Sequence[float] = WINDOW_HU) -> Transform:
 
 
 def ct_preprocessing(
-    keys: Sequence[str] = (IMAGE,), window_hu: Sequence[float] = WINDOW_HU, options: CTOptions | None = None
+    keys: Sequence[str] = (IMAGE,), options: CTOptions | None = None, intensity: Transform | None = None
 ) -> Compose:
     """A CT file to what the network sees, before the slices are resized.
 
     Args:
         keys: "image", and "label" where there is one.
-        window_hu: lower and upper bound, in HU.
         options: how to settle what a file leaves open.
+        intensity: stored values to the network's; default `ct_intensity`.
     """
-    return Compose([*ct_reading(keys, options).transforms, ct_intensity(window_hu)])
+    return Compose([*ct_reading(keys, options).transforms, intensity or ct_intensity()])
 
 
 def histology_reading(keys: Sequence[str], options: HistologyOptions | None = None) -> Compose:
@@ -92,14 +92,17 @@ def histology_intensity() -> Transform:
     return Compose([CastToTyped(IMAGE, np.float32), NormalizeIntensityd(IMAGE, mean, std, channel_wise=True)])
 
 
-def histology_preprocessing(keys: Sequence[str] = (IMAGE,), options: HistologyOptions | None = None) -> Compose:
+def histology_preprocessing(
+    keys: Sequence[str] = (IMAGE,), options: HistologyOptions | None = None, intensity: Transform | None = None
+) -> Compose:
     """A histology file to what the network sees, on the file's own grid; the inferer resizes where that is asked for.
 
     Args:
         keys: "image", and "label" where there is one.
         options: what is declared about the files.
+        intensity: stored values to the network's; default `histology_intensity`.
     """
-    return Compose([LoadHistologyd(keys, options or HistologyOptions()), histology_intensity()])
+    return Compose([LoadHistologyd(keys, options or HistologyOptions()), intensity or histology_intensity()])
 
 
 class LoadCTd(MapTransform):

@@ -270,6 +270,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Call]:
 CT_ARGV = ["--header", "qform", "--geometry", "label", "--volume", "2", "--fill-nonfinite", "-1000"]
 CT_ARGV += ["--hu-offset", "-1024", "--any-intensities"]
 CT = CTOptions("qform", 2, "label", -1000.0, -1024.0, True)
+SYNAPSE_ARGV = ["--allow-missing", *CT_ARGV]
 HISTOLOGY_ARGV = ["--um-per-px", "0.31", "--label-values", "binary"]
 HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
 
@@ -282,8 +283,7 @@ HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
             (("src", "o"), {"numbering": None, "options": CTOptions(), "orientation": None, "allow_missing": False}),
         ),
         (
-            ["prepare", "synapse", "src", "--out", "o", "--numbering", "btcv8", "--orientation", "SLA"]
-            + ["--allow-missing", *CT_ARGV],
+            ["prepare", "synapse", "src", "--out", "o", "--numbering", "btcv8", "--orientation", "SLA", *SYNAPSE_ARGV],
             (("src", "o"), {"numbering": "btcv8", "options": CT, "orientation": "SLA", "allow_missing": True}),
         ),
         (["prepare", "glas", "src", "--out", "o"], (("src", "o"), {"num_folds": 5, "allow_missing": False})),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from i2net_bundle.data import list_images, load_cases
+from i2net_bundle.data.datalist import label_names, name_cases
 
 
 def write_set(folder: Path, **splits: Any) -> Path:
@@ -29,13 +30,16 @@ def test_every_split_of_a_phantom_set_lists_its_files(
 ) -> None:
     found = load_cases(request.getfixturevalue(kind), split)
     assert len(found) == cases
-    assert all(case.keys() == {"image", "label"} for case in found)
-    assert all(Path(path).is_file() for case in found for path in case.values())
+    assert all(case.keys() == {"image", "label", "case"} for case in found)
+    assert all(Path(case[key]).is_file() for case in found for key in ("image", "label"))
 
 
 def test_splits_share_no_file(ct_dir: Path) -> None:
     files = [
-        path for split in ("training", "validation", "test") for c in load_cases(ct_dir, split) for path in c.values()
+        case[key]
+        for split in ("training", "validation", "test")
+        for case in load_cases(ct_dir, split)
+        for key in ("image", "label")
     ]
     assert len(files) == len(set(files)) == 8
 
@@ -81,7 +85,7 @@ def test_files_that_do_not_exist_are_counted_and_the_first_is_named(tmp_path: Pa
 def test_test_images_without_labels_may_be_bare_names_as_in_the_decathlon(tmp_path: Path) -> None:
     cases = load_cases(write_set(tmp_path, test=["./a.nii.gz", "./b.nii.gz"]), "test")
     assert [(case.keys(), Path(case["image"]).name) for case in cases] == [
-        ({"image"}, n) for n in ("a.nii.gz", "b.nii.gz")
+        ({"image", "case"}, n) for n in ("a.nii.gz", "b.nii.gz")
     ]
 
 
@@ -101,3 +105,123 @@ def test_a_folder_without_images_is_named(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=rf"No image in {tmp_path / folder} .*--dataset_dir"):
         list_images(tmp_path / folder)
+
+
+# Which list, and which splits
+
+
+def test_another_data_list_of_the_folder_is_read_by_its_name(tmp_path: Path) -> None:
+    write_set(tmp_path, training=[PAIR])
+    (tmp_path / "fold_0.json").write_text(json.dumps({"validation": [PAIR]}), encoding="utf-8")
+    assert len(load_cases(tmp_path, "validation", datalist="fold_0.json")) == 1
+    assert load_cases(tmp_path, "training", required=False, datalist="fold_0.json") == []
+    with pytest.raises(FileNotFoundError, match=rf"No fold_1\.json in {tmp_path}"):
+        load_cases(tmp_path, "training", datalist="fold_1.json")
+
+
+@pytest.mark.parametrize(
+    ("contents", "known"),
+    [
+        ({"training": [PAIR], "testA": ["a.nii.gz"]}, r"it has: training, testA\.$"),
+        ({"name": "a set", "keywords": ["abdomen"], "size": [3, 4]}, r"it has: none\.$"),
+    ],
+    ids=["two splits", "no split"],
+)
+def test_an_unknown_split_is_refused_with_those_that_are_there(tmp_path: Path, contents: Any, known: str) -> None:
+    write_set(tmp_path, **contents)
+    with pytest.raises(ValueError, match=rf"^{tmp_path / 'dataset.json'} lists no 'test' cases; {known}"):
+        load_cases(tmp_path, "test")
+
+
+@pytest.mark.parametrize("split", ["testA", "validation"])
+def test_bare_names_are_images_without_labels_in_any_list(tmp_path: Path, split: str) -> None:
+    write_set(tmp_path, **{split: ["./a.nii.gz"]})
+    assert load_cases(tmp_path, split) == [{"image": str(tmp_path / "a.nii.gz"), "case": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'{"training": [', r"dataset\.json: is not valid JSON \(.*line 1 column 15.*\)\. Correct it"),
+        (b"\xff\xfe{}", r"dataset\.json: is not valid JSON \('utf-8' codec.*\)\. Correct it"),
+        (b'["a.nii.gz"]', r"dataset\.json: is no data list: an object with lists such as 'training' is needed"),
+        (
+            b'{"training": [{"image": "a.nii.gz"}, {"label": "b.nii.gz"}]}',
+            r"dataset\.json: entry 2 of 'training' is not of the form \{\"image\": path, \"label\": path\}",
+        ),
+        (b'{"training": [{"image": ["a.nii.gz"]}]}', r"entry 1 of 'training' is not of the form"),
+    ],
+    ids=["cut off", "UTF-16", "a list", "no image", "several images"],
+)
+def test_a_data_list_that_is_none_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, problem: str) -> None:
+    (tmp_path / "dataset.json").write_bytes(content)
+    with pytest.raises(ValueError, match=problem):
+        load_cases(tmp_path, "training")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ({"0": "background", "1": "liver"}, {0: "background", 1: "liver"}),
+        ({"background": 0, "liver": 1}, {0: "background", 1: "liver"}),
+        ({"background": 0, "whole": [1, 2], "liver": 1}, {0: "background", 1: "liver"}),
+        ({}, {}),
+        (None, {}),
+        (["background", "liver"], {}),
+    ],
+    ids=["ids to names", "names to ids", "with regions", "empty", "none", "a list"],
+)
+def test_names_of_labels_are_read_in_either_direction(labels: Any, names: dict[int, str]) -> None:
+    assert label_names({"labels": labels}) == names
+
+
+# One image in two splits
+
+
+def different(folder: Path) -> Path:
+    """Files of one size but of different content: a, b, c; d is a under another name."""
+    for name, letter in (("a", b"1"), ("b", b"2"), ("c", b"3"), ("d", b"1")):
+        (folder / f"{name}.nii.gz").write_bytes(letter * 100)
+    return folder
+
+
+@pytest.mark.parametrize("asked", ["training", "test"])
+@pytest.mark.parametrize("other", ["a", "d"], ids=["the same file", "another name"])
+def test_an_image_for_training_and_for_another_split_is_refused_and_both_files_are_named(
+    tmp_path: Path, other: str, asked: str
+) -> None:
+    different(tmp_path)
+    cases = {"training": ["b.nii.gz", "a.nii.gz"], "test": ["c.nii.gz", f"{other}.nii.gz"]}
+    (tmp_path / "dataset.json").write_text(json.dumps(cases), encoding="utf-8")
+    message = rf"dataset\.json: a\.nii\.gz of 'training' is the same image as {other}\.nii\.gz of 'test'\. Take it out"
+    with pytest.raises(ValueError, match=message):
+        load_cases(tmp_path, asked)
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        {"training": ["a.nii.gz"], "validation": ["b.nii.gz"], "test": ["c.nii.gz"]},
+        {"training": ["b.nii.gz"], "validation": ["a.nii.gz"], "test": ["d.nii.gz"]},
+        {"training": ["a.nii.gz", "d.nii.gz"], "test": ["b.nii.gz"]},
+        {"training": ["a.nii.gz"], "test": ["absent.nii.gz"]},
+    ],
+    ids=["all different", "validation is the test", "twice in training", "a file that is not there"],
+)
+def test_what_is_shared_otherwise_is_no_fault(tmp_path: Path, cases: dict[str, list[str]]) -> None:
+    (different(tmp_path) / "dataset.json").write_text(json.dumps(cases), encoding="utf-8")
+    assert len(load_cases(tmp_path, "training")) == len(cases["training"])
+
+
+@pytest.mark.parametrize(
+    ("images", "names"),
+    [
+        (["a.nii.gz", "b.nii"], ["a", "b"]),
+        (["p1/ct.nii.gz", "p2/ct.nii.gz", "p3/mr.nii.gz"], ["p1_ct", "p2_ct", "mr"]),
+        (["a/x/ct.nii", "b/x/ct.nii"], ["a_x_ct", "b_x_ct"]),
+        (["a.png", "a.bmp", "case.1.png", "case.2.png"], ["a_png", "a_bmp", "case.1", "case.2"]),
+    ],
+    ids=["own names", "folders per patient", "deeper folders", "two formats and dots"],
+)
+def test_cases_get_names_that_tell_them_apart(images: list[str], names: list[str]) -> None:
+    assert [case["case"] for case in name_cases([{"image": image} for image in images])] == names

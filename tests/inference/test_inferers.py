@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2net_bundle.checks import HistologyOptions
 from i2net_bundle.inference import SlicewiseInferer, WholeImageInferer
 from i2net_bundle.inference.inferers import classify
+from i2net_bundle.transforms import histology_preprocessing
+from i2net_bundle.transforms.preprocessing import SCALE
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
 NUM_CLASSES = 4
@@ -123,3 +129,76 @@ def test_the_progress_bar_is_quiet_when_not_on_a_terminal(
 ) -> None:
     SlicewiseInferer((8, 8), progress=progress)(volumes(), network)
     assert capfd.readouterr() == ("", "")
+
+
+# Images at another scale
+
+
+def scaled(images: Tensor, scale: float) -> MetaTensor:
+    return MetaTensor(images, meta={SCALE: scale})
+
+
+@pytest.mark.parametrize(
+    ("scale", "seen"),
+    [(0.31 / 0.62005, (10, 13)), (2.0, (40, 52)), (0.01, (1, 1)), (1.0, (20, 26))],
+    ids=["half", "twice", "never nothing", "the same"],
+)
+def test_the_network_sees_the_image_at_the_training_scale_and_the_mask_has_the_file_s_size(
+    scale: float, seen: tuple[int, int]
+) -> None:
+    images, shown = volumes()[..., 0], []
+
+    def network(inputs: Tensor) -> Tensor:
+        shown.append(inputs)
+        return inputs
+
+    mask = WholeImageInferer()(scaled(images, scale), network)
+    (inputs,) = shown
+    expected = images
+    if seen != (20, 26):
+        expected = F.interpolate(images, seen, mode="bicubic", align_corners=False, antialias=True)
+    assert torch.equal(inputs, expected)
+    assert (mask.shape, mask.dtype) == ((1, 1, 20, 26), torch.uint8)
+
+
+def test_what_is_large_comes_back_at_its_place_from_another_scale() -> None:
+    images = torch.zeros(1, 1, 64, 80)
+    images[..., 16:48, 8:40] = 1
+    mask = WholeImageInferer()(scaled(images, 0.5), lambda inputs: inputs - 0.5)
+    assert (mask.as_tensor() != images).float().mean() < 0.01
+    assert mask[0, 0, 18:46, 10:38].all()
+
+
+def test_the_logits_are_resized_and_not_the_labels() -> None:
+    # of two columns the left is 3, the right -1; halfway lies 1, above 0, so the edge is right of the middle
+    logits = torch.tensor([3.0, -1.0]).reshape(1, 1, 1, 2)
+    mask = WholeImageInferer()(scaled(torch.zeros(1, 1, 1, 40), 0.05), lambda _: logits)
+    assert mask.sum() > 21
+    assert torch.equal(mask[0, 0, 0].as_tensor(), mask[0, 0, 0].as_tensor().sort(descending=True).values)
+
+
+@pytest.mark.parametrize("inputs", [volumes()[..., 0], MetaTensor(volumes()[..., 0])], ids=["plain", "no scale"])
+def test_without_a_scale_the_network_sees_the_image_itself(inputs: Tensor, network: nn.Module) -> None:
+    found = WholeImageInferer()(inputs, network)
+    assert torch.equal(torch.as_tensor(found), network(volumes()[..., 0]).argmax(1, keepdim=True).to(torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("resample", "seen"), [(True, (23, 30)), (False, (46, 60))], ids=["with resampling", "without"]
+)
+def test_a_file_s_scale_reaches_the_inferer_through_the_loader(
+    resample: bool, seen: tuple[int, int], tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (46, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", dpi=(25400 / 0.31, 25400 / 0.31))
+    reading = histology_preprocessing(("image",), HistologyOptions(resample=resample))
+    (batch,) = DataLoader(Dataset([{"image": str(tmp_path / "a.png")}], reading), batch_size=1)
+    shapes = []
+
+    def network(inputs: Tensor) -> Tensor:
+        shapes.append(tuple(inputs.shape))
+        return inputs[:, :1]
+
+    mask = WholeImageInferer()(batch["image"], network)
+    assert shapes == [(1, 3, *seen)]
+    assert mask.shape == (1, 1, 46, 60)

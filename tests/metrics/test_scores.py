@@ -73,10 +73,10 @@ def test_undefined_values_are_empty_in_csv_and_null_in_json(summary: dict, tmp_p
     with (tmp_path / "metrics.csv").open(newline="") as file:
         rows = {(row["case"], row["class"]): row for row in csv.DictReader(file)}
     assert len(rows) == 4
-    assert rows["b.nii.gz", "two"]["dice"] == "" and rows["b.nii.gz", "two"]["pred_voxels"] == "1"
-    assert summary["per_case"]["b.nii.gz"]["two"] == {"dice": None, "hd95": None}
+    assert rows["b", "two"]["dice"] == "" and rows["b", "two"]["pred_voxels"] == "1"
+    assert summary["per_case"]["b"]["two"] == {"dice": None, "hd95": None}
     # the truth's two voxels lie 0 and 1 from the predicted one: 95th percentile 0.95; the other direction is 0
-    assert float(rows["a.nii.gz", "one"]["hd95"]) == pytest.approx(0.95)
+    assert float(rows["a", "one"]["hd95"]) == pytest.approx(0.95)
 
 
 def test_weights_are_recorded_by_hash(summary: dict) -> None:
@@ -93,4 +93,4 @@ def test_the_table_names_every_class_and_the_mean(summary: dict) -> None:
         "mean of 2 cases",
         "distances in mm",
     ]
-    assert len({len(line) for line in lines}) == 1
+    assert len({len(line) for line in lines[:-1]}) == 1

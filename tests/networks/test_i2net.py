@@ -91,14 +91,14 @@ class TestAnyImage:
         with torch.no_grad():
             assert torch.equal(network(image), network.forward_with_gates(image)[0])
 
-    def test_the_smallest_image_passes_and_a_smaller_one_is_refused(self, network: I2Net) -> None:
+    def test_what_is_too_small_to_be_halved_is_continued_by_its_border(self, network: I2Net) -> None:
         smallest = network.min_size
-        with torch.no_grad():
-            assert network(make_image(network, (smallest, smallest))).shape[2:] == (smallest, smallest)
-        for size in ((smallest - 1, 64), (64, smallest - 1)):
-            expected = rf"image is {size[0]}\D{size[1]}; this encoder needs at least {smallest} pixels a side"
-            with pytest.raises(ValueError, match=expected):
-                network(make_image(network, size))
+        for height, width in ((smallest - 1, 64), (64, smallest - 1), (1, 1)):
+            image = make_image(network, (height, width))
+            rows, columns = (torch.arange(max(side, smallest)).clamp(max=side - 1) for side in (height, width))
+            with torch.no_grad():
+                continued = network(image[:, :, rows][:, :, :, columns])
+                torch.testing.assert_close(network(image), continued[:, :, :height, :width])
 
     def test_an_images_output_does_not_depend_on_its_batch(self, network: I2Net) -> None:
         batch = torch.cat([make_image(network, (33, 47)), 5 * torch.randn_like(make_image(network, (33, 47), 2))])
@@ -183,10 +183,10 @@ class TestTorchScript:
                 image = make_image(network, size)
                 torch.testing.assert_close(scripted(image), network(image), rtol=1e-4, atol=1e-5)
 
-    def test_a_script_refuses_a_too_small_image(self) -> None:
-        scripted = torch.jit.script(small_i2net().eval())
-        with pytest.raises(torch.jit.Error, match="needs at least 8 pixels a side"):
-            scripted(torch.randn(1, 1, 7, 32))
+    def test_a_script_takes_small_images_too(self) -> None:
+        network = small_i2net().eval()
+        image = torch.randn(1, 1, 7, 32)
+        torch.testing.assert_close(torch.jit.script(network)(image), network(image), rtol=1e-4, atol=1e-5)
 
 
 class TestParts:

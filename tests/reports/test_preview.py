@@ -142,9 +142,7 @@ def test_findings_come_first_and_errors_before_warnings(faulty_page: Path) -> No
     assert findings[0].startswith("error: imagesTr/case0005.nii.gz: is cut off or damaged")
     assert all(finding.startswith("warning: ") for finding in findings[1:])
     assert any("labelsTr/case0006.nii.gz: aorta of" in finding for finding in findings)
-    assert any(
-        "labelsTs/case0008.nii.gz: the patient seems mirrored left to right" in finding for finding in findings
-    )
+    assert any("labelsTs/case0008.nii.gz: the patient seems mirrored left to right" in finding for finding in findings)
     assert not any("case0007" in finding for finding in findings)
 
 

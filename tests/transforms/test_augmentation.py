@@ -103,7 +103,7 @@ class TestCTTraining:
             assert (out["image"].dtype, out["label"].dtype) == (torch.float32, torch.uint8)
 
     def test_the_window_is_applied_before_the_borders_are_filled(self) -> None:
-        transform = ct_training((60, 80), window_hu=(-1000, 275))
+        transform = ct_training((60, 80), intensity=ct_intensity((-1000, 275)))
         for draw in range(40):
             reseed(transform, 0, draw)
             out = np.asarray(transform(self.slice())["image"])
