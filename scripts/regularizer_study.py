@@ -1,6 +1,7 @@
 """Train with and without the regularisers, several seeds each, and print gate usage and gradient cosines.
 
-In the checkout: python -m scripts.regularizer_study OUT_DIR --config_file FILES… [any override of the configuration, as --epochs 10]
+In the checkout: python -m scripts.regularizer_study OUT_DIR --config_file FILES… [any override of the configuration, as
+--epochs 10]
 """
 
 import argparse

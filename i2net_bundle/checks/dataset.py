@@ -62,6 +62,7 @@ def check_path(
     ct: CTOptions | None = None,
     histology: HistologyOptions | None = None,
     datalist: str = DATALIST,
+    series_uid: str | None = None,
 ) -> CheckReport:
     """Check a data set, a folder of images or of a DICOM series, or a single image.
 
@@ -70,6 +71,7 @@ def check_path(
         ct: how CT files are read.
         histology: how other images are read.
         datalist: name of the data list that makes a folder a data set.
+        series_uid: which series of a DICOM folder is meant, where there are several.
 
     Returns:
         the report; faults of files are in it, none is raised.
@@ -82,7 +84,12 @@ def check_path(
     if (path / datalist).is_file():
         _check_dataset(path / datalist, ct, histology, report)
     elif path.is_dir():
-        _check_folder(path, ct, histology, report, datalist)
+        try:
+            cases = list_images(path)
+        except FileNotFoundError:
+            _check_dicom(path, report, datalist, series_uid)
+        else:
+            _check_images(cases, ct, histology, report)
     elif path.is_file():
         report.cases["files"] = 1
         report.findings += check_case({"image": path}, ct if is_nifti(path) else histology)
@@ -136,25 +143,22 @@ def _check_dataset(path: Path, ct: CTOptions, histology: HistologyOptions, repor
     report.findings += _shared_images(path, images, ct)
 
 
-def _check_folder(path: Path, ct: CTOptions, histology: HistologyOptions, report: CheckReport, datalist: str) -> None:
-    try:
-        cases = list_images(path)
-    except FileNotFoundError:
-        _check_dicom(path, report, datalist)
-        return
+def _check_images(
+    cases: Sequence[Mapping[str, Any]], ct: CTOptions, histology: HistologyOptions, report: CheckReport
+) -> None:
     report.cases["files"] = len(cases)
     for case in tqdm(cases, desc="checking files", unit="file", disable=None):
         annotation = Path(case["image"]).with_name(f"{Path(case['image']).stem}_anno{Path(case['image']).suffix}")
         if annotation.is_file():  # as GlaS names them
-            case["label"] = str(annotation)
+            case = {**case, "label": str(annotation)}
         report.findings += check_case(case, ct if is_nifti(case["image"]) else histology)
 
 
-def _check_dicom(path: Path, report: CheckReport, datalist: str) -> None:
+def _check_dicom(path: Path, report: CheckReport, datalist: str, series_uid: str | None) -> None:
     try:
         series = list_series(path)
         report.cases["DICOM series"] = len(series)
-        read_series(path)
+        read_series(path, series_uid)
     except DataError as fault:
         if fault.findings[0].rule == "dicom-none":
             raise FileNotFoundError(

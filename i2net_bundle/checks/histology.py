@@ -277,7 +277,7 @@ def _magnification_findings(path: str | Path, image: Image.Image, options: Histo
     if um_per_px is None or options.resample or abs(um_per_px / TRAINING_UM_PER_PX - 1) <= _MAGNIFICATION_TOLERANCE:
         return []
     problem = f"has {um_per_px:.4g} µm per pixel, and the network was trained at {TRAINING_UM_PER_PX}"
-    remedy = "Pass resample: true / --resample to have it resized, or correct um_per_px / --um-per-px."
+    remedy = "Have it resized with resample: true, or correct um_per_px / --um-per-px."
     return [warning("image-magnification", path, problem, remedy)]
 
 

@@ -70,6 +70,7 @@ def add_commands(commands: Any) -> None:
     check = _add(commands, "check", "check data sets and images", _CHECK)
     check.add_argument("paths", nargs="+", metavar="DIR|FILE", help="what to check")
     check.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
+    check.add_argument("--series", metavar="UID", help="which series of a DICOM folder, where there are several")
     check.add_argument("--json", action="store_true", help="print the reports as JSON")
     _add_ct_options(check)
     _add_histology_options(check)
@@ -184,7 +185,8 @@ def _check(arguments: argparse.Namespace) -> int:
     from i2net_bundle.checks.dataset import check_path, report_json
 
     options = _ct_options(arguments), _histology_options(arguments)
-    reports = [check_path(path, *options, datalist=arguments.datalist) for path in arguments.paths]
+    lists = {"datalist": arguments.datalist, "series_uid": arguments.series}
+    reports = [check_path(path, *options, **lists) for path in arguments.paths]
     print(report_json(reports) if arguments.json else "\n\n".join(report.text() for report in reports))
     return int(any(errors(report.findings) for report in reports))
 

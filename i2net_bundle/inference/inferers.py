@@ -77,7 +77,10 @@ class WholeImageInferer(Inferer):
             class indices (B, 1, H, W), uint8; where ``inputs`` carry their file's name, so do these.
         """
         images = convert_to_tensor(inputs, track_meta=False)
-        scale = float(getattr(inputs, "meta", {}).get(SCALE, 1.0))
+        scales = torch.as_tensor(getattr(inputs, "meta", {}).get(SCALE, 1.0)).unique()
+        if len(scales) > 1:
+            raise ValueError("Images of different scales cannot be resized in one batch. Use a batch size of 1.")
+        scale = float(scales)
         size = [max(1, round(side * scale)) for side in images.shape[2:]]
         images = resize_images(images, size, antialias=True)
         flips: list[list[int]] = [[], [2], [3], [2, 3]] if self.average_flips else [[]]

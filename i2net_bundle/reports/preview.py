@@ -261,7 +261,7 @@ def _page(contents: Mapping[str, Any], tiles: Sequence[Tile], names: Mapping[int
     classes = [
         {"name": name, "color": CLASS_COLORS[(index - 1) % len(CLASS_COLORS)]}
         for index, name in sorted(names.items())
-        if index > 0
+        if index > 0 and len(names) > 2  # gland by gland, colours only tell neighbours apart
     ]
     environment = Environment(loader=PackageLoader("i2net_bundle.reports"), autoescape=True)
     return environment.get_template("preview.html.j2").render(

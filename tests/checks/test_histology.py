@@ -366,7 +366,7 @@ def test_another_magnification_is_reported_unless_it_is_resampled(
     assert [finding.severity for finding in findings] == ([] if reported is None else [Severity.WARNING])
     if reported is not None:
         assert f"has {reported} µm per pixel, and the network was trained at 0.62005" in findings[0].problem
-        assert "--resample" in findings[0].remedy
+        assert "resample: true" in findings[0].remedy
 
 
 @pytest.mark.parametrize(

@@ -296,10 +296,13 @@ HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
             ["prepare", "cityscapes", "src", "--out", "o", "--link", "--allow-missing"],
             (("src", "o"), {"allow_missing": True, "link": True}),
         ),
-        (["check", "set"], (("set", CTOptions(), HistologyOptions()), {"datalist": "dataset.json"})),
         (
-            ["check", "set", "--datalist", "fold_0.json", "--json", *CT_ARGV, *HISTOLOGY_ARGV],
-            (("set", CT, HISTOLOGY), {"datalist": "fold_0.json"}),
+            ["check", "set"],
+            (("set", CTOptions(), HistologyOptions()), {"datalist": "dataset.json", "series_uid": None}),
+        ),
+        (
+            ["check", "set", "--datalist", "fold_0.json", "--series", "1.2", "--json", *CT_ARGV, *HISTOLOGY_ARGV],
+            (("set", CT, HISTOLOGY), {"datalist": "fold_0.json", "series_uid": "1.2"}),
         ),
         (
             ["preview", "set"],

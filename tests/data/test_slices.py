@@ -16,6 +16,7 @@ from torch import distributed
 
 from i2net_bundle.checks import CTOptions
 from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
+from i2net_bundle.data.cache import CaseCache
 from i2net_bundle.labels import class_names
 from i2net_bundle.transforms import ct_reading, ct_training, histology_reading, histology_training
 from tests.data.counting import Count
@@ -245,18 +246,19 @@ def test_a_page_saved_instead_of_a_scan_is_named(ct_dir: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
 def test_the_size_is_told_before_the_first_case_is_decoded(
-    ct_dir: Path, tmp_path: Path, on_disk: bool, caplog: pytest.LogCaptureFixture
+    ct_dir: Path, tmp_path: Path, on_disk: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[list[str]] = []
+    decode = CaseCache.decode
 
-    def look(case: Mapping[str, Any]) -> Mapping[str, Any]:
+    def look(cache: CaseCache, case: Mapping[str, Any]) -> Any:
         told.append([record.getMessage() for record in caplog.records if record.name == "i2net.cache"])
-        return case
+        return decode(cache, case)
 
+    monkeypatch.setattr(CaseCache, "decode", look)
     cases = load_cases(ct_dir, "training")
-    reading = Compose([look, *ct_reading(KEYS).transforms])
     with caplog.at_level(logging.INFO, logger="i2net.cache"):
-        SliceDataset(cases, reading, as_cached(), cache_dir=tmp_path if on_disk else None)
+        SliceDataset(cases, ct_reading(KEYS), as_cached(), cache_dir=tmp_path if on_disk else None)
     place = f"in {tmp_path}" if on_disk else "in memory"
     assert len(told) == 2
     assert told[0][0].startswith(f"2 decoded cases take about 0.00 GB {place}")

@@ -100,9 +100,8 @@ def test_the_data_list_holds_the_three_splits_and_no_label_of_void_test_annotati
     ]
     assert content["test"] == [{"image": "./images/berlin_000003_000019.png"}]
     assert not (tmp_path / "out" / "labels" / "berlin_000003_000019.png").exists()
-    assert load_cases(tmp_path / "out", "test") == [
-        {"image": str(tmp_path / "out" / "images" / "berlin_000003_000019.png")}
-    ]
+    image = str(tmp_path / "out" / "images" / "berlin_000003_000019.png")
+    assert load_cases(tmp_path / "out", "test") == [{"image": image, "case": "berlin_000003_000019"}]
 
 
 def test_a_real_test_annotation_is_kept(tmp_path: Path) -> None:

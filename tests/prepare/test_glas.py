@@ -291,7 +291,7 @@ def test_a_missing_annotation_is_named(tmp_path: Path) -> None:
 def test_files_that_cannot_be_used_are_left_out_and_listed_when_told_to_go_on(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
     (source / "train_1.bmp").write_bytes(b"")
-    prepared = json.loads(prepare(source, tmp_path / "out", allow_missing=True).read_text())
+    prepared = json.loads((prepare(source, tmp_path / "out", allow_missing=True) / "dataset.json").read_text())
     assert "./images/train_1.png" not in [case["image"] for case in prepared["training"]]
     assert "train_1.bmp,is empty" in (tmp_path / "out" / "failed.csv").read_text()
 
