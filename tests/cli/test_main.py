@@ -54,6 +54,13 @@ def test_the_wheel_carries_the_configurations_and_finds_them(tmp_path: Path) -> 
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
+    package = tmp_path / "site" / "i2net_bundle"
+    assert {path.name for path in (package / "labels").glob("*.json")} == {
+        "cityscapes.json",
+        "glas.json",
+        "synapse.json",
+    }
+    assert (package / "reports" / "templates" / "preview.html.j2").is_file()
     found = subprocess.run(
         [sys.executable, "-m", "i2net_bundle", "root"],
         cwd=tmp_path,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,3 +186,13 @@ def test_values_that_the_numbering_does_not_declare_are_refused_and_the_file_is_
         r"3, 4, 5, 6, 7, 8\)\. Name the numbering that this file follows\.$",
     ):
         map_labels(labels, SYNAPSE.source_map("btcv8"), "raw/label0001.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "table"), [("metadata.json", "synapse"), ("metadata_glas.json", "glas")], ids=["ct", "glas"]
+)
+def test_metadata_names_the_channels_as_the_table_does(metadata: str, table: str) -> None:
+    content = json.loads((Path(__file__).parents[2] / "configs" / metadata).read_text())
+    channels = content["network_data_format"]["outputs"]["pred"]["channel_def"]
+    names = class_names(table)
+    assert list(channels.values()) == (names if len(channels) > 1 else names[1:])
