@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,3 +42,11 @@ def golden(shared: Path) -> Callable[[str], dict[str, torch.Tensor]]:
             return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
 
     return read
+
+
+@pytest.fixture(autouse=True)
+def _same_locale() -> Iterator[None]:
+    """SimpleITK switches the process to the C locale when it writes DICOM, as some tests do."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)

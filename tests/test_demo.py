@@ -16,10 +16,9 @@ from i2net_bundle.demo import _free_folder, class_blind_dice
 def test_the_class_blind_guess_on_volumes_names_all_organs_alike(tmp_path: Path) -> None:
     label = np.zeros((2, 2, 2), np.uint8)
     label[0], label[1, 0, 0] = 1, 2  # 4 voxels of class 1, 1 of class 2
-    for name in ("image", "label"):
-        nib.Nifti1Image(label.astype(np.int16 if name == "image" else np.uint8), np.eye(4)).to_filename(
-            tmp_path / f"{name}.nii.gz"
-        )
+    hu = np.array([[[-1000, -90], [40, 60]], [[-1000, 30], [50, 70]]], np.int16)
+    for name, array in (("image", hu), ("label", label)):
+        nib.Nifti1Image(array, np.eye(4)).to_filename(tmp_path / f"{name}.nii.gz")
     case = {"image": "./image.nii.gz", "label": "./label.nii.gz"}
     (tmp_path / "dataset.json").write_text(json.dumps({"test": [case]}))
     # all five voxels named class 1: Dice 2·4 / (5 + 4) for class 1 and 0 for class 2
