@@ -20,7 +20,7 @@ from i2net_bundle.checks.ct import CTOptions
 from i2net_bundle.checks.findings import DataError, Finding, error, errors, warning, warnings
 from i2net_bundle.checks.histology import HistologyOptions, load_image
 from i2net_bundle.checks.nifti import HeaderOptions, read_nifti
-from i2net_bundle.data.datalist import DATALIST, NIFTI_SUFFIXES, label_names, list_images, read_datalist, splits
+from i2net_bundle.data.datalist import DATALIST, is_nifti, label_names, list_images, read_datalist, splits
 from i2net_bundle.data.dicom import list_series, read_series
 
 
@@ -96,11 +96,6 @@ def check_path(
     else:
         raise FileNotFoundError(f"{path} does not exist. Name a data set's folder, or an image.")
     return report
-
-
-def is_nifti(path: str | Path) -> bool:
-    """Whether a file's name says it is NIfTI."""
-    return str(path).lower().endswith(NIFTI_SUFFIXES)
 
 
 def dataset_options(

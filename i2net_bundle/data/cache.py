@@ -22,8 +22,8 @@ import psutil
 from monai.transforms import Compose
 from PIL import Image
 
-from i2net_bundle.data.datalist import NIFTI_SUFFIXES
-from i2net_bundle.files import written_whole
+from i2net_bundle.data.datalist import is_nifti
+from i2net_bundle.files import file_sha256, written_whole
 from i2net_bundle.transforms.describe import describe
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
 
@@ -110,8 +110,7 @@ class CaseCache:
         """Hash of the case's files, of every reading step with its settings, and of versions."""
         digest = hashlib.sha256()
         for name in _KEYS:
-            with open(case[name], "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(file_sha256(case[name]).encode())
         digest.update(repr((CACHE_FORMAT, monai.__version__, self.steps)).encode())
         return digest.hexdigest()[:32]
 
@@ -241,9 +240,9 @@ def _checksum(array: np.ndarray) -> int:
 
 
 def _estimated_bytes(case: Mapping[str, Any]) -> int:
-    path = str(case[IMAGE])
+    path = case[IMAGE]
     try:
-        if path.lower().endswith(NIFTI_SUFFIXES):
+        if is_nifti(path):
             header: Any = nib.load(path)
             return 3 * int(np.prod(header.shape[:3]))  # int16 and uint8
         with Image.open(path) as image:

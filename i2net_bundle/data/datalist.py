@@ -181,6 +181,11 @@ def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**case, "case": name} for case, name in zip(cases, names, strict=True)]
 
 
+def is_nifti(path: str | Path) -> bool:
+    """Whether a file's name says it is NIfTI."""
+    return str(path).lower().endswith(NIFTI_SUFFIXES)
+
+
 def image_stem(path: str | Path) -> str:
     """An image's file name without its ending.
 

@@ -12,7 +12,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from PIL import Image
 
-from i2net_bundle.data.datalist import NIFTI_SUFFIXES, image_stem
+from i2net_bundle.data.datalist import image_stem, is_nifti
 from i2net_bundle.files import written_whole
 
 
@@ -52,8 +52,7 @@ def mask_name(image_path: Path, case: str | None = None) -> str:
     >>> mask_name(Path("p1/ct.nii.gz")), mask_name(Path("p1/ct.nii.gz"), "p1_ct"), mask_name(Path("a.bmp"))
     ('ct_mask.nii.gz', 'p1_ct_mask.nii.gz', 'a_mask.png')
     """
-    is_nifti = image_path.name.lower().endswith(NIFTI_SUFFIXES)
-    suffix = image_path.name[len(image_stem(image_path)) :].lower() if is_nifti else ".png"
+    suffix = image_path.name[len(image_stem(image_path)) :].lower() if is_nifti(image_path) else ".png"
     return f"{case or image_stem(image_path)}_mask{suffix}"
 
 
@@ -76,7 +75,7 @@ def write_mask(mask: np.ndarray, image_path: Path, path: Path, overwrite: bool =
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Choose another output_dir, or allow it with --overwrite true.")
     with written_whole(path) as temporary:
-        if path.name.endswith(NIFTI_SUFFIXES):
+        if is_nifti(path):
             _nifti_like(mask, image_path).to_filename(temporary)
         else:
             Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(temporary)

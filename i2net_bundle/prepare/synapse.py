@@ -29,6 +29,7 @@ TRAINING_CASES = (5, 6, 7, 9, 10, 21, 23, 24, 26, 27, 28, 30, 31, 33, 34, 37, 39
 TEST_CASES = (8, 22, 38, 36, 32, 2, 29, 3, 1, 4, 25, 35)
 """The 18 and 12 cases of the paper's and TransUNet's split."""
 
+_PAPER_SPLIT = {"training": TRAINING_CASES, "test": TEST_CASES}
 _BTCV_NAME = re.compile(r"img(\d{4})\.nii(\.gz)?")
 _FOLDERS = {"training": "Tr", "validation": "Va", "test": "Ts"}
 
@@ -156,9 +157,6 @@ def _paper_cases(
     ]
 
 
-_PAPER_SPLIT = {"training": TRAINING_CASES, "test": TEST_CASES}
-
-
 def _btcv_label(image: Path, number: str) -> dict[str, list[Path]]:
     """The label in the folder ``label`` beside the image's, or beside the image itself."""
     for folder in (image.parent.parent / "label", image.parent):
@@ -259,6 +257,8 @@ def _with_evidence(
     said = []
     for whose in ("image", "label"):
         _, label, _ = load_ct_pair(image_path, label_path, replace(options, class_names=None, geometry=whose))
+        if not set(np.unique(np.asarray(label.dataobj)).tolist()) <= set(ids):
+            return finding  # nothing is known of labels that the numbering does not declare
         mapped = map_labels(np.asarray(label.dataobj), ids, str(label_path))
         found = anatomy_findings(measure_organs(mapped, label.affine), table.names, label_path)
         said.append(f"by the {whose}'s header {'; '.join(f.problem for f in found) or 'every organ is in its place'}")

@@ -18,10 +18,10 @@ from tqdm import tqdm
 from i2net_bundle.checks import CTOptions, DataError, Finding, HistologyOptions, errors
 from i2net_bundle.checks.anatomy import measure_organs
 from i2net_bundle.checks.ct import load_ct, load_ct_pair
-from i2net_bundle.checks.dataset import dataset_options, is_nifti
+from i2net_bundle.checks.dataset import dataset_options
 from i2net_bundle.checks.histology import load_image, load_mask, pair_findings
 from i2net_bundle.checks.nifti import has_geometry
-from i2net_bundle.data.datalist import DATALIST, label_names, read_datalist, splits
+from i2net_bundle.data.datalist import DATALIST, is_nifti, label_names, read_datalist, splits
 from i2net_bundle.files import staged_folder
 from i2net_bundle.reports.pictures import CLASS_COLORS
 from i2net_bundle.transforms.preprocessing import WINDOW_HU

@@ -16,7 +16,7 @@ import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 from i2net_bundle.checks import CTOptions, DataError
 from i2net_bundle.checks.dataset import check_path
 from i2net_bundle.data.phantoms import ct_phantom
-from i2net_bundle.labels import label_table
+from i2net_bundle.labels import class_names, label_table
 from i2net_bundle.prepare import prepare_synapse
 from i2net_bundle.prepare.synapse import TEST_CASES, TRAINING_CASES
 from i2net_bundle.prepare.transunet import read_transunet
@@ -112,6 +112,17 @@ def test_a_mirrored_image_is_refused_with_both_headers_and_what_the_organs_say(r
     assert "by the image's header the patient seems mirrored left to right" in failed
     assert "by the label's header every organ is in its place" in failed
     assert "--geometry" in failed
+
+
+def test_undeclared_labels_beside_two_headers_leave_the_choice_of_headers_to_be_made_first(tmp_path: Path) -> None:
+    source = write_btcv(tmp_path / "raw", [5], mirrored_image=[5])
+    path = source / "label" / "label0005.nii.gz"
+    label = nib.load(path)
+    changed = np.asarray(label.dataobj).copy()
+    changed[0, 0, 0] = 14
+    nib.save(nib.Nifti1Image(changed, label.affine, label.header), path)
+    with pytest.raises(DataError, match=r"label0005\.nii\.gz: lies .* off its image .*--geometry"):
+        prepare_synapse(source, tmp_path / "out", allow_missing=True)
 
 
 def test_missing_cases_are_named_and_nothing_is_written(raw: Path, tmp_path: Path) -> None:
@@ -316,17 +327,7 @@ def test_the_real_volumes_are_prepared_without_a_finding(
 ) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    names = [
-        "background",
-        "aorta",
-        "gallbladder",
-        "left kidney",
-        "right kidney",
-        "liver",
-        "pancreas",
-        "spleen",
-        "stomach",
-    ]
+    names = class_names("synapse")
     cases = []
     for volume in ("abdomen_3mm", "abdomen_20slices"):
         for part in ("ct", "label8"):
