@@ -107,7 +107,7 @@ def dataset_options(
         ordered = tuple(names.get(index, f"label {index}") for index in range(max(names) + 1))
         ct = replace(ct, class_names=ct.class_names or ("background", *ordered[1:]))
     if "ignore_id" in contents:
-        histology = replace(histology, label_values="classes")
+        histology = replace(histology, label_values="classes", num_classes=max(names) + 1 if names else None)
     return ct, histology
 
 

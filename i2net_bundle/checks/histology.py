@@ -40,6 +40,7 @@ class HistologyOptions:
         resample: whether the images are resized to the training scale, so that another scale is no fault.
         label_values: "instances" for masks of ids 0, 1, …, n; "binary" for masks of 0 and 255, or of 0 and 1;
             "classes" for masks of class ids, 255 being ignored.
+        num_classes: with "classes", how many there are; other ids are refused.
 
     Raises:
         ValueError: a value is out of range.
@@ -48,6 +49,7 @@ class HistologyOptions:
     um_per_px: float | None = None
     resample: bool = False
     label_values: str = "instances"
+    num_classes: int | None = None
 
     def __post_init__(self) -> None:
         if self.um_per_px is not None and not 0 < self.um_per_px < math.inf:
@@ -238,12 +240,13 @@ def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptio
     if image.mode not in _MASK_MODES and not _is_16_bit_grey(image):
         return [error("mask-mode", path, f"holds colours ({image.mode}), not ids", one_channel)]
     values = np.unique(_mask_array(path, image)).tolist()
-    findings = _value_findings(path, values, options.label_values)
+    findings = _value_findings(path, values, options)
     # a palette's transparent colour only tells how to paint an index
     return findings + (_alpha_findings(path, image, one_channel) if image.mode == "LA" else [])
 
 
-def _value_findings(path: str | Path, values: Sequence[int], label_values: str) -> list[Finding]:
+def _value_findings(path: str | Path, values: Sequence[int], options: HistologyOptions) -> list[Finding]:
+    label_values = options.label_values
     held = f"holds {', '.join(map(str, values[:8]))}" + (f", … ({len(values)} values)" if len(values) > 8 else "")
     if label_values == "binary":
         if set(values) <= {0, 255} or set(values) <= {0, 1}:
@@ -252,6 +255,11 @@ def _value_findings(path: str | Path, values: Sequence[int], label_values: str) 
         return [error("mask-values", path, f"{held}, but a binary mask has 0 and 255, or 0 and 1", remedy)]
     if values[0] < 0:
         return [error("mask-values", path, f"{held}, but ids start at 0", "Save it as unsigned whole numbers.")]
+    count = options.num_classes
+    if label_values == "classes" and count is not None and not set(values) <= {*range(count), 255}:
+        classes = f"the classes are 0 to {count - 1}, and 255"
+        remedy = "Map the ids to the declared classes first: `i2net prepare` does it for declared numberings."
+        return [error("mask-values", path, f"{held}, but {classes}", remedy)]
     if label_values == "instances" and 255 in values and set(values) <= {0, 255}:
         remedy = "Declare it with label_values: binary / --label-values binary."
         return [error("mask-values", path, f"{held} only and looks binary, where ids 0, 1, …, n are declared", remedy)]

@@ -415,3 +415,19 @@ def test_all_real_glas_images_and_annotations_check_clean(shared: Path) -> None:
     folder = shared / "data" / "glas"
     for number in range(1, 86):
         assert check_histology(folder / f"train_{number}.png", folder / f"train_{number}_anno.png", PLAIN) == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "refused"), [((0, 18, 255), False), ((0, 7, 26), True)], ids=["declared classes", "beyond them"]
+)
+def test_class_masks_hold_the_declared_classes_and_255_only(
+    tmp_path: Path, ids: tuple[int, ...], refused: bool
+) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.array([ids], np.uint8)).save(path)
+    options = HistologyOptions(label_values="classes", num_classes=19)
+    if not refused:
+        np.testing.assert_array_equal(load_mask(path, options)[0], [ids])
+        return
+    with pytest.raises(DataError, match=r"a\.png: holds 0, 7, 26, but the classes are 0 to 18, and 255\. Map the ids"):
+        load_mask(path, options)
