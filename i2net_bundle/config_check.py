@@ -1,7 +1,7 @@
-"""Stop a workflow whose configuration holds an id that nothing uses, which is what a misspelt override becomes.
+"""Mend what MONAI's command line does to a configuration; every workflow names `check_config` in its ``initialize`` list.
 
-MONAI adds unknown overrides (``--epoch 7``) and overlay keys to the configuration and goes on without them. Every
-workflow of this bundle names `check_config` first in its ``initialize`` list.
+Unknown overrides (``--epoch 7``) and overlay keys are added to the configuration and go unused: they stop the workflow.
+``--amp false`` becomes the text "false", which counts as true: it becomes the truth value that is meant.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from monai.utils import BundlePropertyConfig
 
 _REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*(?:::\w+|#\w+)*)")
 _KEYWORDS = ("_target_", "_desc_", "_disabled_", "_requires_", "_mode_", "_meta_")
+_BOOLEANS = {"true": True, "false": False}
 _ENTRY_POINTS = {"_meta_", "imports", "run", "initialize", "finalize", "training", "evaluating"}
 
 
@@ -33,7 +34,7 @@ class UnknownConfigKeyError(KeyError):
 
 
 def check_config(settings: Sequence[str] = ()) -> None:
-    """Check the configuration whose ``initialize`` list is being run; see `unknown_keys`.
+    """Check the configuration whose ``initialize`` list is being run, see `unknown_keys`, and read its truth values.
 
     Args:
         settings: top-level ids that may stand unused, as an overlay can make them.
@@ -42,7 +43,9 @@ def check_config(settings: Sequence[str] = ()) -> None:
         UnknownConfigKeyError: names every unused id and the nearest valid one.
         RuntimeError: not called from a configuration.
     """
-    config = _running_parser().get()
+    parser = _running_parser()
+    config = parser.get()
+    _read_booleans(parser, config)
     problems = [
         f"'{key}'" + (f" (did you mean '{near[0]}'?)" if near else "")
         for key, valid in unknown_keys(config, settings)
@@ -71,6 +74,14 @@ def unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> Ite
     known = _known_ids(config) | set(settings) | set(_references(config))
     known |= {prefix for key in known for prefix in _prefixes(key)}
     yield from _unknown_in_section(config, "", known)
+
+
+def _read_booleans(parser: ConfigParser, config: Mapping[str, Any]) -> None:
+    """Replace the texts "true" and "false" among the settings, which precede what is built of them."""
+    for key, value in config.items():
+        if isinstance(value, str) and value.lower() in _BOOLEANS:
+            parser.config[key] = _BOOLEANS[value.lower()]
+            parser.ref_resolver.get_item(key).update_config(_BOOLEANS[value.lower()])
 
 
 def _unknown_in_section(section: Mapping[str, Any], prefix: str, known: set[str]) -> Iterator[tuple[str, list[str]]]:

@@ -244,3 +244,12 @@ def test_a_workflow_with_a_misspelt_override_stops_before_any_work(
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").iterdir()), ids=lambda path: path.name)
 def test_configurations_are_plain_ascii(path: Path) -> None:
     path.read_text(encoding="ascii")  # MONAI opens them in the locale's encoding, whichever that is
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("false", False), ("true", True), ("False", False), (True, True)], ids=str
+)
+def test_a_truth_value_written_in_lower_case_is_read_as_one(written: Any, meant: bool) -> None:
+    workflow = ConfigWorkflow(str(CONFIGS / "evaluate.json"), workflow_type="infer", overwrite=written)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("overwrite") is meant

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
 from i2net_bundle.networks import I2Net
+from i2net_bundle.precision import use_bfloat16
 
 TERMS = "terms"
 """Key of ``engine.state.output``: every loss term and the learners' health, as 0-d tensors."""
@@ -46,14 +47,14 @@ class I2NetTrainer(SupervisedTrainer):
     Args:
         network: a `GatedNetwork`, or its ``DistributedDataParallel``.
         loss_function: an `I2NetLoss`.
-        amp: run the network under bfloat16 autocast; losses stay in float32.
+        amp: run the network under bfloat16 autocast where the device computes in it; losses stay in float32.
         kwargs: see `monai.engines.SupervisedTrainer`.
     """
 
     def __init__(self, *, network: nn.Module, loss_function: nn.Module, amp: bool = False, **kwargs: Any) -> None:
         kwargs.setdefault("decollate", False)  # nothing here works item by item
         super().__init__(network=network, loss_function=loss_function, optim_set_to_none=True, **kwargs)
-        self.bfloat16 = amp
+        self.bfloat16 = use_bfloat16(self.state.device, amp)
 
     def _iteration(self, engine: I2NetTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
