@@ -121,7 +121,7 @@ def _bundle(run_id: str | None, files: Sequence[str], task: Task, **overrides: P
 
 
 def _mean_dice(results: Path) -> float:
-    return json.loads((results / "summary.json").read_text(encoding="utf-8"))["mean"]["dice"]
+    return json.loads((results / "summary.json").read_text(encoding="utf-8"))["mean"]["strict_dice"]["mean"]
 
 
 def _free_folder(out: Path) -> Path:

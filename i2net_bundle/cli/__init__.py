@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import i2net_bundle
-from i2net_bundle.cli import bundle, data
+from i2net_bundle.cli import bundle, data, evaluate
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from i2net_bundle.cli.options import add_ct_options, add_histology_options, ct_options, histology_options
+
 _DOCS = "Faults, messages and remedies: docs/data.md."
 
 _SYNAPSE = """\
@@ -54,7 +56,7 @@ def add_commands(commands: Any) -> None:
         "--numbering", help="numbering of the labels: btcv, transunet or btcv8 (default: the source's)"
     )
     synapse.add_argument("--orientation", help="of TransUNet's (slices, rows, columns), such as SLA (default: found)")
-    _add_ct_options(synapse)
+    add_ct_options(synapse)
     synapse.set_defaults(run=_prepare_synapse)
 
     glas = _add(kinds, "glas", "the GlaS challenge's colon glands", _GLAS)
@@ -72,16 +74,16 @@ def add_commands(commands: Any) -> None:
     check.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
     check.add_argument("--series", metavar="UID", help="which series of a DICOM folder, where there are several")
     check.add_argument("--json", action="store_true", help="print the reports as JSON")
-    _add_ct_options(check)
-    _add_histology_options(check)
+    add_ct_options(check)
+    add_histology_options(check)
     check.set_defaults(run=_check)
 
     preview = _add(commands, "preview", "draw a data set with its labels", _PREVIEW)
     preview.add_argument("dataset_dir", metavar="DIR", help="folder of dataset.json")
     preview.add_argument("--out", metavar="DIR", help="folder to write (default DIR/preview)")
     preview.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
-    _add_ct_options(preview)
-    _add_histology_options(preview)
+    add_ct_options(preview)
+    add_histology_options(preview)
     preview.set_defaults(run=_preview)
 
 
@@ -104,43 +106,6 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_ct_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("CT files that leave a choice")
-    group.add_argument("--header", choices=["sform", "qform"], help="which to believe where the two disagree")
-    group.add_argument(
-        "--geometry", choices=["image", "label"], help="whose header holds for both where image and label disagree"
-    )
-    group.add_argument("--volume", type=int, metavar="N", help="volume to take from 4D files, from 0")
-    group.add_argument("--fill-nonfinite", type=float, metavar="HU", help="fill NaN and infinite voxels")
-    group.add_argument("--hu-offset", type=float, default=0.0, metavar="HU", help="add to every voxel")
-    group.add_argument("--any-intensities", action="store_true", help="accept values that do not look like HU")
-
-
-def _add_histology_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("histology files")
-    group.add_argument("--um-per-px", type=float, metavar="UM", help="micrometres per pixel, instead of the files' own")
-    group.add_argument("--label-values", choices=["instances", "binary"], default="instances", help="what masks hold")
-
-
-def _ct_options(arguments: argparse.Namespace) -> Any:
-    from i2net_bundle.checks import CTOptions
-
-    return CTOptions(
-        header=arguments.header,
-        volume=arguments.volume,
-        geometry=arguments.geometry,
-        fill_nonfinite=arguments.fill_nonfinite,
-        hu_offset=arguments.hu_offset,
-        any_intensities=arguments.any_intensities,
-    )
-
-
-def _histology_options(arguments: argparse.Namespace) -> Any:
-    from i2net_bundle.checks import HistologyOptions
-
-    return HistologyOptions(um_per_px=arguments.um_per_px, label_values=arguments.label_values)
-
-
 def _prepare_synapse(arguments: argparse.Namespace) -> int:
     from i2net_bundle.prepare import prepare_synapse
 
@@ -149,7 +114,7 @@ def _prepare_synapse(arguments: argparse.Namespace) -> int:
             arguments.source,
             arguments.out,
             numbering=arguments.numbering,
-            options=_ct_options(arguments),
+            options=ct_options(arguments),
             orientation=arguments.orientation,
             allow_missing=arguments.allow_missing,
         )
@@ -184,7 +149,7 @@ def _check(arguments: argparse.Namespace) -> int:
     from i2net_bundle.checks import errors
     from i2net_bundle.checks.dataset import check_path, report_json
 
-    options = _ct_options(arguments), _histology_options(arguments)
+    options = ct_options(arguments), histology_options(arguments)
     lists = {"datalist": arguments.datalist, "series_uid": arguments.series}
     reports = [check_path(path, *options, **lists) for path in arguments.paths]
     print(report_json(reports) if arguments.json else "\n\n".join(report.text() for report in reports))
@@ -197,8 +162,8 @@ def _preview(arguments: argparse.Namespace) -> int:
     page = preview_dataset(
         arguments.dataset_dir,
         arguments.out,
-        ct=_ct_options(arguments),
-        histology=_histology_options(arguments),
+        ct=ct_options(arguments),
+        histology=histology_options(arguments),
         datalist=arguments.datalist,
     )
     print(page)

@@ -1,6 +1,31 @@
-"""Masks -> figures."""
+"""Masks -> figures: pure functions, and the MONAI and Ignite metrics over them."""
 
 from i2net_bundle.metrics.classwise import ClasswiseMetric
-from i2net_bundle.metrics.scores import CaseScores
+from i2net_bundle.metrics.objects import ObjectScores, find_glands, score_objects
+from i2net_bundle.metrics.overlap import MeanIoU, confusion_matrix, dice, intersection_over_union
+from i2net_bundle.metrics.protocols import ClassScores, score_classes
+from i2net_bundle.metrics.scores import CaseScores, SegmentationScores, WriteScores, score_case
+from i2net_bundle.metrics.surface import directed_hausdorff, pooled_hausdorff, surface_dice, surface_distances
+from i2net_bundle.metrics.uncertainty import bootstrap_interval
 
-__all__ = ["CaseScores", "ClasswiseMetric"]
+__all__ = [
+    "CaseScores",
+    "ClassScores",
+    "ClasswiseMetric",
+    "MeanIoU",
+    "ObjectScores",
+    "SegmentationScores",
+    "WriteScores",
+    "bootstrap_interval",
+    "confusion_matrix",
+    "dice",
+    "directed_hausdorff",
+    "find_glands",
+    "intersection_over_union",
+    "pooled_hausdorff",
+    "score_case",
+    "score_classes",
+    "score_objects",
+    "surface_dice",
+    "surface_distances",
+]

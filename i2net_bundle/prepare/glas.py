@@ -205,7 +205,8 @@ def _data_lists(grades: Mapping[str, Grade], num_folds: int) -> dict[str, dict[s
 
 
 def _entry(name: str, grade: Grade) -> dict[str, str | int]:
-    return {"image": f"./images/{name}.png", "label": f"./labels/{name}.png", **grade._asdict()}
+    part = name.split("_")[0]
+    return {"image": f"./images/{name}.png", "label": f"./labels/{name}.png", "part": part, **grade._asdict()}
 
 
 def _convert(files: Mapping[str, Path], grades: Mapping[str, Grade], target: Path, manifest: Manifest) -> list[Finding]:

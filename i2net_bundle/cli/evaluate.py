@@ -1,0 +1,66 @@
+"""The command that scores masks, whoever made them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from i2net_bundle.cli.options import add_ct_options, add_histology_options, ct_options, histology_options
+
+_EVALUATE = """\
+Score a folder of predicted masks against their labels under two protocols, named in every figure.
+
+  strict     MONAI's Dice and HD95 in mm, surface Dice at 2 mm; a missed or invented organ scores 0 and the diagonal
+  transunet  the rules behind the published Synapse tables: pooled HD95 in voxels, a missed organ scores (0, 0)
+
+Glands are scored as objects too (F1, object Dice, object Hausdorff distance). Writes metrics.csv and summary.json."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``evaluate`` to the command line's subparsers."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="score predicted masks against labels",
+        description=_EVALUATE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluate.add_argument("pred_dir", metavar="PRED_DIR", help="folder of predicted masks")
+    evaluate.add_argument("label_dir", metavar="LABEL_DIR", help="folder of a data list, or of label files")
+    evaluate.add_argument("-o", "--out", metavar="DIR", help="folder to write (default PRED_DIR_scores)")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    evaluate.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
+    evaluate.add_argument("--split", default="test", help="which of its lists (default test)")
+    evaluate.add_argument("--labels", metavar="TABLE", help="synapse, glas or cityscapes (default: the data list's)")
+    evaluate.add_argument("--allow-missing", action="store_true", help="score what can be paired")
+    evaluate.add_argument("--workers", type=int, default=0, metavar="N", help="processes that score (default none)")
+    add_ct_options(evaluate)
+    add_histology_options(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from i2net_bundle.metrics.folders import FAILED, evaluate_folders
+    from i2net_bundle.metrics.tables import table
+    from i2net_bundle.run_folders import check_results_dir
+
+    pred_dir = Path(arguments.pred_dir)
+    out = Path(arguments.out) if arguments.out else pred_dir.with_name(f"{pred_dir.resolve().name}_scores")
+    check_results_dir(out, arguments.overwrite)
+    summary = evaluate_folders(
+        pred_dir,
+        arguments.label_dir,
+        out,
+        table=arguments.labels,
+        datalist=arguments.datalist,
+        split=arguments.split,
+        ct=ct_options(arguments),
+        histology=histology_options(arguments),
+        allow_missing=arguments.allow_missing,
+        num_workers=arguments.workers,
+    )
+    print(f"{table(summary)}\n{out}")
+    failed = (out / FAILED).exists()
+    if failed:
+        print(f"Some masks could not be scored; {out / FAILED} names them.")
+    return int(failed)

@@ -1,0 +1,47 @@
+"""Options on how files are read, shared by the commands that read them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_ct_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `i2net_bundle.checks.CTOptions`."""
+    group = parser.add_argument_group("CT files that leave a choice")
+    group.add_argument("--header", choices=["sform", "qform"], help="which to believe where the two disagree")
+    group.add_argument(
+        "--geometry", choices=["image", "label"], help="whose header holds for both where image and label disagree"
+    )
+    group.add_argument("--volume", type=int, metavar="N", help="volume to take from 4D files, from 0")
+    group.add_argument("--fill-nonfinite", type=float, metavar="HU", help="fill NaN and infinite voxels")
+    group.add_argument("--hu-offset", type=float, default=0.0, metavar="HU", help="add to every voxel")
+    group.add_argument("--any-intensities", action="store_true", help="accept values that do not look like HU")
+
+
+def add_histology_options(parser: argparse.ArgumentParser) -> None:
+    """Options of `i2net_bundle.checks.HistologyOptions`."""
+    group = parser.add_argument_group("histology files")
+    group.add_argument("--um-per-px", type=float, metavar="UM", help="micrometres per pixel, instead of the files' own")
+    group.add_argument("--label-values", choices=["instances", "binary"], default="instances", help="what masks hold")
+
+
+def ct_options(arguments: argparse.Namespace) -> Any:
+    """The `CTOptions` that the arguments say."""
+    from i2net_bundle.checks import CTOptions
+
+    return CTOptions(
+        header=arguments.header,
+        volume=arguments.volume,
+        geometry=arguments.geometry,
+        fill_nonfinite=arguments.fill_nonfinite,
+        hu_offset=arguments.hu_offset,
+        any_intensities=arguments.any_intensities,
+    )
+
+
+def histology_options(arguments: argparse.Namespace) -> Any:
+    """The `HistologyOptions` that the arguments say."""
+    from i2net_bundle.checks import HistologyOptions
+
+    return HistologyOptions(um_per_px=arguments.um_per_px, label_values=arguments.label_values)
