@@ -1,4 +1,4 @@
-"""Mend what MONAI's command line does to a configuration; every workflow names `check_config` in its ``initialize`` list.
+"""Mend what MONAI's command line does to a configuration; workflows name `check_config` first in ``initialize``.
 
 Unknown overrides (``--epoch 7``) and overlay keys are added to the configuration and go unused: they stop the workflow.
 ``--amp false`` becomes the text "false", which counts as true: it becomes the truth value that is meant.
@@ -78,10 +78,12 @@ def unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> Ite
 
 def _read_booleans(parser: ConfigParser, config: Mapping[str, Any]) -> None:
     """Replace the texts "true" and "false" among the settings, which precede what is built of them."""
+    content: Any = parser.config
     for key, value in config.items():
         if isinstance(value, str) and value.lower() in _BOOLEANS:
-            parser.config[key] = _BOOLEANS[value.lower()]
-            parser.ref_resolver.get_item(key).update_config(_BOOLEANS[value.lower()])
+            content[key] = _BOOLEANS[value.lower()]
+            item: Any = parser.ref_resolver.get_item(key)
+            item.update_config(content[key])
 
 
 def _unknown_in_section(section: Mapping[str, Any], prefix: str, known: set[str]) -> Iterator[tuple[str, list[str]]]:

@@ -19,6 +19,7 @@ from monai.bundle import ConfigWorkflow, create_workflow, load, verify_metadata,
 from PIL import Image
 
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
+from i2net_bundle.metrics.folders import evaluate_folders
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -94,8 +95,14 @@ def test_training_evaluation_and_inference_run_from_the_command_line(
     classes = 8 if name == "ct" else 1
     assert summary["cases"] == 2 and len(scores) == 2 * classes
     cases = {row["case"] for row in scores}
-    means = [np.nanmean([float(row["dice"] or "nan") for row in scores if row["case"] == case]) for case in cases]
-    assert summary["mean"]["dice"] == pytest.approx(np.mean(means), abs=1e-5)
+    means = [
+        np.nanmean([float(row["strict_dice"] or "nan") for row in scores if row["case"] == case]) for case in cases
+    ]
+    assert summary["mean"]["strict_dice"]["mean"] == pytest.approx(np.mean(means), abs=1e-9)
+    of_masks = evaluate_folders(run / "evaluation" / "masks", data[name], tmp_path / "scores")
+    tables = [(folder / "metrics.csv").read_text() for folder in (run / "evaluation", tmp_path / "scores")]
+    assert tables[0] == tables[1]
+    assert {**summary, "weights": None} == of_masks
     assert len(list((run / "evaluation" / "pictures").glob("*.png"))) == 2
     again = bundle(*evaluate, check=False)
     assert again.returncode != 0 and "already holds results" in again.stderr.splitlines()[-1]

@@ -121,14 +121,14 @@ def table(summary: dict[str, Any]) -> str:
     means = summary["mean"]
     rows.append([f"mean of {summary['cases']} cases", *(_shown(means[metric]) for metric in metrics), *totals])
     rows.append([f"95 % interval ({summary['resampled']})", *(_interval(means[metric]) for metric in metrics)])
-    for part, scores in summary["parts"].items():
+    for part, scores in summary["parts"].items() if len(summary["parts"]) > 1 else ():
         rows.append([f"mean of {part}", *(_shown(scores.get(metric)) for metric in metrics)])
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
     lines = [
         "  ".join(f"{cell:<{width}}" if not column else f"{cell:>{width}}" for column, (cell, width) in cells)
         for cells in (list(enumerate(zip(row, widths, strict=False))) for row in rows)
     ]
-    return "\n".join([*lines, f"strict distances in {summary['distance_unit']}, transunet's in voxels"])
+    return "\n".join([*lines, f"strict distances in {summary['distance_unit']}, transunet's in voxels or pixels"])
 
 
 def _rows(case: CaseScores, class_names: Sequence[str]) -> Iterable[dict[str, Any]]:

@@ -1,0 +1,53 @@
+"""Confidence intervals cover what they should, and treat a patient's images as one draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from i2net_bundle.metrics import bootstrap_interval
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    intervals = [bootstrap_interval(rng.normal(0.8, 0.1, 30), seed=seed) for seed in range(100)]
+    covered = sum(low <= 0.8 <= high for low, high in intervals if (low, high))
+    assert 86 <= covered <= 99  # a percentile interval of 30 values covers a little less than 95 %
+
+
+def test_it_equals_resampling_written_out() -> None:
+    values = np.random.default_rng(1).random(12)
+    patients = [0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 4, 4]
+    rng = np.random.default_rng(2)
+    means = []
+    for _ in range(20000):
+        drawn = [np.flatnonzero(np.array(patients) == patient) for patient in rng.integers(0, 5, 5)]
+        means.append(values[np.concatenate(drawn)].mean())
+    assert bootstrap_interval(values, patients) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.01)
+
+
+def test_images_of_one_patient_are_one_draw() -> None:
+    values = np.repeat([0.5, 0.7, 0.9, 0.6], 10)
+    patients = np.repeat(list("abcd"), 10)
+    by_case, by_patient = bootstrap_interval(values), bootstrap_interval(values, patients)
+    assert by_case and by_patient
+    assert by_patient[1] - by_patient[0] > 2 * (by_case[1] - by_case[0])
+
+
+def test_undefined_values_are_left_out() -> None:
+    assert bootstrap_interval([0.2, np.nan, 0.9, 0.5]) == bootstrap_interval([0.2, 0.9, 0.5])
+    assert bootstrap_interval([0.2, np.nan, 0.9], ["a", "b", "c"]) == bootstrap_interval([0.2, 0.9], ["a", "c"])
+
+
+@pytest.mark.parametrize(
+    ("values", "patients"),
+    [([], None), ([0.5], None), ([0.5, np.nan], None), ([0.1, 0.9], ["a", "a"])],
+    ids=["none", "one", "one defined", "one patient"],
+)
+def test_the_spread_of_a_single_patient_is_unknown(values: list[float], patients: list[str] | None) -> None:
+    assert bootstrap_interval(values, patients) is None
+
+
+def test_it_is_the_same_every_time() -> None:
+    values = np.random.default_rng(3).random(9)
+    assert bootstrap_interval(values) == bootstrap_interval(values)
