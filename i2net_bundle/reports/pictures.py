@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -69,34 +69,61 @@ def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, class_names:
     Returns:
         a figure with a row per slice and four columns.
     """
-    slices = _telling_slices(label, pred) if label.ndim == 3 else [None]
+    slices = telling_slices(label, pred) if label.ndim == 3 else [None]
     height, width = label.shape[:2]
     figure = Figure(figsize=(13, 0.9 + len(slices) * 3.1 * height / width), layout="constrained")
     axes = figure.subplots(len(slices), 4, squeeze=False)
     for row, index in zip(axes, slices, strict=True):
         part = (slice(None),) * 2 if index is None else (slice(None), slice(None), index)
-        _draw_row(row, _displayed(image[(slice(None), *part)]), label[part], pred[part])
+        draw_comparison(row, displayed(image[(slice(None), *part)]), label[part], pred[part])
         row[0].set_title("image" if index is None else f"image, slice {index}")
-    figure.suptitle(title)
-    names = list(class_names)[1:]
-    handles = [Patch(color=_color(index), label=name) for index, name in enumerate(names, 1)] if len(names) > 1 else []
-    handles += [
-        Patch(color=FALSE_POSITIVE, label="false positive"),
-        Patch(color=FALSE_NEGATIVE, label="false negative"),
-    ]
-    handles += [Patch(color=WRONG_CLASS, label="wrong class")] if len(names) > 1 else []
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
+    figure.suptitle(title, parse_math=False)
+    add_legend(figure, class_names)
     return figure
 
 
-def _draw_row(axes: Sequence[Axes], image: np.ndarray, label: np.ndarray, pred: np.ndarray) -> None:
+def add_legend(figure: Figure, class_names: Sequence[str], shown: Collection[int] | None = None) -> None:
+    """Tell below a figure what the colours of a comparison mean, six to a line.
+
+    Args:
+        figure: with a constrained layout.
+        class_names: background first.
+        shown: class indices to list; default is all.
+    """
+    names = dict(enumerate(class_names))
+    del names[0]
+    several = len(names) > 1
+    classes = [index for index in names if several and (shown is None or index in shown)]
+    handles = [
+        *(Patch(color=class_color(index), label=names[index]) for index in classes),
+        Patch(color=FALSE_POSITIVE, label="false positive"),
+        Patch(color=FALSE_NEGATIVE, label="false negative"),
+        *([Patch(color=WRONG_CLASS, label="wrong class")] if several else []),
+    ]
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def draw_comparison(
+    axes: Sequence[Axes], image: np.ndarray, label: np.ndarray, pred: np.ndarray, aspect: float = 1.0
+) -> None:
+    """Draw image, truth, prediction and errors.
+
+    Args:
+        axes: four.
+        image: RGB in [0, 1], (H, W, 3).
+        label: true class indices (H, W).
+        pred: predicted class indices (H, W).
+        aspect: height of a pixel over its width.
+    """
     errors = image.copy() * 0.7 + 0.3
     errors[(pred > 0) & (label == 0)] = to_rgb(FALSE_POSITIVE)
     errors[(pred == 0) & (label > 0)] = to_rgb(FALSE_NEGATIVE)
     errors[(pred > 0) & (label > 0) & (pred != label)] = to_rgb(WRONG_CLASS)
     panels = {"image": image, "truth": _painted(image, label), "prediction": _painted(image, pred), "errors": errors}
     for axis, (name, panel) in zip(axes, panels.items(), strict=True):
-        axis.imshow(panel)
+        axis.imshow(panel, aspect=aspect)
         axis.set_title(name)
         axis.axis("off")
 
@@ -104,22 +131,30 @@ def _draw_row(axes: Sequence[Axes], image: np.ndarray, label: np.ndarray, pred: 
 def _painted(image: np.ndarray, labels: np.ndarray, opacity: float = 0.55) -> np.ndarray:
     painted = image.copy()
     for index in np.unique(labels[labels > 0]):
-        painted[labels == index] = (1 - opacity) * image[labels == index] + opacity * np.array(to_rgb(_color(index)))
+        painted[labels == index] = (1 - opacity) * image[labels == index] + opacity * np.array(
+            to_rgb(class_color(index))
+        )
     return painted
 
 
-def _color(index: int) -> str:
-    return CLASS_COLORS[(int(index) - 1) % len(CLASS_COLORS)]
+def class_color(index: int) -> str:
+    """Colour of a class, from 1: the palette's, then darker ones, then lighter ones."""
+    cycle, number = divmod(int(index) - 1, len(CLASS_COLORS))
+    color = np.array(to_rgb(CLASS_COLORS[number]))
+    shades = (color, 0.55 * color, 0.45 * color + 0.55)
+    red, green, blue = shades[cycle % len(shades)]
+    return to_hex((red, green, blue))
 
 
-def _displayed(image: np.ndarray) -> np.ndarray:
+def displayed(image: np.ndarray) -> np.ndarray:
     """Preprocessed (C, H, W) as RGB in [0, 1], (H, W, 3)."""
     if len(image) == 1:
         return np.clip(np.repeat(image[0][..., None], 3, axis=-1), 0, 1)
     return np.clip(np.moveaxis(image, 0, -1) * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN), 0, 1)
 
 
-def _telling_slices(label: np.ndarray, pred: np.ndarray) -> list[int]:
+def telling_slices(label: np.ndarray, pred: np.ndarray) -> list[int]:
+    """The slice with most classes and the one with most errors of label maps (H, W, D)."""
     depth = label.shape[2]
     num_classes = [len(np.unique(label[..., k])) + (label[..., k] > 0).mean() for k in range(depth)]
     num_errors = (label != pred).sum(axis=(0, 1))

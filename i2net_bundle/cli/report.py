@@ -1,0 +1,59 @@
+"""Commands that show what evaluations found: the report of a run, and the comparison of several."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+_REPORT = """\
+Write one HTML page about a run, with its figures as PNG beside it.
+
+RUN is the output_dir of a training, its evaluation beside it or not, or the folder of an evaluation alone. What is
+missing is named on the page, with the command that makes it."""
+
+_COMPARE = """\
+Compare runs case by case: the difference's confidence interval and a Wilcoxon signed-rank test.
+
+RUN is a run's output_dir or an evaluation's folder; the others are compared with the first."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``report`` and ``compare`` to the command line's subparsers."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    epilog = "What the figures and tests mean: docs/reports.md."
+
+    report = commands.add_parser(
+        "report", help="write a page about a run", description=_REPORT, epilog=epilog, formatter_class=formatter
+    )
+    report.add_argument("run_dir", metavar="RUN", help="folder of a run, or of an evaluation")
+    report.add_argument("--out", metavar="DIR", help="folder to write, absent or empty (default RUN/report)")
+    report.add_argument("--max-cases", type=int, default=20, metavar="N", help="cases of the gallery (default 20)")
+    report.set_defaults(run=_report)
+
+    compare = commands.add_parser(
+        "compare", help="compare runs, paired by case", description=_COMPARE, epilog=epilog, formatter_class=formatter
+    )
+    compare.add_argument("run_dirs", metavar="RUN", nargs="+", help="folders of two or more runs or evaluations")
+    compare.add_argument(
+        "--out", metavar="DIR", help="folder for comparison.md, .tex and .csv, absent or empty (default: print only)"
+    )
+    compare.add_argument("--common-only", action="store_true", help="leave out cases that not all runs have")
+    compare.set_defaults(run=_compare)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from i2net_bundle.reports.report import write_report
+
+    print(write_report(arguments.run_dir, arguments.out, arguments.max_cases))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from i2net_bundle.reports.comparison import compare_runs
+    from i2net_bundle.reports.comparison_tables import markdown, write_comparison
+
+    comparison = compare_runs(arguments.run_dirs, common_only=arguments.common_only)
+    print(markdown(comparison))
+    if arguments.out is not None:
+        print(f"Written: {write_comparison(comparison, arguments.out)}")
+    return 0

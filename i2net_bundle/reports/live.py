@@ -1,0 +1,152 @@
+"""Handlers that show training as it goes on: pictures of every validation, and MLflow when asked."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.handlers import MLFlowHandler
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from i2net_bundle.networks import I2Net
+from i2net_bundle.reports.gallery import draw_gates, draw_overlay
+from i2net_bundle.reports.pictures import telling_slices
+from i2net_bundle.reports.run_results import read_training
+from i2net_bundle.reports.views import View, make_views, pixel_spacing, watch
+from i2net_bundle.run_settings import SETTINGS_NAME
+
+
+class ValidationImages:
+    """Draw the first validation case at every validation: image, truth, prediction and errors, and the gates.
+
+    TensorBoard gets them under ``tensorboard/validation``; they stay in the validator's ``state.pictures``. Of a volume
+    it is the slice with most classes in the truth, the same one every time.
+
+    Args:
+        output_dir: the run's folder.
+        validator: evaluator of the trainer that this is attached to.
+        network: the validator's.
+        inferer: the validator's.
+        class_names: background first.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        validator: Engine,
+        network: I2Net,
+        inferer: Callable[..., Tensor],
+        class_names: Sequence[str],
+    ) -> None:
+        self.output_dir, self.validator, self.network = Path(output_dir), validator, network
+        self.inferer, self.class_names = inferer, list(class_names)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, after the validation handler; only the first process draws."""
+        if idist.get_rank() > 0:
+            return
+        self.view: View | None = None
+        self.validator.add_event_handler(Events.ITERATION_COMPLETED(once=1), self._look)
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _start(self, engine: Engine) -> None:
+        # a folder of its own: TensorBoard follows only the newest file of a folder
+        folder = self.output_dir / "tensorboard" / "validation"
+        self.writer = SummaryWriter(str(folder), purge_step=engine.state.iteration + 1)
+
+    def _look(self, validator: Engine) -> None:
+        state: Any = validator.state
+        image, truth, prediction = (state.output[0][key] for key in ("image", "label", "pred"))
+        slices = None
+        if image.ndim == 4:
+            labels = np.asarray(truth.cpu())[0]
+            slices = telling_slices(labels, labels)[-1:]
+        forward = watch(self.network, self.inferer, image, slices)
+        self.view = make_views(forward, truth, prediction, slices, pixel_spacing(image))[0]
+
+    def _draw(self, engine: Engine) -> None:
+        if self.view is None:
+            return
+        title = f"epoch {engine.state.epoch}"
+        pictures = {
+            "overlay": draw_overlay(self.view, self.class_names, title),
+            "gates": draw_gates(self.view, title),
+        }
+        self.view = None
+        state: Any = self.validator.state
+        state.pictures = pictures
+        for name, figure in pictures.items():
+            self.writer.add_figure(f"validation/{name}", figure, engine.state.iteration)
+        self.writer.flush()
+
+    def _finish(self, engine: Engine) -> None:
+        self.writer.close()
+
+
+class MLflowRecord:
+    """Send every epoch's row of ``training.csv``, the validation's pictures and the run's settings to MLflow.
+
+    A resumed run goes on under its name as long as MLflow does not hold it finished.
+
+    Args:
+        output_dir: the run's folder, whose name is the run's.
+        tracking_uri: of a server, or ``sqlite:///FILE``.
+        experiment_name: what the run belongs to.
+        validator: evaluator whose pictures are sent, see `ValidationImages`.
+
+    Raises:
+        ImportError: MLflow is not installed.
+    """
+
+    def __init__(self, output_dir: str | Path, tracking_uri: str, experiment_name: str, validator: Engine) -> None:
+        if importlib.util.find_spec("mlflow") is None:
+            raise ImportError('mlflow_uri needs MLflow: pip install "i2net-bundle[mlflow]".')
+        self.output_dir, self.validator = Path(output_dir), validator
+        self.tracking_uri, self.experiment_name = tracking_uri, experiment_name
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to a trainer, after `SettingsRecord`, `TrainingRecord` and `ValidationImages`."""
+        if idist.get_rank() > 0:
+            return
+        self.handler = MLFlowHandler(
+            self.tracking_uri,
+            iteration_log=False,
+            epoch_logger=self._log,
+            experiment_name=self.experiment_name,
+            run_name=self.output_dir.resolve().name,
+            close_on_complete=True,
+        )
+        self.handler.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._log_settings)
+
+    def _log_settings(self, engine: Engine) -> None:
+        path = self.output_dir / SETTINGS_NAME
+        if path.is_file():
+            settings = json.loads(path.read_text(encoding="utf-8"))["training"]
+            for name, value in settings.items():
+                self.handler.client.log_param(self._run_id, name, value)
+
+    def _log(self, engine: Engine) -> None:
+        columns = read_training(self.output_dir / "training.csv")
+        for name, values in columns.items():
+            if name != "epoch" and np.isfinite(values[-1]):
+                self.handler.client.log_metric(self._run_id, name, float(values[-1]), step=engine.state.epoch)
+        state: Any = self.validator.state
+        if state.epoch == engine.state.epoch:
+            for name, figure in getattr(state, "pictures", {}).items():
+                file = f"validation/{name}_{engine.state.epoch:04d}.png"
+                self.handler.client.log_figure(self._run_id, figure, file)
+
+    @property
+    def _run_id(self) -> str:
+        run: Any = self.handler.cur_run
+        return run.info.run_id

@@ -1,0 +1,195 @@
+"""What lies in a run's folder, read for the report and for comparisons; nothing of it needs the data or the network."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from i2net_bundle.run_settings import SETTINGS_NAME
+
+METRICS_NAME, SUMMARY_NAME, TRAINING_NAME = "metrics.csv", "summary.json", "training.csv"
+EVALUATION_FOLDER = "evaluation"
+VIEWS_NAME, CALIBRATION_NAME = "views", "calibration.json"
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """``metrics.csv``: scores of every case and class.
+
+    Attributes:
+        path: of the file.
+        rows: (case, class) to its columns.
+    """
+
+    path: Path
+    rows: dict[tuple[str, str], dict[str, str]]
+
+    @cached_property
+    def cases(self) -> list[str]:
+        """Names of the cases, in the file's order."""
+        return list(dict.fromkeys(case for case, _ in self.rows))
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes, likewise."""
+        return list(dict.fromkeys(name for _, name in self.rows))
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """Names of the columns that hold anything."""
+        names = next(iter(self.rows.values()))
+        return [name for name in names if any(row[name] for row in self.rows.values())]
+
+    @cached_property
+    def unit(self) -> str:
+        """Of strict distances: mm, px or voxel."""
+        units = {"px" if unit == "pixel" else unit for unit in self.texts("distance_unit")}
+        return " and ".join(sorted(units - {""})) or "unknown unit"
+
+    def matrix(self, metric: str) -> np.ndarray:
+        """A metric of every case and class (cases, classes), NaN where it is not defined."""
+        values = [[self._number(case, name, metric) for name in self.classes] for case in self.cases]
+        return np.array(values, np.float64)
+
+    def case_values(self, metric: str) -> np.ndarray:
+        """A metric of every case (cases,): the mean over its classes, undefined ones left out."""
+        matrix = self.matrix(metric)
+        count = np.isfinite(matrix).sum(axis=1)
+        return np.where(count > 0, np.nansum(matrix, axis=1) / np.maximum(count, 1), np.nan)
+
+    def statuses(self) -> np.ndarray:
+        """Status of every case and class (cases, classes): found, missed, invented or absent."""
+        return np.array([[self._text(case, name, "status") for name in self.classes] for case in self.cases])
+
+    def texts(self, column: str) -> list[str]:
+        """A column of text for every case, empty where it is not there."""
+        return [self._text(case, self.classes[0], column) for case in self.cases]
+
+    def patients(self) -> list[str] | None:
+        """Patient of every case, None unless all are known."""
+        patients = self.texts("patient")
+        return patients if all(patients) else None
+
+    def _text(self, case: str, name: str, column: str) -> str:
+        return self.rows.get((case, name), {}).get(column) or ""
+
+    def _number(self, case: str, name: str, metric: str) -> float:
+        text = self._text(case, name, metric)
+        try:
+            return float(text) if text else np.nan
+        except ValueError as cause:
+            problem = f"{self.path}: {metric} of {name} in {case} is '{text}', which is no number."
+            raise ValueError(f"{problem} Evaluate again with --overwrite true.") from cause
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """What was found of a run; empty or None where there is nothing.
+
+    Attributes:
+        name: of the run's folder.
+        training: column of ``training.csv`` to its values (epochs,), NaN where empty.
+        settings: content of ``settings.json``.
+        scores: of the evaluation.
+        summary: content of ``summary.json``.
+        calibration: content of ``calibration.json``.
+        views: case to the file of its views.
+    """
+
+    name: str
+    training: dict[str, np.ndarray] = field(default_factory=dict)
+    settings: dict[str, Any] | None = None
+    scores: ScoreTable | None = None
+    summary: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
+    views: dict[str, Path] = field(default_factory=dict)
+
+
+def read_run(folder: str | Path) -> RunResults:
+    """Read a run's folder, or one of an evaluation alone.
+
+    Raises:
+        FileNotFoundError: the folder holds nothing of either.
+        ValueError: a file cannot be read; names it.
+    """
+    folder = Path(folder)
+    results = evaluation_folder(folder)
+    training, settings = folder / TRAINING_NAME, folder / SETTINGS_NAME
+    if not training.is_file() and not (results / METRICS_NAME).is_file():
+        raise FileNotFoundError(
+            f"{folder} holds neither {TRAINING_NAME} nor {EVALUATION_FOLDER}/{METRICS_NAME}. Name the output_dir of a "
+            "training run, or the folder that an evaluation wrote."
+        )
+    return RunResults(
+        name=folder.resolve().name,
+        training=read_training(training) if training.is_file() else {},
+        settings=_read_json(settings),
+        scores=read_scores(results / METRICS_NAME) if (results / METRICS_NAME).is_file() else None,
+        summary=_read_json(results / SUMMARY_NAME),
+        calibration=_read_json(results / CALIBRATION_NAME),
+        views={path.stem: path for path in sorted((results / VIEWS_NAME).glob("[!.]*.npz"))},
+    )
+
+
+def evaluation_folder(folder: Path) -> Path:
+    """Where a run's scores lie: the folder itself, if it is an evaluation's."""
+    return folder if (folder / METRICS_NAME).is_file() else folder / EVALUATION_FOLDER
+
+
+def read_training(path: Path) -> dict[str, np.ndarray]:
+    """Columns of ``training.csv``, a value per epoch, NaN where empty.
+
+    Raises:
+        ValueError: a cell is no number; names the file and the column.
+    """
+    rows = _read_csv(path)
+    try:
+        return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]} if rows else {}
+    except (TypeError, ValueError) as cause:
+        raise ValueError(f"{path} is no record of training ({cause}).") from cause
+
+
+def read_scores(path: Path) -> ScoreTable:
+    """Scores of an evaluation.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no table of scores, or holds a case and class twice.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No {path}. Evaluate first: `monai.bundle run evaluating` or `i2net evaluate`.")
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for row in _read_csv(path):
+        if not row.get("case") or not row.get("class"):
+            raise ValueError(f"{path} is no table of scores: every row needs a case and a class.")
+        if (row["case"], row["class"]) in rows:
+            raise ValueError(f"{path} holds {row['class']} of {row['case']} twice.")
+        rows[row["case"], row["class"]] = row
+    if not rows:
+        raise ValueError(f"{path} holds no scores. Evaluate again with --overwrite true.")
+    if not {"strict_dice", "transunet_dice"} & next(iter(rows.values())).keys():
+        raise ValueError(f"{path} has scores of neither protocol, strict or transunet. Evaluate again.")
+    return ScoreTable(path, rows)
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: value or "" for name, value in row.items() if name} for row in csv.DictReader(file)]
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as cause:
+        raise ValueError(f"{path} is not valid JSON ({cause}).") from cause
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object.")
+    return content

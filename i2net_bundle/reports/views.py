@@ -1,0 +1,198 @@
+"""What the network sees and does inside: image, truth, prediction and gates of a slice, at the network's own size."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from monai.networks.utils import eval_mode
+from torch import Tensor
+
+from i2net_bundle.files import written_whole
+from i2net_bundle.networks import I2Net
+from i2net_bundle.reports.pictures import displayed
+from i2net_bundle.transforms.resizing import resize_images, resize_labels
+
+WHOLE_IMAGE = -1
+
+
+@dataclass(frozen=True)
+class View:
+    """One slice of a volume, or an image.
+
+    Attributes:
+        image: as displayed, (h, w) or RGB (h, w, 3), uint8.
+        truth: class indices (h, w), uint8.
+        prediction: likewise.
+        gates: (K, gh, gw), float16; they sum to 1 over K.
+        spacing: height and width of a pixel of ``image``.
+        index: of the slice, `WHOLE_IMAGE` where there are none.
+    """
+
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    gates: np.ndarray
+    spacing: tuple[float, float]
+    index: int = WHOLE_IMAGE
+
+    @property
+    def aspect(self) -> float:
+        """Height of a pixel over its width."""
+        return self.spacing[0] / self.spacing[1]
+
+    def entropy(self) -> np.ndarray:
+        """Entropy of the gate at every point (gh, gw), between 0 and ln K."""
+        gates = np.clip(self.gates.astype(np.float32), 1e-12, 1)
+        return -(gates * np.log(gates)).sum(axis=0)
+
+
+class Forward(NamedTuple):
+    """What passed through the network: N slices, or one image.
+
+    Attributes:
+        inputs: (N, C, h, w).
+        logits: (N, O, h, w).
+        gates: (N, K, gh, gw).
+    """
+
+    inputs: Tensor
+    logits: Tensor
+    gates: Tensor
+
+    def take(self, numbers: Sequence[int]) -> Forward:
+        """Some of the slices, by their place among the N."""
+        return Forward(*(tensor[list(numbers)] for tensor in self))
+
+
+class _Watched:
+    """Stands in for a network before an inferer, which thus decides what the network sees; keeps what passes.
+
+    Only the first ``count`` images are kept: an inferer that averages over flips shows the image itself first.
+    """
+
+    def __init__(self, network: I2Net, count: int) -> None:
+        self.network, self.count = network, count
+        self.kept: list[Forward] = []
+
+    def __call__(self, images: Tensor) -> Tensor:
+        logits, gates = self.network.forward_with_gates(images)
+        if sum(len(part.inputs) for part in self.kept) < self.count:
+            self.kept.append(Forward(images, logits, gates))
+        return logits
+
+
+def watch(network: I2Net, inferer: Callable[..., Tensor], image: Tensor, slices: Sequence[int] | None) -> Forward:
+    """Apply a network through an inferer, in evaluation mode and without gradients, and keep what passes through it.
+
+    Args:
+        network: on the device of ``image``.
+        inferer: of `i2net_bundle.inference`; its resizing is what the network sees.
+        image: preprocessed (C, H, W) or (C, H, W, D).
+        slices: which ones of a volume.
+    """
+    watched = _Watched(network, 1 if slices is None else len(slices))
+    part = image if slices is None else image[..., list(slices)]
+    with eval_mode(network):
+        inferer(part[None], watched)
+    return Forward(*(torch.cat(tensors) for tensors in zip(*watched.kept, strict=True)))
+
+
+def sliced(labels: Tensor, slices: Sequence[int] | None, size: Sequence[int]) -> Tensor:
+    """Slices of a label map (1, H, W, D), or an image's (1, H, W), by nearest neighbour to ``size``: (N, 1, h, w)."""
+    plain = torch.as_tensor(labels).as_subclass(Tensor)
+    stacked = plain[None] if slices is None else plain[..., list(slices)].permute(3, 0, 1, 2)
+    return resize_labels(stacked, size)
+
+
+def make_views(
+    forward: Forward,
+    truth: Tensor,
+    prediction: Tensor,
+    slices: Sequence[int] | None,
+    spacing: Sequence[float] = (1.0, 1.0),
+    max_side: int = 1024,
+) -> list[View]:
+    """Views of slices, or of an image.
+
+    Args:
+        forward: of those slices.
+        truth: class indices (1, H, W, D) or (1, H, W), on the case's own grid.
+        prediction: likewise.
+        slices: which ones; None for an image.
+        spacing: height and width of a pixel of that grid.
+        max_side: longer images are made smaller.
+    """
+    inputs = forward.inputs
+    shrink = min(1.0, max_side / max(inputs.shape[2:]))
+    size = [max(1, round(side * shrink)) for side in inputs.shape[2:]]
+    inputs = resize_images(inputs, size, antialias=True)
+    maps = [sliced(labels, slices, size)[:, 0].to(torch.uint8).cpu().numpy() for labels in (truth, prediction)]
+    height, width = (step * side / new for step, side, new in zip(spacing, truth.shape[1:3], size, strict=True))
+    views = []
+    for number, item in enumerate(inputs.float().cpu().numpy()):
+        rgb = np.rint(255 * displayed(item)).astype(np.uint8)
+        views.append(
+            View(
+                image=rgb[..., 0] if len(item) == 1 else rgb,
+                truth=maps[0][number],
+                prediction=maps[1][number],
+                gates=forward.gates[number].half().cpu().numpy(),
+                spacing=(float(height), float(width)),
+                index=WHOLE_IMAGE if slices is None else slices[number],
+            )
+        )
+    return views
+
+
+def pixel_spacing(image: Tensor) -> tuple[float, float]:
+    """Height and width of a pixel of an image or of a volume's slices, (1, 1) where it does not know them."""
+    height, width = (float(step) for step in getattr(image, "pixdim", (1.0, 1.0))[:2])
+    return height, width
+
+
+def spread_slices(depth: int, count: int) -> list[int]:
+    """At most ``count`` evenly spaced slices of ``depth``.
+
+    >>> spread_slices(8, 4), spread_slices(2, 4)
+    ([1, 3, 5, 7], [0, 1])
+    """
+    count = min(count, depth)
+    return [math.floor((2 * i + 1) * depth / (2 * count)) for i in range(count)]
+
+
+def save_views(path: Path, views: Sequence[View]) -> None:
+    """Write the views of a case, all of one size, as a compressed ``.npz``."""
+    with written_whole(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            image=np.stack([view.image for view in views]),
+            truth=np.stack([view.truth for view in views]),
+            prediction=np.stack([view.prediction for view in views]),
+            gates=np.stack([view.gates for view in views]),
+            spacing=np.array([view.spacing for view in views]),
+            index=np.array([view.index for view in views]),
+        )
+
+
+def load_views(path: Path) -> list[View]:
+    """Views that `save_views` wrote.
+
+    Raises:
+        ValueError: the file is not whole, or none of them.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = [file[name] for name in ("image", "truth", "prediction", "gates", "spacing", "index")]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as cause:
+        raise ValueError(f"{path} holds no views ({cause}). Evaluate again with --overwrite true.") from cause
+    return [
+        View(image, truth, prediction, gates, (float(spacing[0]), float(spacing[1])), int(index))
+        for image, truth, prediction, gates, spacing, index in zip(*columns, strict=True)
+    ]

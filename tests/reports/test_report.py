@@ -1,0 +1,187 @@
+"""The page about a run: whole, self-contained, honest about what is missing, and readable in a browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from i2net_bundle.reports.report import report_sections, write_report
+from i2net_bundle.reports.run_results import read_run
+from tests.reports.browser import console_of, inspect
+from tests.reports.runs import (
+    ORGANS,
+    score_rows,
+    write_calibration,
+    write_run,
+    write_scores,
+    write_training,
+    write_views,
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with everything but a report."""
+    return write_run(tmp_path_factory.mktemp("runs") / "run", cases=3)
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with everything, and its report."""
+    folder = write_run(tmp_path_factory.mktemp("runs") / "run", cases=3)
+    write_report(folder)
+    return folder
+
+
+def sections(page: str) -> dict[str, str]:
+    """Title to content of every section."""
+    parts = re.split(r"<h2[^>]*>(.*?)</h2>", page)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+@pytest.mark.slow
+def test_the_page_holds_every_figure_that_lies_beside_it(reported: Path) -> None:
+    page = (reported / "report" / "index.html").read_text(encoding="utf-8")
+    files = sorted((reported / "report" / "figures").iterdir())
+    names = ["agreement", "boxes", "case_001", "case_002", "case_003", "learners", "losses", "optimisation"]
+    assert [path.stem for path in files] == [*names, "reliability"]
+    embedded = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^\"]+)", page)]
+    assert sorted(embedded) == sorted(path.read_bytes() for path in files)
+    assert all(min(Image.open(io.BytesIO(data)).size) > 200 for data in embedded)
+    assert page.count("<img ") == len(files) and all(re.findall(r'alt="([^"]+)"', page))
+
+
+@pytest.mark.slow
+def test_the_page_asks_the_network_for_nothing(reported: Path) -> None:
+    page = (reported / "report" / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page) and "url(" not in page and "<script" not in page
+    assert "default-src 'none'" in page
+
+
+@pytest.mark.slow
+def test_scores_settings_and_versions_are_told(reported: Path) -> None:
+    parts = sections((reported / "report" / "index.html").read_text(encoding="utf-8"))
+    assert next(iter(parts)) == "Scores" and all(organ in parts["Scores"] for organ in ORGANS)
+    assert "missed" in parts["Scores"] and "95 % bootstrap" in parts["Scores"]
+    environment = parts["Environment and settings"]
+    assert "ab" * 32 in environment and "2.13.0" in environment and "training: epochs" in environment
+    assert "To get it" not in "".join(parts.values())
+
+
+@pytest.mark.slow
+def test_cases_come_worst_first(reported: Path) -> None:
+    page = (reported / "report" / "index.html").read_text(encoding="utf-8")
+    cases = re.findall(r'alt="(case_\d+)    mean Dice (\d\.\d+)', page)
+    dice = [float(value) for _, value in cases]
+    assert len(cases) == 3 and dice == sorted(dice)
+    assert "case_000    mean Dice" in page and "missed: spleen" in page
+
+
+def test_the_gallery_has_as_many_cases_as_asked(run: Path) -> None:
+    gallery = {section.id: section for section in report_sections(read_run(run), max_cases=2)}["gallery"]
+    assert len(gallery.pictures) == 2 and gallery.text.startswith("2 of 3 cases")
+
+
+@pytest.mark.slow
+def test_nothing_is_overwritten(reported: Path) -> None:
+    before = (reported / "report" / "index.html").stat().st_mtime_ns
+    with pytest.raises(FileExistsError, match="nothing is overwritten"):
+        write_report(reported)
+    assert (reported / "report" / "index.html").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("removed", "section", "command"),
+    [
+        ("evaluation", "scores", "run evaluating"),
+        ("evaluation", "agreement", "run evaluating"),
+        ("evaluation/views", "gallery", "run evaluating"),
+        ("evaluation/calibration.json", "calibration", "run evaluating"),
+        ("training.csv", "training", "run training"),
+        ("settings.json", "environment", "run training"),
+    ],
+)
+def test_a_missing_part_says_what_makes_it(removed: str, section: str, command: str, run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    path = copy / removed
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    found = {part.id: part for part in report_sections(read_run(copy))}
+    assert command in found[section].command and found[section].missing
+    if removed != "evaluation":
+        assert [part.id for part in found.values() if part.missing] == [section]
+
+
+def test_an_evaluation_alone_has_all_but_the_training(run: Path) -> None:
+    found = {part.id: part for part in report_sections(read_run(run / "evaluation"))}
+    assert [name for name, part in found.items() if part.missing] == ["training", "environment"]
+
+
+def test_a_broken_file_is_named_and_leaves_no_report(tmp_path: Path) -> None:
+    write_training(tmp_path / "run")
+    write_views(tmp_path / "run", ["case_000"])
+    (tmp_path / "run" / "evaluation" / "views" / "case_000.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(ValueError, match=r"case_000\.npz holds no views"):
+        write_report(tmp_path / "run")
+    assert not (tmp_path / "run" / "report").exists()
+
+
+@pytest.fixture(scope="module")
+def awkward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose folder, cases and organs have names that mean something to HTML and to formulas; and its report."""
+    folder = tmp_path_factory.mktemp("runs") / "<i>run$"
+    organs = ["<b>liver</b>", 'a"b & $x_1$', "$\\frac{1}{"]
+    cases = {"<script>alert(1)<_script>": [0.5, 0.6, 0.7], "$a$_{b": [0.4, None, 0.9]}
+    write_training(folder)
+    write_scores(folder, score_rows(cases, organs))
+    write_views(folder, list(cases))
+    write_calibration(folder, organs)
+    write_report(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_names_are_text_whatever_they_hold(awkward: Path) -> None:
+    page = (awkward / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "<b>" not in page and "<i>" not in page
+    assert "&lt;b&gt;liver&lt;/b&gt;" in page and "&lt;i&gt;run$" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["whole", "awkward", "training", "glands"])
+def test_a_browser_shows_every_figure_and_complains_of_nothing(
+    kind: str, reported: Path, awkward: Path, tmp_path: Path
+) -> None:
+    folder = {"whole": reported, "awkward": awkward}.get(kind, tmp_path / "other")
+    if kind == "training":
+        write_training(folder, epochs=1, num_learners=1)
+    elif kind == "glands":
+        dice = {f"testA_{i}": [0.5 + 0.1 * i] for i in range(4)}
+        rows = score_rows(dice, ["gland"], "pixel", part={case: case[:5] for case in dice})
+        write_scores(folder, [{**row, "object_f1": 0.5, "object_hausdorff": 40} for row in rows])
+        write_views(folder, list(dice), views=1, num_classes=2, num_learners=6, color=True)
+    page = folder / "report" / "index.html"
+    if not page.exists():
+        write_report(folder)
+    assert console_of(page, tmp_path) == []
+    seen = inspect(page, tmp_path)
+    assert seen["faults"] == [] and seen["overflow"] == 0
+    assert len(seen["images"]) == len(list((page.parent / "figures").iterdir())) > 0
+    missing = page.read_text(encoding="utf-8").count("To get it:")
+    assert missing == {"whole": 0, "awkward": 0, "training": 4, "glands": 3}[kind]
+    assert all(image["width"] > 0 and image["shown"] > 0 and image["alt"] for image in seen["images"])
+
+
+@pytest.mark.slow
+def test_the_browser_would_see_faults(tmp_path: Path) -> None:
+    policy = '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:">'
+    body = '<img src="data:image/png;base64,AAAA"><img src="https://example.org/a.png"><script>x.y</script>'
+    (tmp_path / "page.html").write_text(f"<html><head>{policy}</head><body>{body}</body></html>")
+    assert console_of(tmp_path / "page.html", tmp_path)
+    seen = inspect(tmp_path / "page.html", tmp_path)
+    assert seen["faults"] and [image["width"] for image in seen["images"]] == [0, 0]
