@@ -46,6 +46,19 @@ def check_config(settings: Sequence[str] = ()) -> None:
     parser = _running_parser()
     config = parser.get()
     _read_booleans(parser, config)
+    refuse_unknown_keys(config, settings)
+
+
+def refuse_unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> None:
+    """Compare a configuration with itself; see `unknown_keys`.
+
+    Args:
+        config: its content.
+        settings: ids that may stand unused.
+
+    Raises:
+        UnknownConfigKeyError: names every unused id and the nearest valid one.
+    """
     problems = [
         f"'{key}'" + (f" (did you mean '{near[0]}'?)" if near else "")
         for key, valid in unknown_keys(config, settings)
