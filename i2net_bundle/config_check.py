@@ -1,4 +1,4 @@
-"""Mend what MONAI's command line does to a configuration; every workflow names `check_config` in its ``initialize`` list.
+"""Mend what MONAI's command line does to a configuration; workflows name `check_config` first in ``initialize``.
 
 Unknown overrides (``--epoch 7``) and overlay keys are added to the configuration and go unused: they stop the workflow.
 ``--amp false`` becomes the text "false", which counts as true: it becomes the truth value that is meant.
@@ -26,11 +26,8 @@ _BOOLEANS = {"true": True, "false": False}
 _ENTRY_POINTS = {"_meta_", "imports", "run", "initialize", "finalize", "training", "evaluating"}
 
 
-class UnknownConfigKeyError(KeyError):
+class UnknownConfigKeyError(ValueError):
     """An id of the configuration is used by nothing."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def check_config(settings: Sequence[str] = ()) -> None:

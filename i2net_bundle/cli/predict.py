@@ -10,7 +10,8 @@ import yaml
 from i2net_bundle.cli.options import add_ct_options, add_histology_options, ct_options, histology_options
 
 _PREDICT = """\
-Segment images: CT volumes (NIfTI, NRRD, MHA, folders of a DICOM series) or histology (PNG, BMP, TIFF, JPEG), or folders.
+Segment images, or folders of them: CT volumes (NIfTI, NRRD, MHA, folders of a DICOM series) or histology (PNG, BMP,
+TIFF, JPEG).
 
 Every mask lies in its image's own grid and format. Beside the masks: statistics.json and .csv, pictures, for histology
 polygons for QuPath (.geojson), and prediction.json, the record of weights, settings and versions. Images that cannot be
@@ -35,7 +36,7 @@ def add_commands(commands: Any) -> None:
     )
     predict.add_argument("--flips", action="store_true", help="average over the image's flips: four times the work")
     predict.add_argument(
-        "--uncertainty", action="store_true", help="write entropy, and variance over flips and weights"
+        "--uncertainty", action="store_true", help="write entropy, and variance over flips or weights"
     )
     predict.add_argument("--probabilities", action="store_true", help="write every class's probability")
     predict.add_argument("--no-pictures", action="store_true", help="draw no pictures")

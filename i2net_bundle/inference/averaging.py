@@ -91,7 +91,7 @@ class Readout:
         self.names += [f"probability_{index}" for index in range(max(out_channels, 2))] if probabilities else []
 
     def __call__(self, output: Tensor) -> Tensor:
-        """Map (N, O, H, W), with the variance (N, O + 1, H, W), to (N, maps, H, W): uint8 if only the class, else float16."""
+        """Map (N, O, H, W), or (N, O + 1, H, W) with the variance, to (N, maps, H, W): float16, the class alone uint8."""
         logits = output[:, : self.out_channels]
         labels = classify(logits)
         if len(self.names) == 1:

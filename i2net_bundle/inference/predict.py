@@ -26,7 +26,7 @@ def predict(
     """Segment one image; for several, make one `Predictor` and call it for each.
 
     Args:
-        image: a file, the folder of a DICOM series, or an array: a CT in HU (X, Y, Z), or an RGB image (H, W, 3), uint8.
+        image: a file, the folder of a DICOM series, or an array: a CT in HU (X, Y, Z), or RGB (H, W, 3) as uint8.
         task: "synapse" (CT) or "glas" (histology).
         weights: files of weights; several are averaged. Default is the bundle's ``models/model.pt``.
         spacing: voxel size of an array along its axes in mm, which then run to the patient's right, front and head.

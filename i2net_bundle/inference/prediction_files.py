@@ -100,7 +100,7 @@ def find_inputs(inputs: Sequence[str | Path], is_ct: bool) -> list[dict[str, Any
         path = Path(name)
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist.")
-        if path.is_file() or (is_ct and _holds_dicom(path)):
+        if path.is_file() or (is_ct and _holds_series(path)):
             found.append({"image": str(path)})
         else:
             found += [{"image": item["image"]} for item in list_images(path, recursive=True)]
@@ -146,7 +146,7 @@ def _files_of_maps(prediction: Prediction) -> dict[str, np.ndarray]:
 
 
 def _write_map(path: Path, values: np.ndarray, affine: np.ndarray | None) -> Path:
-    """A volume's map as NIfTI in float32, an image's as 8-bit PNG (0 to 1 in 255 steps) or, of several classes, as NPZ."""
+    """A volume's map as NIfTI in float32; an image's as 8-bit PNG (0 to 1 in 255 steps), of several classes as NPZ."""
     if affine is not None:
         target = path.with_name(f"{path.name}.nii.gz")
         with written_whole(target) as temporary:

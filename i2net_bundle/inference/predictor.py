@@ -1,7 +1,7 @@
 """A file or an array -> a mask, by the bundle's own inference configuration.
 
-Network, preprocessing, inferer, intensities and class names are read from ``configs/inference.json`` and its overlay, so
-that a prediction here is the one of ``python -m monai.bundle run``, and of MONAI Label.
+Network, preprocessing, inferer, intensities and class names are those of ``configs/inference.json`` and its overlay, so
+a prediction here is the one of ``python -m monai.bundle run``, and of MONAI Label.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from i2net_bundle.checks import CTOptions, Finding, HistologyOptions, enforce
 from i2net_bundle.checks.cases import check_case
 from i2net_bundle.checks.histology import image_um_per_px, open_image
 from i2net_bundle.config_check import refuse_unknown_keys
+from i2net_bundle.data.datalist import image_stem
 from i2net_bundle.files import file_sha256
 from i2net_bundle.inference.averaging import AveragedNetwork, Readout
 from i2net_bundle.inference.statistics import class_shares, gland_statistics, organ_statistics
@@ -106,7 +107,7 @@ class Predictor:
             config[f"reading_options::{key}"] = value
         if device is not None:
             config["device"] = torch.device(device)
-        refuse_unknown_keys(config.get(), settings=list(settings))
+        refuse_unknown_keys(config.get(), _settings(config))
 
         self.device: torch.device = config.get_parsed_content("device")
         self.class_names: list[str] = config.get_parsed_content("class_names")
@@ -201,6 +202,12 @@ def _configuration(task: str, bundle: Path | None) -> ConfigParser:
     parser = ConfigParser()
     parser.read_config(files)
     return parser
+
+
+def _settings(config: ConfigParser) -> list[str]:
+    """Ids that an overlay may leave unused, as the configuration's own check lists them."""
+    listed: list[str] = next((item["settings"] for item in config["initialize"] if "settings" in item), [])
+    return listed
 
 
 def _out_channels(network: torch.nn.Module) -> int:

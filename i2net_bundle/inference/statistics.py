@@ -58,8 +58,8 @@ def gland_statistics(mask: np.ndarray, um_per_px: float | None = None) -> dict[s
         um_per_px: micrometres per pixel where known.
 
     Returns:
-        ``count``, ``area_px`` of each gland, ``area_um2`` likewise where the scale is known, ``share`` of the image that
-        the mask covers, and ``touching_border``: how many glands the image's border cuts.
+        ``count``, ``area_px`` of each gland, ``area_um2`` likewise where the scale is known, ``share`` of the image
+        that the mask covers, and ``touching_border``: how many glands the image's border cuts.
     """
     glands = find_glands(mask > 0)
     areas = np.bincount(glands.ravel())[1:]
