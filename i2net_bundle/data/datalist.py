@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from i2net_bundle.checks.findings import DataError, error
+from i2net_bundle.checks.volumes import VOLUME_SUFFIXES
 from i2net_bundle.files import file_sha256
 
 DATALIST = "dataset.json"
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 HISTOLOGY_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 
 _MEND = "Correct it, or prepare the data set again."
@@ -104,7 +104,7 @@ def label_names(contents: Mapping[str, Any]) -> dict[int, str]:
 def _names_image(entry: Any) -> bool:
     """Whether a list that starts with this is one of cases: other lists of a data list hold keywords, sizes, …."""
     if isinstance(entry, str):
-        return entry.lower().endswith(NIFTI_SUFFIXES + HISTOLOGY_SUFFIXES)
+        return entry.lower().endswith(VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES)
     return isinstance(entry, Mapping) and "image" in entry
 
 
@@ -154,7 +154,7 @@ def list_images(folder: str | Path) -> list[dict[str, str]]:
     Raises:
         FileNotFoundError: the folder does not exist or holds no image of a known format.
     """
-    suffixes = NIFTI_SUFFIXES + HISTOLOGY_SUFFIXES
+    suffixes = VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES
     files = sorted(path for path in Path(folder).glob("[!.]*") if path.name.lower().endswith(suffixes))
     files = [path for path in files if not path.stem.endswith("_anno")]
     if not files:
@@ -181,11 +181,6 @@ def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**case, "case": name} for case, name in zip(cases, names, strict=True)]
 
 
-def is_nifti(path: str | Path) -> bool:
-    """Whether a file's name says it is NIfTI."""
-    return str(path).lower().endswith(NIFTI_SUFFIXES)
-
-
 def image_stem(path: str | Path) -> str:
     """An image's file name without its ending.
 
@@ -193,6 +188,6 @@ def image_stem(path: str | Path) -> str:
     ('img0001', 'slide.v2')
     """
     name = Path(path).name
-    suffixes = sorted(NIFTI_SUFFIXES + HISTOLOGY_SUFFIXES, key=len, reverse=True)
+    suffixes = sorted(VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES, key=len, reverse=True)
     suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), Path(name).suffix)
     return name[: len(name) - len(suffix)]
