@@ -6,6 +6,7 @@ confidential as the series. No other output of a prediction says anything of the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import i2net_bundle
 from i2net_bundle.checks.dicom import find_series
 from i2net_bundle.files import written_whole
 from i2net_bundle.labels import LabelClass, label_table
+
+logger = logging.getLogger("i2net.inference")
 
 _INSTALL = "DICOM-SEG needs highdicom: pip install 'i2net-bundle[dicom]'."
 _SERIES_NUMBER = 9001
@@ -48,12 +51,33 @@ def write_dicom_seg(
     if mask.shape != expected:
         raise ValueError(f"{folder} is a volume of {expected}, its mask {mask.shape}: the mask was not brought back.")
     sources = [pydicom.dcmread(item.path, stop_before_pixels=True) for item in series.slices]
-    for source in sources:
-        if not source.get("SliceThickness"):  # may be empty in a CT, not in a segmentation
-            source.SliceThickness = series.spacing_mm[2]
+    _complete(sources, series.spacing_mm[2], folder)
     segmentation = _segmentation(mask, sources, class_names, folder)
     with written_whole(path) as temporary:
         segmentation.save_as(temporary)
+
+
+def _complete(sources: Sequence[Any], spacing_mm: float, folder: str | Path) -> None:
+    """Fill in what a de-identification emptied, and a segmentation must say of its slices."""
+    from pydicom.uid import generate_uid
+
+    if not sources[0].get("StudyInstanceUID") or not sources[0].get("SeriesInstanceUID"):
+        logger.warning(
+            f"{folder}: its slices do not say which study and series they are of; the DICOM-SEG gets a study of its own, "
+            "and viewers will not show it with the slices unasked"
+        )
+    study, series = generate_uid(), generate_uid()
+    for source in sources:
+        known = {
+            "SOPClassUID": source.file_meta.get("MediaStorageSOPClassUID"),
+            "SOPInstanceUID": source.file_meta.get("MediaStorageSOPInstanceUID"),
+            "StudyInstanceUID": study,
+            "SeriesInstanceUID": series,
+            "SliceThickness": spacing_mm,
+        }
+        for name, value in known.items():
+            if not source.get(name):
+                setattr(source, name, value)
 
 
 def _segmentation(mask: np.ndarray, sources: Sequence[Any], class_names: Sequence[str], folder: str | Path) -> Any:
@@ -77,7 +101,7 @@ def _segmentation(mask: np.ndarray, sources: Sequence[Any], class_names: Sequenc
             series_description="I2Net segmentation (research, not for clinical use)",
             omit_empty_frames=bool(mask.any()),  # a segmentation without any frame is none
         )
-    except (ValueError, AttributeError) as cause:  # an attribute that the standard wants was removed
+    except (ValueError, AttributeError, KeyError) as cause:  # an attribute that the standard wants was removed
         raise ValueError(
             f"{folder}: its slices lack what a DICOM-SEG must say of them ({cause}). Take the NIfTI mask, or the "
             "series before it was stripped."
