@@ -63,8 +63,8 @@ def _complete(sources: Sequence[Any], spacing_mm: float, folder: str | Path) -> 
 
     if not sources[0].get("StudyInstanceUID") or not sources[0].get("SeriesInstanceUID"):
         logger.warning(
-            f"{folder}: its slices do not say which study and series they are of; the DICOM-SEG gets a study of its own, "
-            "and viewers will not show it with the slices unasked"
+            f"{folder}: its slices do not say which study and series they are of; the DICOM-SEG gets a study of its "
+            "own, and viewers will not show it with the slices unasked"
         )
     study, series = generate_uid(), generate_uid()
     for source in sources:

@@ -152,6 +152,25 @@ def test_slices_that_were_stripped_are_named(tmp_path: Path) -> None:
         write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", NAMES)
 
 
+def test_slices_whose_identifiers_were_emptied_give_a_study_of_its_own_and_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_ct(tmp_path / "scan")
+    instances = set()
+    for file in folder.iterdir():
+        content = pydicom.dcmread(file)
+        instances.add(content.file_meta.MediaStorageSOPInstanceUID)
+        for name in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+            setattr(content, name, "")
+        pydicom.dcmwrite(file, content, enforce_file_format=False)
+    mask = np.random.default_rng(0).integers(0, 9, (6, 5, 4)).astype(np.uint8)
+    write_dicom_seg(mask, folder, tmp_path / "m.dcm", NAMES)
+    assert "do not say which study" in caplog.text
+    assert np.array_equal(decoded(tmp_path / "m.dcm", folder)[0], mask)
+    (series,) = pydicom.dcmread(tmp_path / "m.dcm").ReferencedSeriesSequence
+    assert {item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence} == instances
+
+
 def test_writing_leaves_the_locale_alone(tmp_path: Path) -> None:
     folder = write_ct(tmp_path / "scan")
     for name in ("C.UTF-8", "en_US.UTF-8"):
