@@ -146,20 +146,36 @@ def refuse_shared_cases(path: Path, contents: Mapping[str, Any]) -> None:
                 )
 
 
-def list_images(folder: str | Path) -> list[dict[str, str]]:
+def list_images(folder: str | Path, recursive: bool = False) -> list[dict[str, str]]:
     """Images of a folder, in the order of their names: ``[{"image": path, "case": name}, ...]``.
 
     Hidden files and GlaS annotations (``…_anno.bmp``) are left out.
+
+    Args:
+        folder: where to look.
+        recursive: whether to look in the folders below it too.
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image of a known format.
     """
     suffixes = VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES
-    files = sorted(path for path in Path(folder).glob("[!.]*") if path.name.lower().endswith(suffixes))
+    files = sorted(
+        path
+        for path in Path(folder).glob("**/[!.]*" if recursive else "[!.]*")
+        if path.is_file() and path.name.lower().endswith(suffixes)
+    )
     files = [path for path in files if not path.stem.endswith("_anno")]
     if not files:
         raise FileNotFoundError(f"No image in {folder} (looked for {', '.join(suffixes)}). Set --dataset_dir.")
     return name_cases([{"image": str(path)} for path in files])
+
+
+def holds_images(folder: str | Path) -> bool:
+    """Whether a folder, or one below it, holds a file that `list_images` would list."""
+    try:
+        return bool(list_images(folder, recursive=True))
+    except FileNotFoundError:
+        return False
 
 
 def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -71,7 +71,12 @@ def mask_name(image_path: Path, case: str | None = None) -> str:
 
 
 def write_mask(
-    mask: np.ndarray, image_path: Path, path: Path, overwrite: bool = False, affine: np.ndarray | None = None
+    mask: np.ndarray,
+    image_path: Path,
+    path: Path,
+    overwrite: bool = False,
+    affine: np.ndarray | None = None,
+    num_classes: int = 2,
 ) -> None:
     """Write a mask as uint8.
 
@@ -85,6 +90,7 @@ def write_mask(
         path: the mask; written beside it and renamed.
         overwrite: whether ``path`` may exist.
         affine: voxel to RAS mm (4, 4) of a DICOM series' mask.
+        num_classes: of an image's mask, background included; beyond two the PNG holds the indices themselves.
 
     Raises:
         FileExistsError: ``path`` exists.
@@ -100,7 +106,8 @@ def write_mask(
         elif is_nifti(path):
             _nifti(mask, np.eye(4) if affine is None else affine).to_filename(temporary)
         else:
-            Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(temporary)
+            pixels = np.where(mask, 255, 0) if num_classes <= 2 else mask
+            Image.fromarray(pixels.astype(np.uint8)).save(temporary)
 
 
 def _itk_like(mask: np.ndarray, image_path: Path) -> sitk.Image:

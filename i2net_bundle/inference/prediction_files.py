@@ -20,8 +20,10 @@ from tqdm import tqdm
 import i2net_bundle
 from i2net_bundle.checks import DataError
 from i2net_bundle.checks.cases import write_csv
-from i2net_bundle.data.datalist import list_images, name_cases
+from i2net_bundle.checks.volumes import is_volume
+from i2net_bundle.data.datalist import holds_images, list_images, name_cases
 from i2net_bundle.files import written_whole
+from i2net_bundle.inference.dicom_seg import write_dicom_seg
 from i2net_bundle.inference.masks import mask_name, write_mask
 from i2net_bundle.inference.polygons import write_geojson
 from i2net_bundle.inference.predictor import Prediction, Predictor
@@ -100,12 +102,12 @@ def find_inputs(inputs: Sequence[str | Path], is_ct: bool) -> list[dict[str, Any
         path = Path(name)
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist.")
-        if path.is_file() or (is_ct and _holds_series(path)):
+        if path.is_file() or (is_ct and not holds_images(path)):  # else it can only hold a DICOM series
             found.append({"image": str(path)})
         else:
             found += [{"image": item["image"]} for item in list_images(path, recursive=True)]
     for item in found:
-        if is_histology(item["image"]) == is_ct:
+        if is_volume(item["image"]) != is_ct:
             kind, task = ("an image", "synapse reads CT volumes") if is_ct else ("a volume", "glas reads 2D images")
             raise ValueError(f"{item['image']} is {kind}, and the task {task}. Choose it with --task.")
     return name_cases(found)
@@ -121,7 +123,12 @@ def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = Tru
     """
     name = mask_name(prediction.image_path, prediction.case)
     num_classes = len(prediction.class_names)
-    written = write_mask(prediction.mask, prediction.image_path, out_dir / name, num_classes=num_classes)
+    write_mask(
+        prediction.mask, prediction.image_path, out_dir / name, affine=prediction.affine, num_classes=num_classes
+    )
+    written = [out_dir / name]
+    if prediction.image_path.is_dir():
+        written += _write_dicom_seg(prediction, out_dir / f"{prediction.case}_mask.dcm")
     for kind, values in _files_of_maps(prediction).items():
         path = out_dir / f"{prediction.case}_{kind}"
         written.append(_write_map(path, values, prediction.affine))
@@ -136,6 +143,16 @@ def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = Tru
         figure.savefig(path, dpi=110)
         written.append(path)
     return written
+
+
+def _write_dicom_seg(prediction: Prediction, path: Path) -> list[Path]:
+    """The mask as DICOM-SEG where that can be; the NIfTI mask is there already."""
+    try:
+        write_dicom_seg(prediction.mask, prediction.image_path, path, prediction.class_names, prediction.series)
+    except (ImportError, ValueError) as cause:
+        logger.warning(f"no DICOM-SEG of {prediction.case}, only NIfTI: {cause}")
+        return []
+    return [path]
 
 
 def _files_of_maps(prediction: Prediction) -> dict[str, np.ndarray]:

@@ -51,6 +51,7 @@ class Prediction:
         maps: "entropy" (0 to 1), "variance" and "probability_0", ... where they were asked for, float16, like the mask.
         picture: what the network saw, (C, H, W) or (1, H, W, D), and the mask on that grid.
         findings: warnings of the file's check.
+        series: SeriesInstanceUID that was chosen of a DICOM folder.
     """
 
     case: str
@@ -62,6 +63,7 @@ class Prediction:
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     picture: tuple[np.ndarray, np.ndarray] | None = None
     findings: list[Finding] = field(default_factory=list)
+    series: str | None = None
 
 
 class Predictor:
@@ -184,7 +186,10 @@ class Predictor:
         else:
             statistics = class_shares(mask, self.class_names)
         extra = dict(zip(self.readout.names[1:], maps[1:], strict=True))
-        return Prediction(item["case"], path, mask, affine, self.class_names, statistics, extra, picture, findings)
+        series = self.options.series if isinstance(self.options, CTOptions) else None
+        return Prediction(
+            item["case"], path, mask, affine, self.class_names, statistics, extra, picture, findings, series
+        )
 
 
 def _paths(weights: str | Path | Sequence[str | Path] | None) -> list[Path]:

@@ -61,6 +61,16 @@ def test_a_predictor_is_undone(tmp_path: Path) -> None:
         assert np.array_equal(whole(tiff), RGB)
 
 
+@pytest.mark.parametrize("compression", ["jpeg", "lzw", "jpeg2000"])
+def test_compressions_of_slide_scanners_are_decoded(compression: str, tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs", reason="needs the extra 'slides'")
+    y, x = np.mgrid[:150, :201]
+    image = np.stack([y, x, (x + y) // 2], axis=-1).astype(np.uint8)  # smooth, since JPEG is lossy
+    with TiledTiff(saved(tmp_path / "a.tif", image, tile=(64, 64), compression=compression)) as tiff:
+        error = np.abs(whole(tiff).astype(int) - image)
+    assert error.mean() < (2 if compression == "jpeg" else 1e-9)
+
+
 def test_few_decoded_tiles_are_kept_and_none_is_decoded_twice_for_one_window(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
