@@ -83,6 +83,7 @@ def _complete(sources: Sequence[Any], spacing_mm: float, folder: str | Path) -> 
 def _segmentation(mask: np.ndarray, sources: Sequence[Any], class_names: Sequence[str], folder: str | Path) -> Any:
     import highdicom
 
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of UIDs
     descriptions = [_segment(number, name) for number, name in enumerate(class_names[1:], 1)]
     try:
         return highdicom.seg.Segmentation(

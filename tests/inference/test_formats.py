@@ -171,6 +171,14 @@ def test_slices_whose_identifiers_were_emptied_give_a_study_of_its_own_and_a_war
     assert {item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence} == instances
 
 
+def test_no_name_and_no_uid_gets_into_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_ct(tmp_path / "scan")
+    with caplog.at_level("INFO"):
+        write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", NAMES)
+    secrets = [*PATIENT.values(), *(pydicom.dcmread(file).SOPInstanceUID for file in folder.iterdir())]
+    assert not [secret for secret in secrets if secret in caplog.text]
+
+
 def test_writing_leaves_the_locale_alone(tmp_path: Path) -> None:
     folder = write_ct(tmp_path / "scan")
     for name in ("C.UTF-8", "en_US.UTF-8"):
