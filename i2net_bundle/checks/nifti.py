@@ -9,7 +9,7 @@ import gzip
 import itertools
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nib
@@ -39,7 +39,7 @@ class HeaderOptions:
 
     header: str | None = None
     volume: int | None = None
-    series: str | None = None
+    series: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse other values."""
