@@ -50,7 +50,7 @@ CORE = 1024
 MIN_CORE = 128
 """Windows of 640 × 640; smaller cores would hardly save memory, since the margins stay."""
 TILED_ABOVE_PX = 2048 * 2048
-"""Pixels above which one pass over the image needs more memory than a tile does by enough to matter."""
+"""Pixels above which images are tiled: a pass takes some 490 bytes per pixel in float32, here 1.9 GiB; a tile 1.1."""
 
 Read = Callable[[slice, slice], np.ndarray]
 
