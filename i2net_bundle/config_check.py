@@ -88,10 +88,12 @@ def unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> Ite
 
 def _read_booleans(parser: ConfigParser, config: Mapping[str, Any]) -> None:
     """Replace the texts "true" and "false" among the settings, which precede what is built of them."""
+    whole: Any = parser.config
+    resolver: Any = parser.ref_resolver
     for key, value in config.items():
         if isinstance(value, str) and value.lower() in _BOOLEANS:
-            parser.config[key] = _BOOLEANS[value.lower()]
-            parser.ref_resolver.get_item(key).update_config(_BOOLEANS[value.lower()])
+            whole[key] = _BOOLEANS[value.lower()]
+            resolver.get_item(key).update_config(_BOOLEANS[value.lower()])
 
 
 def _unknown_in_section(section: Mapping[str, Any], prefix: str, known: set[str]) -> Iterator[tuple[str, list[str]]]:

@@ -35,9 +35,7 @@ def add_commands(commands: Any) -> None:
         "--weights", nargs="+", metavar="FILE", help="weights; several are averaged (default: models/model.pt)"
     )
     predict.add_argument("--flips", action="store_true", help="average over the image's flips: four times the work")
-    predict.add_argument(
-        "--uncertainty", action="store_true", help="write entropy, and variance over flips or weights"
-    )
+    predict.add_argument("--uncertainty", action="store_true", help="write entropy, and variance over flips or weights")
     predict.add_argument("--probabilities", action="store_true", help="write every class's probability")
     predict.add_argument("--no-pictures", action="store_true", help="draw no pictures")
     predict.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")

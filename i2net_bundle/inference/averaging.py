@@ -91,7 +91,7 @@ class Readout:
         self.names += [f"probability_{index}" for index in range(max(out_channels, 2))] if probabilities else []
 
     def __call__(self, output: Tensor) -> Tensor:
-        """Map (N, O, H, W), or (N, O + 1, H, W) with the variance, to (N, maps, H, W): float16, the class alone uint8."""
+        """Map (N, O, H, W), or (N, O + 1, H, W) with the variance, to (N, maps, H, W): float16, a lone class uint8."""
         logits = output[:, : self.out_channels]
         labels = classify(logits)
         if len(self.names) == 1:

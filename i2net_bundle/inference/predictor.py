@@ -149,7 +149,7 @@ class Predictor:
         with torch.inference_mode():
             maps = self.inferer(ready[IMAGE][None].to(self.device), self.network)[0]
         picture = np.asarray(ready[IMAGE]), maps[0].to(torch.uint8).cpu().numpy()
-        back: dict[str, Any] = {**ready, "pred": maps.cpu()}
+        back: Any = {**ready, "pred": maps.cpu()}
         if stored is not None:
             back[HU] = stored
             back = Invertd(["pred", HU], self.preprocessing, orig_keys=IMAGE, nearest_interp=True)(back)
@@ -217,5 +217,5 @@ def _settings(config: ConfigParser) -> list[str]:
 
 def _out_channels(network: torch.nn.Module) -> int:
     """Channels of a network's logits."""
-    conv: Any = network.head.conv
-    return int(conv.out_channels)
+    head: Any = network.head
+    return int(head.conv.out_channels)
