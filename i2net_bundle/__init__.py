@@ -1,3 +1,19 @@
 """I²Net as a MONAI bundle: implicit-parameterized implicit functions for medical image segmentation."""
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from i2net_bundle.inference.predict import predict as predict
+
+__all__ = ["predict"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what makes predictions when it is first asked for: it takes seconds."""
+    if name == "predict":
+        from i2net_bundle.inference.predict import predict
+
+        return predict
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

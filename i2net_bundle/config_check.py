@@ -26,11 +26,8 @@ _BOOLEANS = {"true": True, "false": False}
 _ENTRY_POINTS = {"_meta_", "imports", "run", "initialize", "finalize", "training", "evaluating"}
 
 
-class UnknownConfigKeyError(KeyError):
+class UnknownConfigKeyError(ValueError):
     """An id of the configuration is used by nothing."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def check_config(settings: Sequence[str] = ()) -> None:
@@ -46,6 +43,19 @@ def check_config(settings: Sequence[str] = ()) -> None:
     parser = _running_parser()
     config = parser.get()
     _read_booleans(parser, config)
+    refuse_unknown_keys(config, settings)
+
+
+def refuse_unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> None:
+    """Compare a configuration with itself; see `unknown_keys`.
+
+    Args:
+        config: its content.
+        settings: ids that may stand unused.
+
+    Raises:
+        UnknownConfigKeyError: names every unused id and the nearest valid one.
+    """
     problems = [
         f"'{key}'" + (f" (did you mean '{near[0]}'?)" if near else "")
         for key, valid in unknown_keys(config, settings)
@@ -78,12 +88,12 @@ def unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> Ite
 
 def _read_booleans(parser: ConfigParser, config: Mapping[str, Any]) -> None:
     """Replace the texts "true" and "false" among the settings, which precede what is built of them."""
-    content: Any = parser.config
+    whole: Any = parser.config
+    resolver: Any = parser.ref_resolver
     for key, value in config.items():
         if isinstance(value, str) and value.lower() in _BOOLEANS:
-            content[key] = _BOOLEANS[value.lower()]
-            item: Any = parser.ref_resolver.get_item(key)
-            item.update_config(content[key])
+            whole[key] = _BOOLEANS[value.lower()]
+            resolver.get_item(key).update_config(_BOOLEANS[value.lower()])
 
 
 def _unknown_in_section(section: Mapping[str, Any], prefix: str, known: set[str]) -> Iterator[tuple[str, list[str]]]:

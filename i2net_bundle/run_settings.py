@@ -64,6 +64,23 @@ def require_settings(weights: str | Path, settings: Mapping[str, Any]) -> None:
         _refuse_differences(saved, describe(settings), f"{weights} was trained", remedy)
 
 
+def recorded_settings(weights: str | Path) -> dict[str, Any]:
+    """What a network must be built with for weights: ``image_size`` and ``num_learners`` of the run they are from.
+
+    Args:
+        weights: file of weights.
+
+    Returns:
+        empty where no ``settings.json`` lies beside them.
+    """
+    path = Path(weights).with_name(SETTINGS_NAME)
+    if not path.is_file():
+        return {}
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    found = {**saved["training"], **saved["network"]}
+    return {name: found[name] for name in ("image_size", "num_learners") if name in found}
+
+
 def _refuse_differences(saved: Mapping[str, Any], wanted: Mapping[str, Any], whose: str, remedy: str) -> None:
     wanted = json.loads(json.dumps(wanted))  # as they would be read back
     differing = [name for name in wanted if name in saved and saved[name] != wanted[name]]

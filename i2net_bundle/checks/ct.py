@@ -16,9 +16,9 @@ from i2net_bundle.checks.nifti import (
     describe_affine,
     has_geometry,
     largest_corner_distance,
-    read_nifti,
     same_grid,
 )
+from i2net_bundle.checks.volumes import read_volume
 
 _GEOMETRIES = (None, "image", "label")
 
@@ -30,6 +30,7 @@ class CTOptions(HeaderOptions):
     Attributes:
         header: "sform" or "qform", to be believed where the two disagree.
         volume: index of the volume to take from a 4D file.
+        series: SeriesInstanceUID of the series to take from a DICOM folder that holds several.
         geometry: "image" or "label": whose header holds for both where the two disagree, voxel by voxel.
         fill_nonfinite: HU that takes the place of NaN and infinite voxels.
         hu_offset: added to every voxel; -1024 for files that hold HU + 1024.
@@ -56,7 +57,7 @@ def load_ct(path: str | Path, options: CTOptions) -> tuple[nib.Nifti1Image, list
     """Read a CT in HU.
 
     Args:
-        path: NIfTI file.
+        path: volume file, or the folder of a DICOM series; see `read_volume`.
         options: choices where the file leaves one.
 
     Returns:
@@ -65,7 +66,7 @@ def load_ct(path: str | Path, options: CTOptions) -> tuple[nib.Nifti1Image, list
     Raises:
         DataError: the file cannot be used; names it, the fault and the remedy.
     """
-    image, findings = read_nifti(path, options)
+    image, findings = read_volume(path, options)
     voxels = np.asanyarray(image.dataobj)
     if options.fill_nonfinite is None:
         enforce(nonfinite_findings(voxels, path))
@@ -91,7 +92,7 @@ def load_ct_label(path: str | Path, options: CTOptions) -> tuple[nib.Nifti1Image
     """Read a label map of whole numbers.
 
     Args:
-        path: NIfTI file.
+        path: volume file, or the folder of a DICOM series; see `read_volume`.
         options: choices where the file leaves one.
 
     Returns:
@@ -100,7 +101,7 @@ def load_ct_label(path: str | Path, options: CTOptions) -> tuple[nib.Nifti1Image
     Raises:
         DataError: the file cannot be used; names it, the fault and the remedy.
     """
-    image, findings = read_nifti(path, options, needs_orientation=options.geometry != "image")
+    image, findings = read_volume(path, options, needs_orientation=options.geometry != "image")
     labels = np.asanyarray(image.dataobj)
     if np.issubdtype(labels.dtype, np.floating):
         broken = ~np.isfinite(labels) | (np.rint(labels) != labels)
@@ -119,7 +120,7 @@ def load_ct_pair(
     """Read a CT and its label on one grid.
 
     Args:
-        image_path: NIfTI file.
+        image_path: volume file, or the folder of a DICOM series; see `read_volume`.
         label_path: the CT's label.
         options: choices where the files leave one.
 
@@ -144,7 +145,7 @@ def check_ct(image_path: str | Path, label_path: str | Path | None, options: CTO
     Of each file the first error that keeps it from being read further is found, and every warning.
 
     Args:
-        image_path: NIfTI file.
+        image_path: volume file, or the folder of a DICOM series; see `read_volume`.
         label_path: the CT's label, if it has one.
         options: choices where the files leave one.
     """

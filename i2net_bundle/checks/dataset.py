@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from i2net_bundle.checks.cases import check_case
 from i2net_bundle.checks.ct import CTOptions
+from i2net_bundle.checks.dicom import list_series, read_series
 from i2net_bundle.checks.findings import DataError, Finding, error, errors, warning, warnings
 from i2net_bundle.checks.histology import HistologyOptions, load_image
-from i2net_bundle.checks.nifti import HeaderOptions, read_nifti
-from i2net_bundle.data.datalist import DATALIST, is_nifti, label_names, list_images, read_datalist, splits
-from i2net_bundle.data.dicom import list_series, read_series
+from i2net_bundle.checks.nifti import HeaderOptions
+from i2net_bundle.checks.volumes import is_volume, read_volume, volume_shape
+from i2net_bundle.data.datalist import DATALIST, label_names, list_images, read_datalist, splits
 
 
 @dataclass
@@ -92,7 +93,7 @@ def check_path(
             _check_images(cases, ct, histology, report)
     elif path.is_file():
         report.cases["files"] = 1
-        report.findings += check_case({"image": path}, ct if is_nifti(path) else histology)
+        report.findings += check_case({"image": path}, ct if is_volume(path) else histology)
     else:
         raise FileNotFoundError(f"{path} does not exist. Name a data set's folder, or an image.")
     return report
@@ -134,7 +135,7 @@ def _check_dataset(path: Path, ct: CTOptions, histology: HistologyOptions, repor
         remedy = 'Add lists such as \'training\' of {"image": …, "label": …}.'
         report.findings.append(error("datalist", path, "lists no cases", remedy))
     for case in tqdm(cases, desc="checking cases", unit="case", disable=None):
-        report.findings += check_case(case, ct if is_nifti(case["image"]) else histology)
+        report.findings += check_case(case, ct if is_volume(case["image"]) else histology)
     report.findings += _shared_images(path, images, ct)
 
 
@@ -146,7 +147,7 @@ def _check_images(
         annotation = Path(case["image"]).with_name(f"{Path(case['image']).stem}_anno{Path(case['image']).suffix}")
         if annotation.is_file():  # as GlaS names them
             case = {**case, "label": str(annotation)}
-        report.findings += check_case(case, ct if is_nifti(case["image"]) else histology)
+        report.findings += check_case(case, ct if is_volume(case["image"]) else histology)
 
 
 def _check_dicom(path: Path, report: CheckReport, datalist: str, series_uid: str | None) -> None:
@@ -195,8 +196,8 @@ def _shared_images(path: Path, images: Mapping[str, Sequence[Path]], header: Hea
 def _shape(file: Path) -> tuple[int, ...] | None:
     """Shape from the header alone; None where the file cannot be read, which is reported elsewhere."""
     try:
-        if is_nifti(file):
-            return tuple(sorted(nib.Nifti1Image.from_filename(file).shape))
+        if is_volume(file):
+            return tuple(sorted(volume_shape(file)))
         with Image.open(file) as image:
             return image.size
     except Exception:  # whatever is wrong with the file, the check of the case says it
@@ -206,8 +207,8 @@ def _shape(file: Path) -> tuple[int, ...] | None:
 def _content_digest(file: Path, header: HeaderOptions) -> str | None:
     """SHA-256 of the decoded image in canonical orientation."""
     try:
-        if is_nifti(file):
-            image, _ = read_nifti(file, HeaderOptions(header.header, header.volume or 0), needs_orientation=False)
+        if is_volume(file):
+            image, _ = read_volume(file, HeaderOptions(header.header, header.volume or 0), needs_orientation=False)
             array = np.asarray(nib.as_closest_canonical(image).dataobj).astype(np.float32)
         else:
             array = load_image(file, HistologyOptions())[0]

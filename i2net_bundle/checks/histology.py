@@ -17,6 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from i2net_bundle.checks.findings import DataError, Finding, enforce, error, errors, warning
+from i2net_bundle.checks.pixel_size import recorded_um_per_px
 
 TRAINING_UM_PER_PX = 0.62005
 """Micrometres per pixel of the GlaS images (Sirinukunwattana et al. 2017), on which the histology networks train."""
@@ -26,8 +27,6 @@ _IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 _MASK_MODES = ("1", "L", "LA", "P", "I")
 _LABEL_VALUES = ("instances", "binary", "classes")
 _MAGNIFICATION_TOLERANCE = 0.15
-_MICROSCOPE_UM_PER_PX = (0.05, 20.0)
-_UM_PER_INCH = 25400
 _HTML_STARTS = (b"<!doctype html", b"<html")
 
 
@@ -168,21 +167,14 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def image_um_per_px(image: Image.Image) -> float | None:
-    """Micrometres per pixel that an image's file records.
+    """Micrometres per pixel that an image's file records, None where it does not; see `recorded_um_per_px`.
 
     Args:
         image: as opened.
-
-    Returns:
-        None where the file records none, where its pixels are not square, or where the value lies outside 0.05-20 µm
-        and so is a screen's or printer's resolution (300 dpi are 85 µm).
     """
     dpi = [float(value) for value in image.info.get("dpi", ())]
-    if len(dpi) != 2 or not min(dpi) > 0 or not math.isclose(*dpi, rel_tol=0.01):
-        return None
-    um_per_px = _UM_PER_INCH * 2 / sum(dpi)
-    lowest, highest = _MICROSCOPE_UM_PER_PX
-    return um_per_px if lowest <= um_per_px <= highest else None
+    description = image.tag_v2.get(TiffImagePlugin.IMAGEDESCRIPTION, "") if hasattr(image, "tag_v2") else ""
+    return recorded_um_per_px(dpi, str(description))
 
 
 def scale_to_training(path: str | Path, options: HistologyOptions) -> float:

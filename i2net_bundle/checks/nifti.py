@@ -9,7 +9,7 @@ import gzip
 import itertools
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nib
@@ -34,10 +34,12 @@ class HeaderOptions:
     Attributes:
         header: "sform" or "qform", to be believed where the two disagree.
         volume: index of the volume to take from a 4D file.
+        series: SeriesInstanceUID of the series to take from a DICOM folder that holds several.
     """
 
     header: str | None = None
     volume: int | None = None
+    series: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse other values."""

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import monai
-import nibabel as nib
 import numpy as np
 import psutil
 from monai.transforms import Compose
 from PIL import Image
 
-from i2net_bundle.data.datalist import is_nifti
+from i2net_bundle.checks.volumes import is_volume, volume_shape
 from i2net_bundle.files import file_sha256, written_whole
 from i2net_bundle.transforms.describe import describe
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
@@ -242,9 +241,8 @@ def _checksum(array: np.ndarray) -> int:
 def _estimated_bytes(case: Mapping[str, Any]) -> int:
     path = case[IMAGE]
     try:
-        if is_nifti(path):
-            header: Any = nib.load(path)
-            return 3 * int(np.prod(header.shape[:3]))  # int16 and uint8
+        if is_volume(path):
+            return 3 * int(np.prod(volume_shape(path)[:3]))  # int16 and uint8
         with Image.open(path) as image:
             return 4 * image.width * image.height  # three colours and a mask
     except Exception:  # whatever it is, reading the case says it better

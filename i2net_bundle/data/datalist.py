@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from i2net_bundle.checks.findings import DataError, error
+from i2net_bundle.checks.volumes import VOLUME_SUFFIXES
 from i2net_bundle.files import file_sha256
 
 DATALIST = "dataset.json"
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 HISTOLOGY_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 
 _MEND = "Correct it, or prepare the data set again."
@@ -104,7 +104,7 @@ def label_names(contents: Mapping[str, Any]) -> dict[int, str]:
 def _names_image(entry: Any) -> bool:
     """Whether a list that starts with this is one of cases: other lists of a data list hold keywords, sizes, …."""
     if isinstance(entry, str):
-        return entry.lower().endswith(NIFTI_SUFFIXES + HISTOLOGY_SUFFIXES)
+        return entry.lower().endswith(VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES)
     return isinstance(entry, Mapping) and "image" in entry
 
 
@@ -146,20 +146,36 @@ def refuse_shared_cases(path: Path, contents: Mapping[str, Any]) -> None:
                 )
 
 
-def list_images(folder: str | Path) -> list[dict[str, str]]:
+def list_images(folder: str | Path, recursive: bool = False) -> list[dict[str, str]]:
     """Images of a folder, in the order of their names: ``[{"image": path, "case": name}, ...]``.
 
     Hidden files and GlaS annotations (``…_anno.bmp``) are left out.
 
+    Args:
+        folder: where to look.
+        recursive: whether to look in the folders below it too.
+
     Raises:
         FileNotFoundError: the folder does not exist or holds no image of a known format.
     """
-    suffixes = NIFTI_SUFFIXES + HISTOLOGY_SUFFIXES
-    files = sorted(path for path in Path(folder).glob("[!.]*") if path.name.lower().endswith(suffixes))
+    suffixes = VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES
+    files = sorted(
+        path
+        for path in Path(folder).glob("**/[!.]*" if recursive else "[!.]*")
+        if path.is_file() and path.name.lower().endswith(suffixes)
+    )
     files = [path for path in files if not path.stem.endswith("_anno")]
     if not files:
         raise FileNotFoundError(f"No image in {folder} (looked for {', '.join(suffixes)}). Set --dataset_dir.")
     return name_cases([{"image": str(path)} for path in files])
+
+
+def holds_images(folder: str | Path) -> bool:
+    """Whether a folder, or one below it, holds a file that `list_images` would list."""
+    try:
+        return bool(list_images(folder, recursive=True))
+    except FileNotFoundError:
+        return False
 
 
 def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -181,11 +197,6 @@ def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**case, "case": name} for case, name in zip(cases, names, strict=True)]
 
 
-def is_nifti(path: str | Path) -> bool:
-    """Whether a file's name says it is NIfTI."""
-    return str(path).lower().endswith(NIFTI_SUFFIXES)
-
-
 def image_stem(path: str | Path) -> str:
     """An image's file name without its ending.
 
@@ -193,6 +204,6 @@ def image_stem(path: str | Path) -> str:
     ('img0001', 'slide.v2')
     """
     name = Path(path).name
-    suffixes = sorted(NIFTI_SUFFIXES + HISTOLOGY_SUFFIXES, key=len, reverse=True)
+    suffixes = sorted(VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES, key=len, reverse=True)
     suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), Path(name).suffix)
     return name[: len(name) - len(suffix)]

@@ -22,11 +22,15 @@ class SlicewiseInferer(Inferer):
         size: rows and columns of the network's input.
         batch_size: slices per forward pass.
         progress: whether to show a bar over the slices (never where the output is no terminal).
+
+    Attributes:
+        readout: what is kept of the network's output (N, O, h, w), maps (N, M, h, w); the class by default.
     """
 
     def __init__(self, size: Sequence[int] = (224, 224), batch_size: int = 16, progress: bool = False) -> None:
         super().__init__()
         self.size, self.batch_size, self.progress = tuple(size), batch_size, progress
+        self.readout: Callable[[Tensor], Tensor] = classify
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Label volumes.
@@ -38,19 +42,23 @@ class SlicewiseInferer(Inferer):
             kwargs: passed to the network.
 
         Returns:
-            class indices (B, 1, H, W, D), uint8; where ``inputs`` carry their geometry, so do these.
+            class indices (B, 1, H, W, D), uint8, or the maps of ``readout``; where ``inputs`` carry their geometry, so
+            do these.
         """
         batch, _, height, width, depth = inputs.shape
         volumes = convert_to_tensor(inputs, track_meta=False)
-        labels = torch.empty((batch, 1, height, width, depth), dtype=torch.uint8, device=volumes.device)
+        maps: Tensor | None = None
         starts = range(0, depth, self.batch_size)
-        for volume, labelled in zip(volumes, labels, strict=True):
+        for index, volume in enumerate(volumes):
             for start in tqdm(starts, desc="slices", disable=None if self.progress else True, leave=False):
                 chunk = volume[..., start : start + self.batch_size].permute(3, 0, 1, 2)  # (N, C, H, W)
                 logits = network(resize_images(chunk, self.size), *args, **kwargs)
-                back = resize_labels(classify(logits), (height, width))  # (N, 1, H, W)
-                labelled[..., start : start + self.batch_size] = back.permute(1, 2, 3, 0)
-        return convert_to_dst_type(labels, inputs, dtype=torch.uint8)[0]
+                back = resize_labels(self.readout(logits), (height, width))  # (N, M, H, W)
+                if maps is None:
+                    maps = back.new_empty((batch, back.shape[1], height, width, depth))
+                maps[index, ..., start : start + self.batch_size] = back.permute(1, 2, 3, 0)
+        assert maps is not None
+        return convert_to_dst_type(maps, inputs, dtype=maps.dtype)[0]
 
 
 class WholeImageInferer(Inferer):
@@ -58,11 +66,15 @@ class WholeImageInferer(Inferer):
 
     Args:
         average_flips: average the logits over the image and its three flips; four times the work.
+
+    Attributes:
+        readout: what is kept of the network's output (N, O, h, w), maps (N, M, h, w); the class by default.
     """
 
     def __init__(self, average_flips: bool = False) -> None:
         super().__init__()
         self.average_flips = average_flips
+        self.readout: Callable[[Tensor], Tensor] = classify
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Label images.
@@ -74,7 +86,8 @@ class WholeImageInferer(Inferer):
             kwargs: passed to the network.
 
         Returns:
-            class indices (B, 1, H, W), uint8; where ``inputs`` carry their file's name, so do these.
+            class indices (B, 1, H, W), uint8, or the maps of ``readout``; where ``inputs`` carry their file's name, so
+            do these.
         """
         images = convert_to_tensor(inputs, track_meta=False)
         scales = torch.as_tensor(getattr(inputs, "meta", {}).get(SCALE, 1.0)).unique()
@@ -86,7 +99,8 @@ class WholeImageInferer(Inferer):
         flips: list[list[int]] = [[], [2], [3], [2, 3]] if self.average_flips else [[]]
         views = [network(images.flip(axes), *args, **kwargs).flip(axes) for axes in flips]
         logits = resize_images(torch.stack(views).mean(dim=0), inputs.shape[2:])
-        return convert_to_dst_type(classify(logits), inputs, dtype=torch.uint8)[0]
+        maps = self.readout(logits)
+        return convert_to_dst_type(maps, inputs, dtype=maps.dtype)[0]
 
 
 def classify(logits: Tensor) -> Tensor:

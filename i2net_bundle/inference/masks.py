@@ -8,12 +8,20 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from PIL import Image
 
-from i2net_bundle.data.datalist import image_stem, is_nifti
+from i2net_bundle.checks.volumes import is_itk, is_nifti, is_volume
+from i2net_bundle.data.datalist import image_stem
 from i2net_bundle.files import written_whole
+
+_DESCRIPTION = b"I2Net segmentation"
+_SCANNER = 1
+_ONE_FILE = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
+"""Ending of an image to that of its mask: header and voxels of a mask lie in one file."""
 
 
 class SaveMaskd(MapTransform):
@@ -38,7 +46,8 @@ class SaveMaskd(MapTransform):
         name = mask_name(image_path, data.get("case"))
         for key in self.key_iterator(data):
             mask = np.asarray(data[key])[0]
-            write_mask(mask, image_path, self.output_dir / name, self.overwrite)
+            affine = np.asarray(data[key].affine) if isinstance(data[key], MetaTensor) else None
+            write_mask(mask, image_path, self.output_dir / name, self.overwrite, affine)
         return dict(data)
 
 
@@ -52,21 +61,36 @@ def mask_name(image_path: Path, case: str | None = None) -> str:
     >>> mask_name(Path("p1/ct.nii.gz")), mask_name(Path("p1/ct.nii.gz"), "p1_ct"), mask_name(Path("a.bmp"))
     ('ct_mask.nii.gz', 'p1_ct_mask.nii.gz', 'a_mask.png')
     """
-    suffix = image_path.name[len(image_stem(image_path)) :].lower() if is_nifti(image_path) else ".png"
+    if is_nifti(image_path):
+        suffix = image_path.name[len(image_stem(image_path)) :].lower()
+    elif is_itk(image_path):
+        suffix = _ONE_FILE[image_path.suffix.lower()]
+    else:
+        suffix = ".nii.gz" if is_volume(image_path) else ".png"
     return f"{case or image_stem(image_path)}_mask{suffix}"
 
 
-def write_mask(mask: np.ndarray, image_path: Path, path: Path, overwrite: bool = False) -> None:
+def write_mask(
+    mask: np.ndarray,
+    image_path: Path,
+    path: Path,
+    overwrite: bool = False,
+    affine: np.ndarray | None = None,
+    num_classes: int = 2,
+) -> None:
     """Write a mask as uint8.
 
-    NIfTI masks take the image's header, hence its affine and both its codes exactly. PNG masks of two classes are
-    written as 0 and 255, to be seen in any viewer.
+    NIfTI masks take the image's header, hence its affine and both its codes exactly; NRRD and MetaImage masks take the
+    image's spacing, origin and direction; those of a DICOM series are NIfTI. PNG masks of two classes are written as 0
+    and 255, to be seen in any viewer. No other field of a header is taken over.
 
     Args:
         mask: class indices in the image file's grid: (x, y, z), or (rows, columns) of a PNG.
-        image_path: the image.
+        image_path: the image, or the folder of a DICOM series.
         path: the mask; written beside it and renamed.
         overwrite: whether ``path`` may exist.
+        affine: voxel to RAS mm (4, 4) of a DICOM series' mask.
+        num_classes: of an image's mask, background included; beyond two the PNG holds the indices themselves.
 
     Raises:
         FileExistsError: ``path`` exists.
@@ -75,10 +99,38 @@ def write_mask(mask: np.ndarray, image_path: Path, path: Path, overwrite: bool =
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Choose another output_dir, or allow it with --overwrite true.")
     with written_whole(path) as temporary:
-        if is_nifti(path):
+        if is_itk(path):
+            sitk.WriteImage(_itk_like(mask, image_path), str(temporary), useCompression=True)
+        elif is_nifti(image_path):
             _nifti_like(mask, image_path).to_filename(temporary)
+        elif is_nifti(path):
+            _nifti(mask, np.eye(4) if affine is None else affine).to_filename(temporary)
         else:
-            Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(temporary)
+            pixels = np.where(mask, 255, 0) if num_classes <= 2 else mask
+            Image.fromarray(pixels.astype(np.uint8)).save(temporary)
+
+
+def _itk_like(mask: np.ndarray, image_path: Path) -> sitk.Image:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(image_path))
+    reader.ReadImageInformation()
+    if tuple(reader.GetSize()[:3]) != mask.shape:
+        raise ValueError(f"{image_path} is {reader.GetSize()}, its mask {mask.shape}: the mask was not brought back.")
+    rank = reader.GetDimension()
+    image = sitk.GetImageFromArray(np.ascontiguousarray(mask.T).astype(np.uint8))
+    image.SetSpacing(reader.GetSpacing()[:3])
+    image.SetOrigin(reader.GetOrigin()[:3])
+    image.SetDirection(np.array(reader.GetDirection()).reshape(rank, rank)[:3, :3].ravel().tolist())
+    return image
+
+
+def _nifti(mask: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
+    image = nib.Nifti1Image(mask.astype(np.uint8), affine)
+    image.set_sform(affine, _SCANNER)
+    image.set_qform(affine, _SCANNER)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = _DESCRIPTION
+    return image
 
 
 def _nifti_like(mask: np.ndarray, image_path: Path) -> nib.Nifti1Image:
@@ -91,7 +143,7 @@ def _nifti_like(mask: np.ndarray, image_path: Path) -> nib.Nifti1Image:
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, 0  # the image's display window says nothing of labels
-    header["descrip"] = b"I2Net segmentation"
+    header["descrip"] = _DESCRIPTION
     for field in {"data_type", "db_name", "aux_file", "intent_name", "unused_str"} & set(header.keys()):
         header[field] = b""  # scanners and converters write patients' names there; NIfTI-1 and 2 differ in fields
     header.extensions.clear()

@@ -26,6 +26,8 @@ class LabelClass:
         color: ``#RRGGBB``, distinguishable by colour-blind readers where the table is this bundle's own.
         synonyms: other spellings, lower case.
         volume_ml: smallest and largest plausible volume of a whole organ, in mL.
+        snomed: SNOMED CT code and its meaning, for DICOM.
+        laterality: SNOMED CT code of the side and its meaning, where there are two.
     """
 
     id: int
@@ -33,6 +35,8 @@ class LabelClass:
     color: str
     synonyms: tuple[str, ...] = ()
     volume_ml: tuple[float, float] | None = None
+    snomed: tuple[str, str] | None = None
+    laterality: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -163,10 +167,10 @@ def map_labels(labels: np.ndarray, ids: Mapping[int, int], path: str) -> np.ndar
 
 
 def _label_class(item: Mapping[str, Any]) -> LabelClass:
-    volume = item.get("volume_ml")
-    return LabelClass(
-        item["id"], item["name"], item["color"], tuple(item["synonyms"]), (volume[0], volume[1]) if volume else None
-    )
+    pairs: dict[str, Any] = {
+        key: (item[key][0], item[key][1]) for key in ("volume_ml", "snomed", "laterality") if key in item
+    }
+    return LabelClass(item["id"], item["name"], item["color"], tuple(item["synonyms"]), **pairs)
 
 
 def _plain(name: str) -> str:

@@ -20,12 +20,11 @@ from i2net_bundle.checks.dataset import dataset_options
 from i2net_bundle.checks.findings import error
 from i2net_bundle.checks.histology import load_mask, pair_findings
 from i2net_bundle.checks.nifti import describe_affine, has_geometry, largest_corner_distance, same_grid
+from i2net_bundle.checks.volumes import VOLUME_SUFFIXES, is_volume
 from i2net_bundle.data.datalist import (
     DATALIST,
     HISTOLOGY_SUFFIXES,
-    NIFTI_SUFFIXES,
     image_stem,
-    is_nifti,
     load_cases,
     read_datalist,
     splits,
@@ -36,7 +35,7 @@ from i2net_bundle.metrics.tables import summarize, write_tables
 
 logger = logging.getLogger("i2net.scores")
 
-_SUFFIXES = NIFTI_SUFFIXES + HISTOLOGY_SUFFIXES
+_SUFFIXES = VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES
 _ROLE = re.compile(r"^(?:img|label)(?=\d)|_(?:mask|anno|label|seg|pred)$", re.IGNORECASE)
 FAILED = "failed.csv"
 
@@ -92,7 +91,7 @@ def evaluate_folders(
     else:
         labels = {key: {"case": key, "label": str(path)} for key, path in _masks(label_dir).items()}
     pairs = _paired(_masks(pred_dir), labels, pred_dir, label_dir, allow_missing)
-    nifti = is_nifti(pairs[0][0])
+    nifti = is_volume(pairs[0][0])
     names = label_table(table).names if table else names or label_table("synapse" if nifti else "glas").names
     options = replace(ct, class_names=tuple(names)) if nifti else replace(histology, num_classes=len(names))
     cases, findings = _score(pairs, options, len(names), num_workers)

@@ -19,6 +19,7 @@ from i2net_bundle.transforms.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 CLASS_COLORS = tuple(item.color for item in label_table("synapse").classes[1:])
 """Okabe and Ito's palette, told apart by colour-blind readers, its grey replaced by wine; one colour per class."""
+_LONGEST_SIDE = 1024  # pixels of a picture without truth
 FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS = "#ff0000", "#0050ff", "#ffb000"
 
 
@@ -79,6 +80,37 @@ def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, class_names:
         row[0].set_title("image" if index is None else f"image, slice {index}")
     figure.suptitle(title, parse_math=False)
     add_legend(figure, class_names)
+    return figure
+
+
+def show_prediction(image: np.ndarray, pred: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+    """Draw what was predicted for a case whose truth is not known.
+
+    Args:
+        image: preprocessed (C, H, W), or a volume (1, H, W, D), of which the slice with most classes is drawn.
+        pred: predicted class indices (H, W) or (H, W, D).
+        class_names: background first.
+        title: written above.
+
+    Returns:
+        a figure: the image, and the prediction over it.
+    """
+    where = "image"
+    if pred.ndim == 3:
+        depth = telling_slices(pred, pred)[0] if pred.any() else pred.shape[2] // 2
+        image, pred, where = image[..., depth], pred[..., depth], f"image, slice {depth}"
+    step = max(1, max(pred.shape) // _LONGEST_SIDE)
+    shown, labels = displayed(image[:, ::step, ::step]), pred[::step, ::step]
+    figure = Figure(figsize=(9, 0.9 + 4.4 * labels.shape[0] / labels.shape[1]), layout="constrained")
+    panels = {where: shown, "prediction": _painted(shown, labels)}
+    for axis, (name, panel) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        axis.imshow(panel)
+        axis.set_title(name)
+        axis.axis("off")
+    figure.suptitle(title, parse_math=False)
+    handles = [Patch(color=class_color(index), label=class_names[index]) for index in np.unique(labels[labels > 0])]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
     return figure
 
 

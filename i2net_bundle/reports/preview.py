@@ -21,7 +21,8 @@ from i2net_bundle.checks.ct import load_ct, load_ct_pair
 from i2net_bundle.checks.dataset import dataset_options
 from i2net_bundle.checks.histology import load_image, load_mask, pair_findings
 from i2net_bundle.checks.nifti import has_geometry
-from i2net_bundle.data.datalist import DATALIST, is_nifti, label_names, read_datalist, splits
+from i2net_bundle.checks.volumes import is_volume
+from i2net_bundle.data.datalist import DATALIST, label_names, read_datalist, splits
 from i2net_bundle.files import staged_folder
 from i2net_bundle.reports.pictures import CLASS_COLORS
 from i2net_bundle.transforms.preprocessing import WINDOW_HU
@@ -119,7 +120,7 @@ def _tile(
 ) -> Tile:
     tile = Tile(case["image"].name, split)
     try:
-        if is_nifti(case["image"]):
+        if is_volume(case["image"]):
             _read_ct(tile, case, ct, names)
         else:
             _read_histology(tile, case, histology, names)
@@ -248,7 +249,7 @@ def _draw_panel(axis: Axes, picture: np.ndarray, ids: np.ndarray, aspect: float)
 
 
 def _page(contents: Mapping[str, Any], tiles: Sequence[Tile], names: Mapping[int, str], pages: Sequence[str]) -> str:
-    is_ct = any(is_nifti(tile.name) for tile in tiles)
+    is_ct = any(is_volume(tile.name) for tile in tiles)
     columns = [name for index, name in sorted(names.items()) if index > 0 or not is_ct]
     columns = [name for name in columns if any(name in tile.amounts for tile in tiles)]
     counts = ", ".join(f"{len(entries)} {split}" for split, entries in splits(contents).items())

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813, its usual name
 
+from i2net_bundle.checks.dicom import list_series, read_series, series_findings
 from i2net_bundle.checks.findings import DataError, Severity
-from i2net_bundle.data.dicom import list_series, read_series, series_findings
 
 CT_UID, OTHER_UID, SCOUT_UID = "1.2.3.4", "1.2.3.5", "1.2.3.6"
 AXIAL, CORONAL = (1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1)
@@ -47,7 +47,7 @@ def write_slice(
     image = sitk.GetImageFromArray(np.full(size[::-1], value, np.int16))
     image.SetSpacing(SPACING_MM)
     content = {tags[name]: text for name, text in {**defaults, **headers}.items()} | PATIENT
-    content |= {"0020|000d": "1.2.3", "0020|000e": uid}
+    content |= {"0020|000d": "1.2.3", "0020|000e": uid, "0020|0052": "1.2.9"}
     content |= {"0020|0032": "\\".join(map(str, position)), "0020|0037": "\\".join(map(str, orientation))}
     for tag, text in content.items():
         image.SetMetaData(tag, text)

@@ -164,7 +164,7 @@ def read_series(folder: str | Path, series_uid: str | None = None) -> sitk.Image
     Raises:
         DataError: no series or several could be meant, or the series is not one whole regular CT volume.
     """
-    series = _chosen(folder, list_series(folder), series_uid)
+    series = find_series(folder, series_uid)
     findings = series_findings(folder, series)
     if findings:
         raise DataError(findings)
@@ -242,7 +242,17 @@ def _spacing_findings(folder: str | Path, series: DicomSeries) -> list[Finding]:
     return [error("dicom-spacing", folder, problem, remedy)]
 
 
-def _chosen(folder: str | Path, series: Sequence[DicomSeries], uid: str | None) -> DicomSeries:
+def find_series(folder: str | Path, uid: str | None = None) -> DicomSeries:
+    """The one CT series of a folder that is meant; whether it is whole `series_findings` tells.
+
+    Args:
+        folder: where to look, with the folders below it.
+        uid: which series; may be left out where there is one besides localisers.
+
+    Raises:
+        DataError: no series or several could be meant; lists them.
+    """
+    series = list_series(folder)
     candidates = [item for item in series if (item.uid == uid if uid is not None else not item.is_localizer)]
     if len(candidates) == 1:
         return candidates[0]

@@ -1,0 +1,55 @@
+"""Micrometres per pixel, as microscopes and slide scanners record them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+_MICROSCOPE_UM_PER_PX = (0.05, 20.0)
+_UM_PER_INCH = 25400
+_UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_APERIO = re.compile(r"\bMPP\s*=\s*([0-9]+(?:[.,][0-9]+)?)")
+
+
+def recorded_um_per_px(dpi: Sequence[float], description: str = "") -> float | None:
+    """Micrometres per pixel that a file's own words, or else its resolution, tell.
+
+    Args:
+        dpi: pixels per inch along x and y, empty where the file has none.
+        description: a TIFF's ImageDescription: Aperio's ``MPP = …`` and OME-XML's ``PhysicalSizeX`` are understood.
+
+    Returns:
+        None where the file records none, where its pixels are not square, or where the value lies outside 0.05-20 µm
+        and so is a screen's or printer's resolution (300 dpi are 85 µm).
+
+    >>> recorded_um_per_px((96, 96), "Aperio Image Library|AppMag = 40|MPP = 0.2527")
+    0.2527
+    """
+    sides = _aperio(description) or _ome(description) or [_UM_PER_INCH / value for value in dpi if value > 0]
+    if len(sides) != 2 or not math.isclose(*sides, rel_tol=0.01):
+        return None
+    um_per_px = sum(sides) / 2
+    lowest, highest = _MICROSCOPE_UM_PER_PX
+    return um_per_px if lowest <= um_per_px <= highest else None
+
+
+def _aperio(description: str) -> list[float]:
+    found = _APERIO.search(description) if description.startswith("Aperio") else None
+    return 2 * [float(found.group(1).replace(",", "."))] if found else []
+
+
+def _ome(description: str) -> list[float]:
+    """Width and height of the first image's pixels in µm."""
+    if "<OME" not in description:
+        return []
+    try:
+        pixels = ElementTree.fromstring(description.encode()).find(".//{*}Pixels")
+        attributes = {} if pixels is None else pixels.attrib
+        return [
+            float(attributes[f"PhysicalSize{axis}"]) * _UM_PER_UNIT[attributes.get(f"PhysicalSize{axis}Unit", "µm")]
+            for axis in "XY"
+        ]
+    except (ElementTree.ParseError, KeyError, ValueError):
+        return []

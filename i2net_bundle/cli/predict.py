@@ -1,0 +1,93 @@
+"""The command that segments images."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import yaml
+
+from i2net_bundle.cli.options import add_ct_options, add_histology_options, ct_options, histology_options
+
+_PREDICT = """\
+Segment images, or folders of them: CT volumes (NIfTI, NRRD, MHA, folders of a DICOM series) or histology (PNG, BMP,
+TIFF, JPEG).
+
+Every mask lies in its image's own grid and format. Beside the masks: statistics.json and .csv, pictures, for histology
+polygons for QuPath (.geojson), and prediction.json, the record of weights, settings and versions. Images that cannot be
+used are listed in failed.csv while the others are done; the exit status is then 1."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``predict`` to the command line's subparsers."""
+    predict = commands.add_parser(
+        "predict",
+        help="segment images",
+        description=_PREDICT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    predict.add_argument("inputs", nargs="+", metavar="INPUT", help="images, or folders of images or of a DICOM series")
+    predict.add_argument("-o", "--out", required=True, metavar="DIR", help="folder to write")
+    predict.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    predict.add_argument("--task", choices=["synapse", "glas"], default="synapse", help="CT (default) or histology")
+    predict.add_argument("--bundle", metavar="DIR", help="a bundle folder, instead of the task's own configuration")
+    predict.add_argument(
+        "--weights", nargs="+", metavar="FILE", help="weights; several are averaged (default: models/model.pt)"
+    )
+    predict.add_argument("--flips", action="store_true", help="average over the image's flips: four times the work")
+    predict.add_argument("--uncertainty", action="store_true", help="write entropy, and variance over flips or weights")
+    predict.add_argument("--probabilities", action="store_true", help="write every class's probability")
+    predict.add_argument("--no-pictures", action="store_true", help="draw no pictures")
+    predict.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")
+    predict.add_argument("--series", metavar="UID", help="which series of a DICOM folder, where there are several")
+    predict.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="ID=VALUE",
+        help="change an id of the configuration, such as image_size=[512,512]; may be repeated",
+    )
+    predict.add_argument("--resample", action="store_true", help="resize histology to the scale of training")
+    add_ct_options(predict)
+    add_histology_options(predict)
+    predict.set_defaults(run=_predict)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from i2net_bundle.inference.prediction_files import FAILED, predict_files
+    from i2net_bundle.inference.predictor import Predictor
+    from i2net_bundle.run_folders import check_results_dir
+
+    check_results_dir(arguments.out, arguments.overwrite)
+    predictor = Predictor(
+        arguments.task,
+        arguments.weights,
+        bundle=arguments.bundle,
+        overrides=dict(_setting(text) for text in arguments.set),
+        reading=_reading(arguments),
+        device=arguments.device,
+        flips=arguments.flips,
+        uncertainty=arguments.uncertainty,
+        probabilities=arguments.probabilities,
+    )
+    failed = predict_files(arguments.inputs, arguments.out, predictor, pictures=not arguments.no_pictures)
+    print(arguments.out)
+    if failed:
+        print(f"{len(failed)} of the images could not be used; {arguments.out}/{FAILED} says why.")
+    return int(bool(failed))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise ValueError(f"--set takes ID=VALUE, got '{text}'.")
+    return name, yaml.safe_load(value)
+
+
+def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of the files, other than the defaults."""
+    options = vars(histology_options(arguments) if arguments.task == "glas" else ct_options(arguments))
+    chosen = {name: value for name, value in options.items() if value not in (None, False, 0.0)}
+    chosen.pop("label_values", None)
+    extra = {"series": arguments.series} if arguments.task == "synapse" else {"resample": arguments.resample}
+    return chosen | {name: value for name, value in extra.items() if value}

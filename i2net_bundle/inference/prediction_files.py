@@ -1,0 +1,197 @@
+"""Many inputs -> a folder of masks, statistics and pictures, and the record of how they were made."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+import i2net_bundle
+from i2net_bundle.checks import DataError
+from i2net_bundle.checks.cases import write_csv
+from i2net_bundle.checks.volumes import is_volume
+from i2net_bundle.data.datalist import holds_images, list_images, name_cases
+from i2net_bundle.files import written_whole
+from i2net_bundle.inference.dicom_seg import write_dicom_seg
+from i2net_bundle.inference.masks import mask_name, write_mask
+from i2net_bundle.inference.polygons import write_geojson
+from i2net_bundle.inference.predictor import Prediction, Predictor
+from i2net_bundle.inference.statistics import flat_rows
+from i2net_bundle.reports.pictures import show_prediction
+
+logger = logging.getLogger("i2net.inference")
+
+FAILED, RECORD = "failed.csv", "prediction.json"
+
+
+def predict_files(
+    inputs: Sequence[str | Path], out_dir: str | Path, predictor: Predictor, pictures: bool = True
+) -> list[str]:
+    """Segment files and folders; writes a mask for each, and the statistics of all.
+
+    Beside each mask lie its uncertainty and probabilities where ``predictor`` gives them, a picture, and for histology
+    polygons. A file that cannot be used does not stop the others: it is listed in ``failed.csv``.
+
+    Args:
+        inputs: images, folders of images, and folders of DICOM series.
+        out_dir: folder to write.
+        predictor: network and preprocessing.
+        pictures: whether to draw them.
+
+    Returns:
+        names of the cases that failed.
+
+    Raises:
+        FileNotFoundError: an input does not exist, or a folder holds no image.
+        ValueError: inputs are not of the task's kind.
+    """
+    out_dir = Path(out_dir)
+    cases = find_inputs(inputs, predictor.is_ct)
+    statistics: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    failed: list[list[str]] = []
+    for case in tqdm(cases, desc="predicting", unit="image", disable=None):
+        started = time.perf_counter()
+        try:
+            prediction = predictor.predict(case["image"], case["case"])
+            write_prediction(prediction, out_dir, pictures)
+        except (DataError, OSError, torch.OutOfMemoryError) as fault:
+            logger.error(f"{case['image']}: {fault}")
+            failed.append([case["image"], str(fault)])
+            continue
+        statistics[prediction.case] = prediction.statistics
+        seconds[prediction.case] = round(time.perf_counter() - started, 3)
+    write_csv(out_dir / FAILED, ["image", "reason"], failed)
+    _write_statistics(out_dir, statistics)
+    versions = {name: version(name) for name in ("torch", "monai", "nibabel", "SimpleITK")}
+    record = {
+        **predictor.describe(),
+        "images": {case["case"]: str(case["image"]) for case in cases},
+        "seconds": seconds,
+        "failed": [row[0] for row in failed],
+        "versions": {"i2net_bundle": i2net_bundle.__version__, **versions},
+    }
+    _write_json(out_dir / RECORD, record)
+    return [row[0] for row in failed]
+
+
+def find_inputs(inputs: Sequence[str | Path], is_ct: bool) -> list[dict[str, Any]]:
+    """Images of files and folders, each under a name of its own: ``[{"image": path, "case": name}, ...]``.
+
+    Args:
+        inputs: images, folders of images at any depth, and folders of DICOM series.
+        is_ct: volumes are wanted, else images.
+
+    Raises:
+        FileNotFoundError: an input does not exist, or a folder holds no image.
+        ValueError: a file is of the other kind.
+    """
+    found: list[dict[str, Any]] = []
+    for name in inputs:
+        path = Path(name)
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist.")
+        if path.is_file() or (is_ct and not holds_images(path)):  # else it can only hold a DICOM series
+            found.append({"image": str(path)})
+        else:
+            found += [{"image": item["image"]} for item in list_images(path, recursive=True)]
+    for item in found:
+        if is_volume(item["image"]) != is_ct:
+            kind, task = ("an image", "synapse reads CT volumes") if is_ct else ("a volume", "glas reads 2D images")
+            raise ValueError(f"{item['image']} is {kind}, and the task {task}. Choose it with --task.")
+    return name_cases(found)
+
+
+def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = True) -> list[Path]:
+    """Write what was predicted for one image; returns the files.
+
+    Args:
+        prediction: of `Predictor.predict`.
+        out_dir: folder to write.
+        pictures: whether to draw it.
+    """
+    name = mask_name(prediction.image_path, prediction.case)
+    num_classes = len(prediction.class_names)
+    write_mask(
+        prediction.mask, prediction.image_path, out_dir / name, affine=prediction.affine, num_classes=num_classes
+    )
+    written = [out_dir / name]
+    if prediction.image_path.is_dir():
+        written += _write_dicom_seg(prediction, out_dir / f"{prediction.case}_mask.dcm")
+    for kind, values in _files_of_maps(prediction).items():
+        path = out_dir / f"{prediction.case}_{kind}"
+        written.append(_write_map(path, values, prediction.affine))
+    if prediction.affine is None and num_classes == 2:
+        path = out_dir / f"{prediction.case}.geojson"
+        write_geojson(prediction.mask, path, prediction.class_names[1], prediction.statistics.get("um_per_px"))
+        written.append(path)
+    if pictures and prediction.picture is not None:
+        path = out_dir / "pictures" / f"{prediction.case}.png"
+        figure = show_prediction(*prediction.picture, prediction.class_names, title=prediction.case)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+        written.append(path)
+    return written
+
+
+def _write_dicom_seg(prediction: Prediction, path: Path) -> list[Path]:
+    """The mask as DICOM-SEG where that can be; the NIfTI mask is there already."""
+    try:
+        write_dicom_seg(prediction.mask, prediction.image_path, path, prediction.class_names, prediction.series)
+    except (ImportError, ValueError) as cause:
+        logger.warning(f"no DICOM-SEG of {prediction.case}, only NIfTI: {cause}")
+        return []
+    return [path]
+
+
+def _files_of_maps(prediction: Prediction) -> dict[str, np.ndarray]:
+    """Maps by the ending of their file: probabilities of all classes go into one."""
+    probabilities = [values for name, values in prediction.maps.items() if name.startswith("probability")]
+    maps = {name: values for name, values in prediction.maps.items() if not name.startswith("probability")}
+    return maps | ({"probabilities": np.stack(probabilities, axis=-1)} if probabilities else {})
+
+
+def _write_map(path: Path, values: np.ndarray, affine: np.ndarray | None) -> Path:
+    """A volume's map as NIfTI in float32; an image's as 8-bit PNG (0 to 1 in 255 steps), of several classes as NPZ."""
+    if affine is not None:
+        target = path.with_name(f"{path.name}.nii.gz")
+        with written_whole(target) as temporary:
+            nib.Nifti1Image(values.astype(np.float32), affine).to_filename(temporary)
+    elif values.ndim == 2:
+        target = path.with_name(f"{path.name}.png")
+        with written_whole(target) as temporary:
+            Image.fromarray(np.rint(values.astype(np.float32) * 255).astype(np.uint8)).save(temporary)
+    else:
+        target = path.with_name(f"{path.name}.npz")
+        with written_whole(target) as temporary:
+            np.savez_compressed(temporary, probabilities=values)
+    return target
+
+
+def _write_statistics(out_dir: Path, statistics: dict[str, Any]) -> None:
+    _write_json(out_dir / "statistics.json", statistics)
+    rows = [row for case, values in statistics.items() for row in flat_rows(case, values)]
+    header = list(dict.fromkeys(name for row in rows for name in row)) or ["case"]
+    with (
+        written_whole(out_dir / "statistics.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, header)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,221 @@
+"""A file or an array -> a mask, by the bundle's own inference configuration.
+
+Network, preprocessing, inferer, intensities and class names are those of ``configs/inference.json`` and its overlay, so
+a prediction here is the one of ``python -m monai.bundle run``, and of MONAI Label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from monai.transforms import Invertd
+
+from i2net_bundle.bundle import bundle_root, config_files
+from i2net_bundle.checks import CTOptions, Finding, HistologyOptions, enforce
+from i2net_bundle.checks.cases import check_case
+from i2net_bundle.checks.histology import image_um_per_px, open_image
+from i2net_bundle.config_check import refuse_unknown_keys
+from i2net_bundle.data.datalist import image_stem
+from i2net_bundle.files import file_sha256
+from i2net_bundle.inference.averaging import AveragedNetwork, Readout
+from i2net_bundle.inference.statistics import class_shares, gland_statistics, organ_statistics
+from i2net_bundle.networks.weights import load_network
+from i2net_bundle.run_settings import recorded_settings, require_settings
+from i2net_bundle.transforms.preprocessing import IMAGE, LENGTH_UNIT
+
+TASKS: dict[str, tuple[str, ...]] = {
+    "synapse": ("inference.json",),
+    "glas": ("inference.json", "glas.yaml"),
+}
+"""Name of a task to its inference configuration and overlays."""
+HU = "hu"
+
+
+@dataclass
+class Prediction:
+    """What was predicted for one image, in its file's own grid.
+
+    Attributes:
+        case: its name among others.
+        image_path: its file, or the folder of its DICOM series.
+        mask: class indices, uint8: (X, Y, Z) of a volume, (rows, columns) of an image.
+        affine: voxel to mm (4, 4) of a volume.
+        class_names: background first.
+        statistics: see `i2net_bundle.inference.statistics`.
+        maps: "entropy" (0 to 1), "variance" and "probability_0", ... where they were asked for, float16, like the mask.
+        picture: what the network saw, (C, H, W) or (1, H, W, D), and the mask on that grid.
+        findings: warnings of the file's check.
+        series: SeriesInstanceUID that was chosen of a DICOM folder.
+    """
+
+    case: str
+    image_path: Path
+    mask: np.ndarray
+    affine: np.ndarray | None
+    class_names: list[str]
+    statistics: dict[str, Any]
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+    picture: tuple[np.ndarray, np.ndarray] | None = None
+    findings: list[Finding] = field(default_factory=list)
+    series: str | None = None
+
+
+class Predictor:
+    """The bundle's network, ready to segment.
+
+    Args:
+        task: "synapse" (CT) or "glas" (histology).
+        weights: files of weights; several are averaged. Default is the bundle's ``models/model.pt``.
+        bundle: folder of a bundle of another task, whose own ``configs/inference.json`` then holds.
+        overrides: ids of the configuration to other values, such as ``{"image_size": [512, 512]}``.
+        reading: fields of `CTOptions` or `HistologyOptions`: how to settle what a file leaves open.
+        device: default is a GPU where there is one.
+        flips: average over the image's flips too.
+        uncertainty: also give the entropy, and the variance over flips and weights where there are several.
+        probabilities: also give every class's probability.
+
+    Raises:
+        FileNotFoundError: there are no weights, or no such bundle.
+        ValueError: weights do not fit the network, or were trained with other settings.
+    """
+
+    def __init__(
+        self,
+        task: str = "synapse",
+        weights: str | Path | Sequence[str | Path] | None = None,
+        *,
+        bundle: str | Path | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        reading: Mapping[str, Any] | None = None,
+        device: str | torch.device | None = None,
+        flips: bool = False,
+        uncertainty: bool = False,
+        probabilities: bool = False,
+    ) -> None:
+        root = Path(bundle) if bundle is not None else bundle_root()
+        self.weights = _paths(weights) or [root / "models" / "model.pt"]
+        config = _configuration(task, root if bundle is not None else None)
+        config["bundle_root"] = str(root)
+        settings = recorded_settings(self.weights[0])
+        for key, value in {**settings, **(overrides or {})}.items():
+            config[key] = value
+        for key, value in (reading or {}).items():
+            config[f"reading_options::{key}"] = value
+        if device is not None:
+            config["device"] = torch.device(device)
+        refuse_unknown_keys(config.get(), _settings(config))
+
+        self.device: torch.device = config.get_parsed_content("device")
+        self.class_names: list[str] = config.get_parsed_content("class_names")
+        self.options: CTOptions | HistologyOptions = config.get_parsed_content("reading_options")
+        self.preprocessing = config.get_parsed_content("preprocessing")
+        self.inferer = config.get_parsed_content("inferer")
+        self.intensity = config.get_parsed_content("intensity")
+        network_settings = config.get_parsed_content("network_settings")
+        networks = []
+        for path in self.weights:
+            networks.append(config.get_parsed_content("network_def", instantiate=True, lazy=False))
+            load_network(networks[-1], path)
+            require_settings(path, network_settings)
+        several = flips or len(networks) > 1
+        self.network = AveragedNetwork(networks, flips, variance=uncertainty and several).to(self.device).eval()
+        self.readout = Readout(_out_channels(networks[0]), uncertainty, self.network.variance, probabilities)
+        self.inferer.readout = self.readout
+
+    def predict(self, image: str | Path, case: str | None = None) -> Prediction:
+        """Segment one file.
+
+        Args:
+            image: its path, or the folder of a DICOM series.
+            case: its name among others; default is the file's.
+
+        Raises:
+            DataError: the file cannot be used; names it, the fault and the remedy.
+            torch.OutOfMemoryError: memory does not suffice for a single slice or image.
+        """
+        item: dict[str, Any] = {IMAGE: str(image), "case": case or image_stem(image)}
+        findings = check_case(item, self.options)
+        enforce(findings)
+        split = self.preprocessing.transforms.index(self.intensity)
+        read = self.preprocessing(item, end=split)
+        stored = read[IMAGE].clone() if self.is_ct else None
+        ready = self.preprocessing(read, start=split)
+        with torch.inference_mode():
+            maps = self.inferer(ready[IMAGE][None].to(self.device), self.network)[0]
+        picture = np.asarray(ready[IMAGE]), maps[0].to(torch.uint8).cpu().numpy()
+        back: Any = {**ready, "pred": maps.cpu()}
+        if stored is not None:
+            back[HU] = stored
+            back = Invertd(["pred", HU], self.preprocessing, orig_keys=IMAGE, nearest_interp=True)(back)
+        return self._prediction(back, picture, findings)
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether the task reads volumes."""
+        return isinstance(self.options, CTOptions)
+
+    def describe(self) -> dict[str, Any]:
+        """What the predictions were made with, for the record."""
+        return {
+            "class_names": self.class_names,
+            "weights": [{"file": path.name, "sha256": file_sha256(path)} for path in self.weights],
+            "views": len(self.network.views),
+            "device": str(self.device),
+            "reading": {name: value for name, value in vars(self.options).items() if value not in (None, False)},
+        }
+
+    def _prediction(self, item: dict[str, Any], picture: tuple[np.ndarray, np.ndarray], findings: Any) -> Prediction:
+        maps = np.asarray(item["pred"])
+        mask = maps[0].astype(np.uint8)
+        path = Path(item[IMAGE].meta["filename_or_obj"])
+        affine = None
+        if self.is_ct:
+            affine = np.asarray(item["pred"].affine, np.float64)
+            geometry = item[IMAGE].meta.get(LENGTH_UNIT, "mm") == "mm"
+            hu = np.asarray(item[HU])[0]
+            statistics: dict[str, Any] = organ_statistics(mask, hu, affine, self.class_names, geometry)
+        elif len(self.class_names) == 2:
+            assert isinstance(self.options, HistologyOptions)
+            statistics = gland_statistics(mask, self.options.um_per_px or image_um_per_px(open_image(path)))
+        else:
+            statistics = class_shares(mask, self.class_names)
+        extra = dict(zip(self.readout.names[1:], maps[1:], strict=True))
+        series = self.options.series if isinstance(self.options, CTOptions) else None
+        return Prediction(
+            item["case"], path, mask, affine, self.class_names, statistics, extra, picture, findings, series
+        )
+
+
+def _paths(weights: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    if weights is None:
+        return []
+    return [Path(weights)] if isinstance(weights, str | Path) else [Path(path) for path in weights]
+
+
+def _configuration(task: str, bundle: Path | None) -> ConfigParser:
+    if bundle is None and task not in TASKS:
+        raise ValueError(f"Unknown task '{task}'; known: {', '.join(TASKS)}.")
+    files = config_files(*TASKS[task]) if bundle is None else [str(bundle / "configs" / "inference.json")]
+    if not Path(files[0]).is_file():
+        raise FileNotFoundError(f"No configs/inference.json in {bundle}. Name the folder of a bundle.")
+    parser = ConfigParser()
+    parser.read_config(files)
+    return parser
+
+
+def _settings(config: ConfigParser) -> list[str]:
+    """Ids that an overlay may leave unused, as the configuration's own check lists them."""
+    listed: list[str] = next((item["settings"] for item in config["initialize"] if "settings" in item), [])
+    return listed
+
+
+def _out_channels(network: torch.nn.Module) -> int:
+    """Channels of a network's logits."""
+    head: Any = network.head
+    return int(head.conv.out_channels)

@@ -1,0 +1,92 @@
+"""Files and folders -> a folder of results; what fails does not stop the rest."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from i2net_bundle.inference.prediction_files import find_inputs, predict_files
+from i2net_bundle.inference.predictor import Predictor
+from i2net_bundle.networks import synapse_i2net
+from tests.checks.ct_files import hu_volume, save
+from tests.checks.test_dicom import OTHER_UID, PATIENT, two_series, write_ct
+from tests.checks.test_volumes import converted
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of an untrained network."""
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(synapse_i2net().state_dict(), path)
+    yield path
+
+
+def predictor(weights: Path, **reading: object) -> Predictor:
+    return Predictor("synapse", weights, overrides={"image_size": [32, 32]}, reading=reading)
+
+
+def test_every_format_gives_its_mask_and_what_fails_is_listed(weights: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "scans"
+    (inputs / "below").mkdir(parents=True)
+    nifti = save(inputs / "ct.nii.gz", hu_volume((20, 18, 5)))
+    converted(nifti, ".nrrd").rename(inputs / "below" / "other.nrrd")
+    (inputs / "broken.mha").write_bytes(b"no image")
+    failed = predict_files([inputs], tmp_path / "out", predictor(weights), pictures=False)
+    assert failed == [str(inputs / "broken.mha")]
+    with (tmp_path / "out" / "failed.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["image"] == failed[0] and "cannot be read" in row["reason"]
+    masks = {path.name for path in (tmp_path / "out").glob("*_mask.*")}
+    assert masks == {"ct_mask.nii.gz", "other_mask.nrrd"}
+    assert set(json.loads((tmp_path / "out" / "statistics.json").read_text())) == {"ct", "other"}
+
+
+def test_a_chosen_series_gives_nifti_and_dicom_seg_and_no_name_elsewhere(weights: Path, tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="needs pip install 'i2net-bundle[dicom]'")
+    pytest.importorskip("highdicom")
+    two_series(tmp_path / "study")
+    chosen = predictor(weights, series=OTHER_UID, any_intensities=True)
+    assert predict_files([tmp_path / "study"], tmp_path / "out", chosen) == []
+    assert nib.load(tmp_path / "out" / "study_mask.nii.gz").shape == (6, 5, 2)
+    (referred,) = pydicom.dcmread(tmp_path / "out" / "study_mask.dcm").ReferencedSeriesSequence
+    assert referred.SeriesInstanceUID == OTHER_UID
+    others = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.suffix != ".dcm"]
+    assert len(others) >= 4
+    for path in others:
+        assert not any(secret.encode() in path.read_bytes() for secret in PATIENT.values())
+
+
+def test_a_folder_of_dicom_is_one_volume_and_one_of_files_is_many(tmp_path: Path) -> None:
+    series = write_ct(tmp_path / "scan")
+    save(tmp_path / "ct.nii.gz", hu_volume())
+    assert [case["image"] for case in find_inputs([series], is_ct=True)] == [str(series)]
+    assert [case["image"] for case in find_inputs([tmp_path], is_ct=True)] == [str(tmp_path / "ct.nii.gz")]
+
+
+@pytest.mark.parametrize(("name", "is_ct"), [("a.png", True), ("a.nrrd", False), ("a.nii.gz", False)])
+def test_a_file_of_the_other_kind_is_refused(name: str, is_ct: bool, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"Choose it with --task"):
+        find_inputs([tmp_path / name], is_ct)
+
+
+def test_an_absent_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing does not exist"):
+        find_inputs([tmp_path / "nothing"], is_ct=True)
+
+
+def test_masks_of_equal_names_in_different_folders_do_not_collide(weights: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"p{number}").mkdir()
+        save(tmp_path / f"p{number}" / "ct.nii.gz", np.roll(hu_volume((20, 18, 3)), number, 1))
+    predict_files([tmp_path / "p0", tmp_path / "p1"], tmp_path / "out", predictor(weights), pictures=False)
+    assert {path.name for path in (tmp_path / "out").glob("*_mask.*")} == {"p0_ct_mask.nii.gz", "p1_ct_mask.nii.gz"}
