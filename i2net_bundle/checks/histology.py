@@ -150,7 +150,7 @@ def open_image(path: str | Path) -> Image.Image:
                 image.load()
     except Image.DecompressionBombError as cause:
         problem = f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels, the most that is read at once"
-        raise _fault("image-unreadable", path, problem, "Cut it into tiles and pass those.") from cause
+        raise _fault("image-unreadable", path, problem, "Save it as a tiled TIFF, which is read in parts.") from cause
     except UnidentifiedImageError as cause:
         problem = "is no PNG, BMP, TIFF or JPEG image, or its header is damaged"
         raise _fault("image-unreadable", path, problem, "Download it again, or export it as PNG.") from cause
@@ -211,7 +211,7 @@ def pair_findings(
 
 
 def _image_findings(path: str | Path, image: Image.Image, options: HistologyOptions) -> list[Finding]:
-    findings = _magnification_findings(path, image, options)
+    findings = magnification_findings(path, image_um_per_px(image), options)
     if image.mode not in _IMAGE_MODES and not _is_16_bit_grey(image):
         problem = f"holds pixels of kind {image.mode}, where grey, palette or RGB is expected"
         findings.append(error("image-mode", path, problem, "Export it as RGB with 8 bits per channel."))
@@ -268,8 +268,15 @@ def _alpha_findings(path: str | Path, image: Image.Image, remedy: str) -> list[F
     return [error("image-alpha", path, f"has transparent pixels (alpha down to {lowest} of 255)", remedy)]
 
 
-def _magnification_findings(path: str | Path, image: Image.Image, options: HistologyOptions) -> list[Finding]:
-    um_per_px = options.um_per_px or image_um_per_px(image)
+def magnification_findings(path: str | Path, um_per_px: float | None, options: HistologyOptions) -> list[Finding]:
+    """Is an image at the scale that the network was trained at?
+
+    Args:
+        path: for the message.
+        um_per_px: micrometres per pixel that the file records.
+        options: what the user declares about it.
+    """
+    um_per_px = options.um_per_px or um_per_px
     if um_per_px is None and options.resample:
         problem = "does not say how many µm its pixels measure, and resampling was asked for"
         remedy = "Pass um_per_px / --um-per-px, or leave resample off."

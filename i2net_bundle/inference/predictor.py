@@ -6,6 +6,7 @@ a prediction here is the one of ``python -m monai.bundle run``, and of MONAI Lab
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,20 @@ from monai.transforms import Invertd
 from i2net_bundle.bundle import bundle_root, config_files
 from i2net_bundle.checks import CTOptions, Finding, HistologyOptions, enforce
 from i2net_bundle.checks.cases import check_case
-from i2net_bundle.checks.histology import image_um_per_px, open_image
+from i2net_bundle.checks.histology import (
+    TRAINING_UM_PER_PX,
+    image_um_per_px,
+    magnification_findings,
+    open_image,
+)
 from i2net_bundle.config_check import refuse_unknown_keys
 from i2net_bundle.data.datalist import image_stem
+from i2net_bundle.data.tiff import TiledTiff, is_tiled_tiff
 from i2net_bundle.files import file_sha256
 from i2net_bundle.inference.averaging import AveragedNetwork, Readout
+from i2net_bundle.inference.memory import image_bytes, tell_memory, volume_bytes
 from i2net_bundle.inference.statistics import class_shares, gland_statistics, organ_statistics
+from i2net_bundle.inference.tiles import CORE, MARGIN, TILED_ABOVE_PX, Read, infer_tiles, thumbnail
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.run_settings import recorded_settings, require_settings
 from i2net_bundle.transforms.preprocessing import IMAGE, LENGTH_UNIT
@@ -139,21 +148,71 @@ class Predictor:
             DataError: the file cannot be used; names it, the fault and the remedy.
             torch.OutOfMemoryError: memory does not suffice for a single slice or image.
         """
-        item: dict[str, Any] = {IMAGE: str(image), "case": case or image_stem(image)}
+        name = case or image_stem(image)
+        if isinstance(self.options, HistologyOptions) and is_tiled_tiff(image):
+            with TiledTiff(image) as slide:
+                if math.prod(slide.size) > TILED_ABOVE_PX:
+                    findings = magnification_findings(image, slide.um_per_px, self.options)
+                    return self._predict_tiles(slide.read, slide.size, slide.um_per_px, Path(image), name, findings)
+        item: dict[str, Any] = {IMAGE: str(image), "case": name}
         findings = check_case(item, self.options)
         enforce(findings)
         split = self.preprocessing.transforms.index(self.intensity)
         read = self.preprocessing(item, end=split)
-        stored = read[IMAGE].clone() if self.is_ct else None
+        if not self.is_ct:
+            pixels = np.moveaxis(np.asarray(read[IMAGE]), 0, -1)
+            um_per_px = image_um_per_px(open_image(image))
+            if pixels[..., 0].size > TILED_ABOVE_PX:
+                return self._predict_tiles(
+                    lambda rows, cols: pixels[rows, cols], pixels.shape[:2], um_per_px, Path(image), name, findings
+                )
+            tell_memory(name, image_bytes(pixels[..., 0].size, pixels[..., 0].size, self._map_bytes))
+            ready = self.preprocessing(read, start=split)
+            maps = self._infer(ready)
+            return self._of_image(np.asarray(maps), np.asarray(ready[IMAGE]), um_per_px, Path(image), name, findings)
+        stored = read[IMAGE].clone()
+        slices = self.inferer.batch_size * math.prod(self.inferer.size)
+        tell_memory(name, volume_bytes(stored.shape, slices, self._map_bytes))
         ready = self.preprocessing(read, start=split)
+        maps = self._infer(ready)
+        picture = np.asarray(ready[IMAGE]), np.asarray(maps[0]).astype(np.uint8)
+        back = Invertd(["pred", HU], self.preprocessing, orig_keys=IMAGE, nearest_interp=True)(
+            {**ready, "pred": maps, HU: stored}
+        )
+        return self._of_volume(back, picture, findings)
+
+    def _infer(self, ready: Mapping[str, Any]) -> Any:
+        """Maps (M, ...) of a preprocessed image, in the computer's own memory, where files are written from."""
         with torch.inference_mode():
-            maps = self.inferer(ready[IMAGE][None].to(self.device), self.network)[0]
-        picture = np.asarray(ready[IMAGE]), maps[0].to(torch.uint8).cpu().numpy()
-        back: Any = {**ready, "pred": maps.cpu()}
-        if stored is not None:
-            back[HU] = stored
-            back = Invertd(["pred", HU], self.preprocessing, orig_keys=IMAGE, nearest_interp=True)(back)
-        return self._prediction(back, picture, findings)
+            return self.inferer(ready[IMAGE][None].to(self.device), self.network)[0].cpu()
+
+    def _predict_tiles(
+        self,
+        read: Read,
+        size: tuple[int, int],
+        um_per_px: float | None,
+        path: Path,
+        name: str,
+        findings: list[Finding],
+    ) -> Prediction:
+        """Segment an image that is too large for one pass."""
+        assert isinstance(self.options, HistologyOptions)
+        enforce(findings)
+        scale = 1.0
+        if self.options.resample:
+            known = self.options.um_per_px or um_per_px
+            assert known is not None  # else the image was refused
+            scale = known / TRAINING_UM_PER_PX
+        window = (CORE + 2 * MARGIN) ** 2
+        tell_memory(name, image_bytes(math.prod(size), window, self._map_bytes))
+
+        def normalise(pixels: torch.Tensor) -> torch.Tensor:
+            seen: torch.Tensor = self.intensity({IMAGE: pixels})[IMAGE]
+            return seen
+
+        maps = infer_tiles(read, size, self.network, self.readout, normalise=normalise, scale=scale, device=self.device)
+        small = torch.from_numpy(np.moveaxis(thumbnail(read, size), -1, 0))
+        return self._of_image(maps, np.asarray(normalise(small)), um_per_px, path, name, findings)
 
     @property
     def is_ct(self) -> bool:
@@ -170,26 +229,55 @@ class Predictor:
             "reading": {name: value for name, value in vars(self.options).items() if value not in (None, False)},
         }
 
-    def _prediction(self, item: dict[str, Any], picture: tuple[np.ndarray, np.ndarray], findings: Any) -> Prediction:
+    @property
+    def _map_bytes(self) -> int:
+        """Bytes per pixel of what is kept of the network's output."""
+        return 1 if len(self.readout.names) == 1 else 2 * len(self.readout.names)
+
+    def _of_volume(self, item: Any, picture: tuple[np.ndarray, np.ndarray], findings: list[Finding]) -> Prediction:
+        assert isinstance(self.options, CTOptions)
         maps = np.asarray(item["pred"])
         mask = maps[0].astype(np.uint8)
+        affine = np.asarray(item["pred"].affine, np.float64)
+        geometry = item[IMAGE].meta.get(LENGTH_UNIT, "mm") == "mm"
+        statistics = organ_statistics(mask, np.asarray(item[HU])[0], affine, self.class_names, geometry)
         path = Path(item[IMAGE].meta["filename_or_obj"])
-        affine = None
-        if self.is_ct:
-            affine = np.asarray(item["pred"].affine, np.float64)
-            geometry = item[IMAGE].meta.get(LENGTH_UNIT, "mm") == "mm"
-            hu = np.asarray(item[HU])[0]
-            statistics: dict[str, Any] = organ_statistics(mask, hu, affine, self.class_names, geometry)
-        elif len(self.class_names) == 2:
-            assert isinstance(self.options, HistologyOptions)
-            statistics = gland_statistics(mask, self.options.um_per_px or image_um_per_px(open_image(path)))
-        else:
-            statistics = class_shares(mask, self.class_names)
-        extra = dict(zip(self.readout.names[1:], maps[1:], strict=True))
-        series = self.options.series if isinstance(self.options, CTOptions) else None
         return Prediction(
-            item["case"], path, mask, affine, self.class_names, statistics, extra, picture, findings, series
+            item["case"],
+            path,
+            mask,
+            affine,
+            self.class_names,
+            statistics,
+            self._named(maps),
+            picture,
+            findings,
+            self.options.series,
         )
+
+    def _of_image(
+        self,
+        maps: np.ndarray,
+        seen: np.ndarray,
+        um_per_px: float | None,
+        path: Path,
+        name: str,
+        findings: list[Finding],
+    ) -> Prediction:
+        assert isinstance(self.options, HistologyOptions)
+        mask = maps[0].astype(np.uint8, copy=False)
+        glands = len(self.class_names) == 2
+        statistics: dict[str, Any] = (
+            gland_statistics(mask, self.options.um_per_px or um_per_px)
+            if glands
+            else class_shares(mask, self.class_names)
+        )
+        step = -(-mask.shape[0] // seen.shape[1])
+        picture = seen, mask[::step, ::step]
+        return Prediction(name, path, mask, None, self.class_names, statistics, self._named(maps), picture, findings)
+
+    def _named(self, maps: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(self.readout.names[1:], maps[1:], strict=True))
 
 
 def _paths(weights: str | Path | Sequence[str | Path] | None) -> list[Path]:

@@ -58,7 +58,7 @@ def gland_statistics(mask: np.ndarray, um_per_px: float | None = None) -> dict[s
         um_per_px: micrometres per pixel where known.
 
     Returns:
-        ``count``, ``area_px`` of each gland, ``area_um2`` likewise where the scale is known, ``share`` of the image
+        ``count``, ``area_px`` of each gland, with ``um_per_px`` also ``area_um2``, ``share`` of the image
         that the mask covers, and ``touching_border``: how many glands the image's border cuts.
     """
     glands = find_glands(mask > 0)
@@ -66,6 +66,7 @@ def gland_statistics(mask: np.ndarray, um_per_px: float | None = None) -> dict[s
     rims = (glands[0], glands[-1], glands[:, 0], glands[:, -1])
     statistics: dict[str, Any] = {"count": len(areas), "area_px": areas.tolist()}
     if um_per_px is not None:
+        statistics["um_per_px"] = um_per_px
         statistics["area_um2"] = [round(float(area) * um_per_px**2, 1) for area in areas]
     at_border = np.unique(np.concatenate(rims))
     return statistics | {"share": round(float((mask > 0).mean()), 6), "touching_border": int((at_border > 0).sum())}

@@ -264,3 +264,23 @@ def _next_multiple(side: int) -> int:
 def _first_centre(edge: int, own: int, scaled: int) -> int:
     """Index of the first of ``own`` pixels whose centre does not lie before ``edge`` on a grid of ``scaled`` cells."""
     return max(0, min(own, -((scaled - 2 * edge * own) // (2 * scaled))))
+
+
+def thumbnail(read: Read, size: tuple[int, int], longest: int = 1024) -> np.ndarray:
+    """Every n-th pixel of an image, read strip by strip.
+
+    Args:
+        read: rows and columns of the image to their pixels (h, w, 3), uint8.
+        size: rows and columns of the image.
+        longest: most rows or columns of the result.
+
+    Returns:
+        (h, w, 3), uint8; rows and columns 0, n, 2 n, ... of the image.
+    """
+    step = -(-max(size) // longest)
+    height = step * max(1, CORE // step)
+    strips = [
+        read(slice(top, min(top + height, size[0])), slice(0, size[1]))[::step, ::step]
+        for top in range(0, size[0], height)
+    ]
+    return np.concatenate(strips)
