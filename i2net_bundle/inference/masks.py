@@ -9,15 +9,17 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from monai.config import KeysCollection
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, SaveImaged
 from PIL import Image
 
 from i2net_bundle.data.datalist import image_stem, is_nifti
 from i2net_bundle.files import written_whole
 
 
-class SaveMaskd(MapTransform):
+class SaveMaskd(SaveImaged):
     """Save predicted masks beside each other as ``<image name>_mask``; NIfTI for NIfTI, PNG for other images.
+
+    By its kind MONAI Label, which writes its results itself, knows that it is to leave this step out.
 
     Args:
         keys: masks (1, ...) in the image file's own grid.
@@ -29,7 +31,7 @@ class SaveMaskd(MapTransform):
     def __init__(
         self, keys: KeysCollection, output_dir: str | Path, image_key: str = "image", overwrite: bool = False
     ) -> None:
-        super().__init__(keys)
+        super().__init__(keys, output_dir=output_dir)
         self.output_dir, self.image_key, self.overwrite = Path(output_dir), image_key, overwrite
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -40,6 +42,21 @@ class SaveMaskd(MapTransform):
             mask = np.asarray(data[key])[0]
             write_mask(mask, image_path, self.output_dir / name, self.overwrite)
         return dict(data)
+
+
+class DropChanneld(MapTransform):
+    """Leave a mask's axes alone, x first as ITK counts them: (1, X, Y, Z) to (X, Y, Z), (1, rows, columns) to (x, y).
+
+    MONAI Label writes what postprocessing leaves, and would take the channel of an image's mask for an axis.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return ``data`` with the masks' channel gone."""
+        dropped = dict(data)
+        for key in self.key_iterator(dropped):
+            mask = dropped[key][0]
+            dropped[key] = mask.T if mask.ndim == 2 else mask
+        return dropped
 
 
 def mask_name(image_path: Path, case: str | None = None) -> str:
