@@ -117,7 +117,7 @@ def package_bundle(
         metadata["packaged_weights"] = {"origin": weights.described(), "sha256": digest}
         _write_json(folder / "configs" / "metadata.json", metadata)
         card = (root / "docs" / "README.md").read_text(encoding="utf-8")
-        note = f"Packaged for {metadata['name']}. `models/{WEIGHTS_NAME}` as packaged: {weights.described()}; SHA-256\n`{digest}`."
+        note = f"This folder: {metadata['name']}. Weights as packaged: {weights.described()}; SHA-256\n`{digest}`."
         (folder / "docs" / "README.md").write_text(card.replace("\n\n", f"\n\n{note}\n\n", 1), encoding="utf-8")
     return Path(out_dir)
 

@@ -44,13 +44,13 @@ def main() -> None:
         print(f"ready: {bundle}")
         return
     studies = Path(arguments.studies).resolve()
-    command = [str(python.with_name("monailabel")), "start_server", "--host", "127.0.0.1"]
+    command = [str(python), "-m", "monailabel.main", "start_server", "--host", "127.0.0.1"]
     command += ["--port", str(arguments.port), "--app", str(app), "--studies", str(studies)]
     # without these two the server looks for the model zoo and for SAM-2's weights on the internet
     command += ["--conf", "models", bundle.name, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
     print(f"MONAI Label: http://127.0.0.1:{arguments.port} serves {studies} with {bundle}", flush=True)
     os.chdir(folder)
-    os.execve(command[0], command, environment(folder, arguments.task))
+    os.execve(command[0], command, environment(python, folder, arguments.task))
 
 
 def parse() -> argparse.Namespace:
@@ -83,7 +83,7 @@ def parse() -> argparse.Namespace:
         arguments.weights = str(kept)
     if not arguments.weights and not arguments.start:
         parser.error(
-            f"there are no trained weights for {arguments.task}: none are distributed. Name your own with --weights, or "
+            f"there are no trained weights for {arguments.task}: none are distributed. Name yours with --weights, or "
             f"begin with --start {' or '.join(STARTS[arguments.task])} (docs/monai-label.md tells what these are)."
         )
     return arguments
@@ -167,13 +167,14 @@ def run(python: Path, module: str, *arguments: str) -> None:
         sys.exit(done.returncode)
 
 
-def environment(folder: Path, task: str) -> dict[str, str]:
+def environment(python: Path, folder: Path, task: str) -> dict[str, str]:
     """What the server reads from its environment; what is set there already holds."""
     settings = {
         "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(FILES[task]),
         "MONAI_LABEL_SESSION_PATH": str(folder / "sessions"),
     }
-    return settings | {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # MONAI Label adds to this path and fails where there is none; its own start script sets the same
+    return settings | os.environ | {"PYTHONPATH": str(python.parents[1])}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""MONAI Label's monaibundle sample app with one more thing: the next image is the one that the network is least sure of.
+"""MONAI Label's monaibundle sample app with the image that the network is least sure of as the next one.
 
 ``monai_label.py`` copies this file into the app folder that it serves. The stock app offers entropy over dropout, which
 it takes from masks of class indices; here it is that of the class probabilities.
