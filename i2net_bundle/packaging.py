@@ -144,7 +144,11 @@ def _write_weights(folder: Path, weights: Weights) -> str:
     path = folder / "models" / WEIGHTS_NAME
     with written_whole(path) as temporary:
         torch.save(network.state_dict(), temporary)
-    _write_json(path.with_name(SETTINGS_NAME), {"network": describe(settings)})
+    record = None if weights.path is None else Path(weights.path).with_name(SETTINGS_NAME)
+    if record is not None and record.is_file():
+        shutil.copyfile(record, path.with_name(SETTINGS_NAME))
+    else:
+        _write_json(path.with_name(SETTINGS_NAME), {"network": describe(settings), "training": {}})
     return file_sha256(path)
 
 

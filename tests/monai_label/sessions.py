@@ -29,6 +29,8 @@ class Session:
     batch: dict[str, Any] = field(default_factory=dict)
     next_image: dict[str, Any] = field(default_factory=dict)
     datastore: dict[str, Any] = field(default_factory=dict)
+    later_training: dict[str, Any] = field(default_factory=dict)
+    weights_between: bytes = b""
 
 
 def hold_session(
