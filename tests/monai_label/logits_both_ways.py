@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
-from monailabel.tasks.infer.bundle import BundleInferTask
 
 
 class Watched(torch.nn.Module):
@@ -25,6 +24,10 @@ class Watched(torch.nn.Module):
 
 
 def main(bundle: Path, images: Path, out: Path) -> None:
+    from monailabel.tasks.infer.bundle import (
+        BundleInferTask,
+    )  # is not in the suite's environment, which imports this too
+
     (image,) = images.iterdir()
     task = BundleInferTask(str(bundle), {}, skip_writer=True)
     served = Watched(task._get_network("cpu", None))
