@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import tempfile
 from pathlib import Path
 
+import ignite.distributed as idist
+
 from i2net_bundle.training.checkpoints import WEIGHTS_NAME, newest_checkpoint
+
+logger = logging.getLogger("i2net.training")
 
 
 def check_output_dir(output_dir: str | Path, resume: bool) -> None:
@@ -23,10 +29,26 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
     _require_writable(Path(output_dir), "output_dir")
     if resume:
         newest_checkpoint(output_dir)
-    elif any(Path(output_dir, "checkpoints").glob("*.pt")) or Path(output_dir, WEIGHTS_NAME).exists():
+    elif _holds_run(Path(output_dir)):
         raise FileExistsError(
             f"{output_dir} already holds a training run. Continue it with --resume true, or name another --output_dir."
         )
+
+
+def set_run_aside(output_dir: str | Path, resume: bool) -> None:
+    """Make room for a training run: an earlier one in its folder is renamed to ``<folder>-1``, ``<folder>-2``, ….
+
+    Args:
+        output_dir: the run's folder.
+        resume: whether the run continues the one that lies there, which then stays.
+    """
+    folder = Path(output_dir)
+    if resume or idist.get_rank() > 0 or not _holds_run(folder):
+        return
+    names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
+    aside = next(path for path in names if not path.exists())
+    folder.rename(aside)
+    logger.info(f"the earlier run in {folder} is kept as {aside}")
 
 
 def check_results_dir(results_dir: str | Path, overwrite: bool) -> None:
@@ -45,6 +67,10 @@ def check_results_dir(results_dir: str | Path, overwrite: bool) -> None:
         raise FileExistsError(
             f"{results_dir} already holds results. Name another folder, or replace them with --overwrite true."
         )
+
+
+def _holds_run(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob("*.pt")) or (folder / WEIGHTS_NAME).exists()
 
 
 def _require_writable(folder: Path, option: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from i2net_bundle import run_folders
-from i2net_bundle.run_folders import check_output_dir, check_results_dir
+from i2net_bundle.run_folders import check_output_dir, check_results_dir, set_run_aside
 
 
 @pytest.mark.parametrize("present", ["checkpoints/epoch_0001.pt", "model.pt"])
@@ -60,3 +60,25 @@ def test_asking_whether_a_folder_can_be_written_to_leaves_nothing(tmp_path: Path
 def test_results_are_not_written_into_the_installed_package() -> None:
     with pytest.raises(PermissionError, match="lies inside the installed package"):
         check_output_dir(Path(run_folders.__file__).parent / "_bundle" / "runs", False)
+
+
+def test_earlier_runs_are_set_aside_in_their_order(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for content in ("first", "second"):
+        run.mkdir()
+        (run / "model.pt").write_text(content)
+        set_run_aside(run, resume=False)
+        check_output_dir(run, resume=False)
+    assert {path.name: (path / "model.pt").read_text() for path in tmp_path.iterdir()} == {
+        "run-1": "first",
+        "run-2": "second",
+    }
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_to_be_resumed_and_a_folder_without_a_run_stay(resume: bool, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ("model.pt" if resume else "notes.txt")).touch()
+    set_run_aside(tmp_path / "run", resume)
+    set_run_aside(tmp_path / "absent", resume)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -134,7 +134,7 @@ def test_training_works_from_another_directory_with_bundle_root(data: dict[str, 
 @pytest.mark.slow
 def test_two_processes_train_one_network(data: dict[str, Path], tmp_path: Path) -> None:
     options = training_options(TASKS["glas"], data["glas"], tmp_path / "run")
-    files = config("train.json", "glas.yaml", "glas_train.yaml", "multi_gpu.yaml")
+    files = config("train.json", "glas.yaml", "glas_train.yaml", "multi_gpu_train.yaml")
     options[options.index("--config_file") + 1] = files
     launcher = [
         sys.executable,

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import i2net_bundle
-from i2net_bundle.cli import bundle, data, evaluate, predict, report
+from i2net_bundle.cli import bundle, data, evaluate, package, predict, report
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,6 +32,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="i2net", description=i2net_bundle.__doc__)
     parser.add_argument("--version", action="version", version=i2net_bundle.__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (data, predict, evaluate, report, bundle):
+    for module in (data, predict, evaluate, report, bundle, package):
         module.add_commands(commands)
     return parser

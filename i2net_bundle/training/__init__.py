@@ -4,6 +4,7 @@ from i2net_bundle.training.averaging import UpdateAverage, WeightAverage
 from i2net_bundle.training.checkpoints import RunCheckpoint
 from i2net_bundle.training.encoder_weights import LoadEncoderWeights
 from i2net_bundle.training.parameter_groups import parameter_groups
+from i2net_bundle.training.publishing import publish_weights
 from i2net_bundle.training.record import LossProgressBar, TrainingRecord
 from i2net_bundle.training.trainer import GatedNetwork, I2NetTrainer
 
@@ -17,4 +18,5 @@ __all__ = [
     "UpdateAverage",
     "WeightAverage",
     "parameter_groups",
+    "publish_weights",
 ]

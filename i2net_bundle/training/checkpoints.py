@@ -14,6 +14,7 @@ from ignite.handlers import Checkpoint, DiskSaver
 from torch import nn
 
 WEIGHTS_NAME = "model.pt"
+BEST_NAME = "model_best.pt"
 
 
 class RunCheckpoint:
@@ -100,7 +101,7 @@ class RunCheckpoint:
         metric = validation.metrics[validation.key_metric_name]
         if metric > self.best.metric:
             self.best.metric, self.best.epoch = float(metric), engine.state.epoch
-            self.weights(self.kept_network.state_dict(), "model_best.pt")
+            self.weights(self.kept_network.state_dict(), BEST_NAME)
 
 
 class _Best:

@@ -11,13 +11,13 @@ import pytest
 import torch
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
-from monai.transforms import Compose, Invertd
+from monai.transforms import Compose, Invertd, SaveImaged
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from PIL import Image
 
 from i2net_bundle.checks import CTOptions
 from i2net_bundle.inference import SlicewiseInferer
-from i2net_bundle.inference.masks import SaveMaskd, mask_name, write_mask
+from i2net_bundle.inference.masks import DropChanneld, SaveMaskd, mask_name, write_mask
 from i2net_bundle.transforms import ct_preprocessing
 
 
@@ -189,3 +189,14 @@ class Above75HU(torch.nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return torch.cat([0.5 - image, image - 0.5], dim=1)
+
+
+def test_without_its_channel_a_volume_keeps_its_axes_and_an_image_has_x_first() -> None:
+    volume, image = torch.arange(24).reshape(1, 2, 3, 4), torch.arange(6).reshape(1, 2, 3)
+    dropped = DropChanneld(["volume", "image"])({"volume": volume, "image": image})
+    assert torch.equal(dropped["volume"], volume[0])
+    assert dropped["image"].tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_saving_is_a_step_that_monai_label_knows_and_leaves_out(tmp_path: Path) -> None:
+    assert isinstance(SaveMaskd("pred", tmp_path), SaveImaged)

@@ -1,0 +1,55 @@
+"""The command that writes one task as a bundle folder of its own."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+_PACKAGE = """\
+Write a self-contained MONAI bundle: plain configurations, metadata, licence, model card, code and weights.
+
+MONAI Label's monaibundle app, model zoos, hubs and federated clients take such a folder as it is."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``package`` to the command line's subparsers."""
+    package = commands.add_parser(
+        "package",
+        help="write a self-contained bundle folder of one task",
+        description=_PACKAGE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    package.add_argument("task", choices=["synapse", "glas"], help="abdominal CT or gland histology")
+    package.add_argument("--out", metavar="DIR", required=True, help="folder to write; absent or empty")
+    source = package.add_mutually_exclusive_group(required=True)
+    source.add_argument("--weights", metavar="PATH", help="the model.pt of a training run")
+    source.add_argument(
+        "--untrained", action="store_true", help="freshly initialised weights, which the package names so"
+    )
+    package.add_argument(
+        "--encoder-weights", metavar="PATH", help="with --untrained: 'imagenet' or a state dict for the encoder"
+    )
+    package.add_argument("--seed", type=int, default=0, help="of untrained weights (default 0)")
+    package.add_argument(
+        "--origin", metavar="TEXT", help="what the package says of the weights, instead of the file's name"
+    )
+    package.add_argument(
+        "--overlay",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="configuration that the weights were trained with",
+    )
+    package.add_argument(
+        "--train-overlay", metavar="FILE", action="append", default=[], help="configuration for training alone"
+    )
+    package.set_defaults(run=_package)
+
+
+def _package(arguments: argparse.Namespace) -> None:
+    from i2net_bundle.packaging import Weights, package_bundle
+
+    if arguments.weights and arguments.encoder_weights:
+        raise ValueError("--encoder-weights goes with --untrained: the file of --weights holds an encoder already.")
+    weights = Weights(arguments.weights, arguments.encoder_weights, arguments.seed, arguments.origin)
+    print(package_bundle(arguments.task, arguments.out, weights, arguments.overlay, arguments.train_overlay))

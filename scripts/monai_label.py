@@ -1,0 +1,181 @@
+"""Serve a folder of CT volumes or gland images with MONAI Label, from this machine to this machine alone.
+
+python3.11 scripts/monai_label.py STUDIES --task ct --start untrained
+
+Needs Python 3.11 and nothing else: it makes an environment for the server, apart from every other one, then a bundle of
+the task, and starts the server on 127.0.0.1. Everything lies in --folder; a second start takes what is there. See
+docs/monai-label.md.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CONSTRAINTS = ROOT / "scripts" / "monai_label_constraints.txt"
+MONAI_LABEL = "monailabel==0.8.5"
+
+TASKS = {"ct": "synapse", "glands": "glas"}
+STARTS = {"ct": ("untrained", "phantoms"), "glands": ("untrained", "phantoms", "imagenet")}
+# a reply takes the image's own format, and JPEG would blur the labels
+FILES = {"ct": ["*.nii.gz", "*.nii"], "glands": ["*.png", "*.bmp", "*.tif"]}
+DEMO = {
+    "ct": ("ct", ["demo_ct.yaml"], ["demo_ct_train.yaml"]),
+    "glands": ("glands", [], ["demo_glas_train.yaml"]),
+}
+
+
+def main() -> None:
+    """Read the command line, make what is missing, start the server."""
+    arguments = parse()
+    folder = Path(arguments.folder).resolve()
+    python = make_environment(folder / "venv", arguments.torch_index)
+    app = folder / "app"
+    bundle = make_bundle(arguments, python, folder)
+    shutil.copyfile(ROOT / "scripts" / "monai_label_app" / "main.py", app / "main.py")
+    if arguments.prepare:
+        print(f"ready: {bundle}")
+        return
+    studies = Path(arguments.studies).resolve()
+    command = [str(python), "-m", "monailabel.main", "start_server", "--host", "127.0.0.1"]
+    command += ["--port", str(arguments.port), "--app", str(app), "--studies", str(studies)]
+    # without these two the server looks for the model zoo and for SAM-2's weights on the internet
+    command += ["--conf", "models", bundle.name, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
+    print(f"MONAI Label: http://127.0.0.1:{arguments.port} serves {studies} with {bundle}", flush=True)
+    os.chdir(folder)
+    os.execve(command[0], command, environment(python, folder, arguments.task))
+
+
+def parse() -> argparse.Namespace:
+    """The command line, with what does not go together refused."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("studies", help="folder of NIfTI volumes, or of PNG, BMP or TIFF images")
+    parser.add_argument("--task", choices=TASKS, default="ct", help="default ct")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--weights", metavar="PATH", help="model.pt of a training run")
+    source.add_argument(
+        "--start", choices=STARTS["glands"], help="weights to begin annotating with, for want of others"
+    )
+    parser.add_argument("--overlay", action="append", default=[], help="configuration that --weights were trained with")
+    parser.add_argument("--train-overlay", action="append", default=[], help="configuration for training alone")
+    parser.add_argument("--folder", default=ROOT / ".monai_label", help="default .monai_label in the checkout")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--torch-index", metavar="URL", help="where torch and torchvision come from; default PyPI")
+    parser.add_argument("--prepare", action="store_true", help="make environment and bundle, and start nothing")
+    arguments = parser.parse_args()
+    if not Path(arguments.studies).is_dir():
+        parser.error(f"there is no folder {arguments.studies}")
+    if arguments.start and arguments.start not in STARTS[arguments.task]:
+        parser.error(
+            f"--start {arguments.start} is not there for {arguments.task}: {', '.join(STARTS[arguments.task])}"
+        )
+    kept = ROOT / "models" / "model.pt"
+    if not arguments.weights and not arguments.start and arguments.task == "ct" and kept.is_file():
+        arguments.weights = str(kept)
+    if not arguments.weights and not arguments.start:
+        parser.error(
+            f"there are no trained weights for {arguments.task}: none are distributed. Name yours with --weights, or "
+            f"begin with --start {' or '.join(STARTS[arguments.task])} (docs/monai-label.md tells what these are)."
+        )
+    return arguments
+
+
+def make_environment(folder: Path, torch_index: str | None) -> Path:
+    """Make the server's environment, if it is not there as the constraints have it; returns its Python."""
+    python = folder / "bin" / "python"
+    requirements = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    stamp, wanted = (
+        folder / "made_from",
+        hashlib.sha256(f"{requirements}{CONSTRAINTS.read_text()}".encode()).hexdigest(),
+    )
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return python
+    print(f"making the server's environment in {folder}: a few minutes", flush=True)
+    venv.create(folder, with_pip=True, clear=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(CONSTRAINTS)]
+    # torch first: SAM-2, which MONAI Label pulls in as source, is built with it
+    index = ["--index-url", torch_index] if torch_index else []
+    subprocess.run([*pip, *index, "torch", "torchvision"], check=True)
+    subprocess.run([*pip, "setuptools", "wheel"], check=True)
+    build = os.environ | {"SAM2_BUILD_CUDA": "0"}
+    subprocess.run([*pip, "--no-build-isolation", MONAI_LABEL, *requirements], check=True, env=build)
+    stamp.write_text(wanted)
+    return python
+
+
+def make_bundle(arguments: argparse.Namespace, python: Path, folder: Path) -> Path:
+    """Package the task, named for its weights; one that is there stays, with what it has learned."""
+    bundle = folder / "app" / "model" / "_".join(["i2net", arguments.task, *filter(None, [arguments.start])])
+    if bundle.is_dir():
+        print(f"{bundle} is there from an earlier start and is served with what it has learned", flush=True)
+        return bundle
+    package = ["package", TASKS[arguments.task], "--out", str(bundle)]
+    overlays, train_overlays = arguments.overlay, arguments.train_overlay
+    if arguments.weights:
+        package += ["--weights", arguments.weights]
+    elif arguments.start == "phantoms":
+        _, shared, training = DEMO[arguments.task]
+        overlays, train_overlays = [*configs(*shared), *overlays], [*configs(*training), *train_overlays]
+        package += [
+            "--weights",
+            str(train_on_phantoms(arguments.task, python, folder)),
+            "--origin",
+            "trained on phantoms",
+        ]
+    else:
+        package += ["--untrained", *(["--encoder-weights", "imagenet"] if arguments.start == "imagenet" else [])]
+    for option, paths in (("--overlay", overlays), ("--train-overlay", train_overlays)):
+        package += [part for path in paths for part in (option, str(Path(path).resolve()))]
+    run(python, "i2net_bundle", *package)
+    return bundle
+
+
+def train_on_phantoms(task: str, python: Path, folder: Path) -> Path:
+    """Train as the demonstration does, in minutes; returns the weights."""
+    kind, overlays, train_overlays = DEMO[task]
+    made = folder / f"phantoms_{task}"
+    if not (made / "run" / "model.pt").is_file():
+        print("training on phantoms: a few minutes", flush=True)
+        shutil.rmtree(made, ignore_errors=True)
+        run(python, "i2net_bundle", "phantoms", kind, str(made / "data"))
+        shared = ["glas.yaml", "glas_train.yaml"] if task == "glands" else []
+        files = configs("train.json", *shared, *overlays, *train_overlays)
+        training = ["--dataset_dir", str(made / "data"), "--output_dir", str(made / "run")]
+        run(python, "monai.bundle", "run", "training", "--config_file", str(files), *training)
+    return made / "run" / "model.pt"
+
+
+def configs(*names: str) -> list[str]:
+    """Paths of the bundle's configurations."""
+    return [str(ROOT / "configs" / name) for name in names]
+
+
+def run(python: Path, module: str, *arguments: str) -> None:
+    """Run a module of the server's environment in the checkout, where it finds the bundle's package."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([str(python), "-m", module, *arguments], cwd=ROOT, env=clean)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def environment(python: Path, folder: Path, task: str) -> dict[str, str]:
+    """What the server reads from its environment; what is set there already holds."""
+    settings = {
+        "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(FILES[task]),
+        "MONAI_LABEL_SESSION_PATH": str(folder / "sessions"),
+    }
+    # MONAI Label adds to this path and fails where there is none; its own start script sets the same
+    return settings | os.environ | {"PYTHONPATH": str(python.parents[1])}
+
+
+if __name__ == "__main__":
+    main()

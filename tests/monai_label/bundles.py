@@ -1,0 +1,93 @@
+"""Bundles, images and the bundles' own predictions to compare the server's with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.transforms import Compose
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from PIL import Image
+
+from i2net_bundle.inference.inferers import SlicewiseInferer
+from i2net_bundle.networks import I2Net
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def fresh_clone(folder: Path) -> Path:
+    """The repository's root without what work leaves there."""
+    for name in ("configs", "i2net_bundle", "docs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("LICENSE", "README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "models").mkdir()
+    return folder
+
+
+def undecided(network: I2Net, images: torch.Tensor) -> I2Net:
+    """Untrained, with every class about equally frequent on ``images``: otherwise one would win everywhere."""
+    network.eval()
+    with torch.no_grad():
+        logits = network(images).transpose(0, 1).flatten(1)  # (classes, pixels)
+        scale = 1 / logits.std(dim=1)
+        head: Any = network.head
+        head.conv.weight *= scale[:, None, None, None]
+        head.conv.bias.copy_((head.conv.bias - logits.median(dim=1).values) * scale)
+    return network
+
+
+def ct_slices(path: Path, preprocessing: Compose, size: Sequence[int]) -> torch.Tensor:
+    """What the network sees of a volume: (slices, 1, rows, columns)."""
+    seen: list[torch.Tensor] = []
+
+    def watch(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return images
+
+    SlicewiseInferer(size)(preprocessing({"image": str(path)})["image"][None], watch)
+    return torch.cat(seen)
+
+
+def predict(bundle: Path, images: Path, out: Path) -> Callable[[str], np.ndarray]:
+    """The bundle's own masks of a folder's images, by the image's name; values as a label of MONAI Label has them."""
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(bundle / "configs" / "inference.json")]
+    command += ["--bundle_root", str(bundle), "--dataset_dir", str(images), "--output_dir", str(out)]
+    environment = os.environ | {"PYTHONPATH": str(bundle), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+    def mask(name: str) -> np.ndarray:
+        path = next(out.glob(f"{name}_mask.*"))
+        return read(path) // 255 if path.suffix == ".png" else read(path)
+
+    return mask
+
+
+def read(path: Path) -> np.ndarray:
+    """Values of a NIfTI or image file."""
+    if path.suffix in (".nii", ".gz"):
+        return np.asarray(nib.load(path).dataobj)  # type: ignore[attr-defined]
+    return np.asarray(Image.open(path))
+
+
+def write_orientations(source: Path, folder: Path) -> list[str]:
+    """One volume with its voxels in several orders, and askew; returns the names."""
+    volume: Any = nib.load(source)
+    for name, codes in {"ras": "RAS", "lps": "LPS", "permuted": "SPL"}.items():
+        turn = ornt_transform(io_orientation(volume.affine), axcodes2ornt(codes))
+        volume.as_reoriented(turn).to_filename(folder / f"{name}.nii.gz")
+    cos, sin = np.cos(0.2), np.sin(0.2)
+    about_z = np.array([[cos, -sin, 0, 0], [sin, cos, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    about_x = np.array([[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1]])
+    askew = nib.Nifti1Image(np.asarray(volume.dataobj), about_z @ about_x @ volume.affine)
+    askew.to_filename(folder / "oblique.nii.gz")
+    return ["ras", "lps", "permuted", "oblique"]

@@ -1,0 +1,104 @@
+"""The start script: what it makes, what it says, and who can reach the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from i2net_bundle.data.phantoms import make_gland_phantoms
+from scripts.monai_label import parse
+from tests.monai_label.bundles import ROOT
+
+SCRIPT = str(ROOT / "scripts" / "monai_label.py")
+
+
+def test_without_weights_it_says_so_and_how_to_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "glands"])
+    with pytest.raises(SystemExit):
+        parse()
+    told = capsys.readouterr().err
+    assert "no trained weights for glands" in told and "--start untrained or phantoms or imagenet" in told
+
+
+def test_ct_has_no_imagenet_weights_to_begin_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--start", "imagenet"])
+    with pytest.raises(SystemExit):
+        parse()
+    assert "--start imagenet is not there for ct: untrained, phantoms" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_it_serves_named_weights_on_loopback_alone_and_keeps_what_was_learned(
+    server_python: Path, tmp_path: Path
+) -> None:
+    studies, folder = tmp_path / "with a space", tmp_path / "folder"
+    make_gland_phantoms(tmp_path / "data", 0, 0, 1, size=(64, 80))
+    (tmp_path / "data" / "images").rename(studies)
+    folder.mkdir()
+    (folder / "venv").symlink_to(server_python.parents[1])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        SCRIPT,
+        str(studies),
+        "--task",
+        "glands",
+        "--start",
+        "untrained",
+        "--folder",
+        str(folder),
+    ]
+    subprocess.run([*command, "--prepare"], check=True, capture_output=True)
+    bundle = folder / "app" / "model" / "i2net_glands_untrained"
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata["packaged_weights"]["origin"].startswith("UNTRAINED")
+    learned = bundle / "models" / "model_until_20260101T000000.pt"
+    learned.touch()
+    with (tmp_path / "server.log").open("w") as log:
+        own = os.environ | {"MONAI_LABEL_AUTO_UPDATE_SCORING": "false"}
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], env=own, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        info = _info(f"http://127.0.0.1:{port}", process, tmp_path / "server.log")
+        assert set(info["models"]) == {"i2net_glands_untrained"} and info["datastore"]["total"] == 1
+        assert "entropy_i2net_glands_untrained" in info["strategies"]
+        listening = [c.laddr for c in psutil.Process(process.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+        assert [tuple(address) for address in listening] == [("127.0.0.1", port)]
+        reply = requests.post(
+            f"http://127.0.0.1:{port}/infer/i2net_glands_untrained",
+            params={"image": "testA_1", "output": "image"},
+            timeout=300,
+        )
+        assert reply.status_code == 200 and reply.content.startswith(b"\x89PNG")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+    assert learned.is_file()
+    assert "with what it has learned" in (tmp_path / "server.log").read_text()
+
+
+def _info(url: str, process: subprocess.Popen, log: Path) -> dict:
+    for _ in range(240):
+        assert process.poll() is None, log.read_text()[-4000:]
+        try:
+            return requests.get(f"{url}/info/", timeout=30).json()
+        except requests.RequestException:
+            time.sleep(0.5)
+    raise TimeoutError(log.read_text()[-4000:])
