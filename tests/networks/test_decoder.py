@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from i2net_bundle.networks.decoder import I2Layer, ImplicitDecoder
+from tests.networks.plain_decoder import PlainDecoder
 from tests.networks.small_networks import assert_gradients_close, parameter_count, randomise_batch_norms
 
 LEARNERS = [1, 2, 3, 4, 6, 8]
@@ -30,51 +30,6 @@ def make_decoder(num_learners: int = 3, pos_dim: int = 0, levels: int = 3, chann
     decoder = ImplicitDecoder((channels,) * levels, (9, 7, 4), (8, 6), num_learners, pos_dim)
     randomise_batch_norms(decoder)
     return decoder
-
-
-def plain_decode(
-    decoder: ImplicitDecoder, features: list[torch.Tensor], size: tuple[int, int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The decoder as the paper draws it: upsample, concatenate, K dense 1×1 convolutions, gate-weighted sum."""
-
-    def centres(height: int, width: int) -> torch.Tensor:
-        y, x = (torch.tensor([-1 + (2 * i + 1) / n for i in range(n)]) for n in (height, width))
-        return torch.stack([y[:, None].expand(height, width), x.expand(height, width)])  # (2, H, W), (y, x)
-
-    def norm(x: torch.Tensor, bn: nn.BatchNorm1d) -> torch.Tensor:
-        statistics = (None, None) if bn.training else (bn.running_mean, bn.running_var)
-        return F.batch_norm(x, *statistics, bn.weight, bn.bias, training=bn.training, eps=bn.eps)
-
-    def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        return F.conv2d(x, weight[:, :, None, None], bias)
-
-    batch = features[0].shape[0]
-    query = centres(*size)
-    grid = query.flip(0).permute(1, 2, 0)[None]  # (1, H, W, 2), (x, y)
-    maps = []
-    for feature, encoding in zip(features, decoder.encodings, strict=True):
-        cells = feature.shape[2:]
-        sampled = F.grid_sample(feature, grid.expand(batch, -1, -1, -1), mode="nearest", align_corners=False)
-        nearest = F.grid_sample(centres(*cells)[None], grid, mode="nearest", align_corners=False)[0]
-        position = (query - nearest) * torch.tensor(cells).view(2, 1, 1)
-        if encoding.frequencies is not None:
-            phase = torch.einsum("fa,ahw->fhw", encoding.frequencies, position)
-            position = torch.cat([position, phase.sin(), phase.cos()])
-        maps += [position.expand(batch, -1, -1, -1), sampled]
-    x = torch.cat(maps, dim=1)
-
-    gate = x
-    for module in decoder.gate_net:
-        if isinstance(module, nn.Linear):
-            gate = convolve(gate, module.weight, module.bias)
-        else:
-            gate = norm(gate, module) if isinstance(module, nn.BatchNorm1d) else gate.relu()
-    gate = gate.softmax(dim=1)
-    for index, layer in enumerate(decoder.layers):
-        x = sum(gate[:, k : k + 1] * convolve(x, layer.weight[k], layer.bias[k]) for k in range(gate.shape[1]))
-        if index < len(decoder.layers) - 1:  # nothing after the last
-            x = norm(x, layer.norm_act[0]).relu()
-    return x, gate
 
 
 class TestI2Layer:
@@ -125,7 +80,7 @@ class TestDecoderEqualsItsPlainForm:
         self, num_learners: int, training: bool, sizes: list[tuple[int, int]], pos_dim: int
     ) -> None:
         decoder, features = make_decoder(num_learners, pos_dim).train(training), make_features(sizes)
-        expected = plain_decode(decoder, features, sizes[0])
+        expected = PlainDecoder(decoder)(features)
         found = decoder(features)
         names = [name for name, _ in decoder.named_parameters()] + [f"feature{i}" for i in range(len(features))]
         inputs = [*decoder.parameters(), *features]
@@ -142,7 +97,7 @@ class TestDecoderEqualsItsPlainForm:
     @pytest.mark.parametrize("pos_dim", [0, 8], ids=["raw coordinates", "Fourier encoding"])
     def test_any_query_grid(self, size: tuple[int, int], pos_dim: int) -> None:
         decoder, features = make_decoder(pos_dim=pos_dim).eval(), make_features([(16, 8), (7, 9), (4, 2)])
-        for value, reference in zip(decoder(features, size), plain_decode(decoder, features, size), strict=True):
+        for value, reference in zip(decoder(features, size), PlainDecoder(decoder)(features, size), strict=True):
             torch.testing.assert_close(value, reference, rtol=1e-4, atol=1e-5)
 
     def test_output_without_gradients_equals_the_one_with(self) -> None:
