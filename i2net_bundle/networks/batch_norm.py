@@ -55,7 +55,7 @@ class _TrainedNormReluBackward(torch.autograd.Function):
         ctx: Any, delta: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inv_std: Tensor, output: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        delta = torch.where(output > 0, delta, 0)
+        delta = _through_relu(delta, output)
         ctx.save_for_backward(delta, x, weight, mean, inv_std, output)
         return torch.ops.aten.native_batch_norm_backward(
             delta, x, weight, None, None, mean, inv_std, True, eps, [True, True, True]
@@ -85,7 +85,7 @@ class _TrainedNormReluBackward(torch.autograd.Function):
         of_input.addcmul_(delta, inv_std * by_delta).addcmul_(x, by_x)
         of_weight = inv_std * spread * len(x)
         return (
-            torch.where(output > 0, of_delta, 0).to(delta.dtype),
+            _through_relu(of_delta, output).to(output.dtype),
             of_input.to(x_dtype),
             of_weight.to(weight.dtype),
             None,
@@ -93,3 +93,7 @@ class _TrainedNormReluBackward(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _through_relu(delta: Tensor, output: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward(delta, output, 0)

@@ -31,6 +31,8 @@ class CellMap:
 
     def bags(self, num_learners: int, block: slice) -> Tensor:
         """Rows of a (R·K, O) table that each query of a block reads, level by level, (P, L·K)."""
+        if num_learners == 1:
+            return self.cells[block]
         learner = torch.arange(num_learners, dtype=self.cells.dtype, device=self.cells.device)
         return (self.cells[block, :, None] * num_learners + learner).flatten(1)
 
@@ -113,26 +115,34 @@ class Sampler:
 
     def codes(self) -> Codes:
         """Codes of the whole batch, P = B·H·W."""
-        return self._codes(self.features)
+        return self._codes(self.features, self._cell_map(len(self.features[0])))
 
     def images(self) -> Iterator[Codes]:
         """Codes of one image after the other, P = H·W."""
+        cell_map = self._cell_map(batch=1)
         for index in range(len(self.features[0])):
-            yield self._codes([level[index : index + 1] for level in self.features])
+            yield self._codes([level[index : index + 1] for level in self.features], cell_map)
 
-    def _codes(self, features: Sequence[Tensor]) -> Codes:
-        batch = len(features[0])
-        direct, tables, cells, num_cells = [self.positions.expand(batch, -1, -1, -1)], [], [], 0
-        for level, is_coarse, row, col in zip(features, self.is_coarse, self.rows, self.cols, strict=True):
-            rows, cols = level.shape[2:]
+    def _cell_map(self, batch: int) -> CellMap | None:
+        cells, num_cells = [], 0
+        for level, is_coarse, row, col in zip(self.features, self.is_coarse, self.rows, self.cols, strict=True):
             if is_coarse:
+                rows, cols = level.shape[2:]
                 image = torch.arange(batch, device=level.device)[:, None, None]
                 cells.append((num_cells + (image * rows + row[:, None]) * cols + col).flatten())
-                tables.append(level.permute(0, 2, 3, 1).reshape(-1, level.shape[1]).to(self.dtype))
                 num_cells += batch * rows * cols
+        return CellMap(torch.stack(cells, dim=1).int(), num_cells) if cells else None
+
+    def _codes(self, features: Sequence[Tensor], cell_map: CellMap | None) -> Codes:
+        batch = len(features[0])
+        direct, tables = [self.positions.expand(batch, -1, -1, -1)], []
+        for level, is_coarse in zip(features, self.is_coarse, strict=True):
+            rows, cols = level.shape[2:]
+            if is_coarse:
+                tables.append(level.permute(0, 2, 3, 1).reshape(-1, level.shape[1]).to(self.dtype))
             elif (rows, cols) == (self.height, self.width):
-                direct.append(level.permute(0, 2, 3, 1).to(self.dtype))
+                # made contiguous first: joining what is strided is several times slower
+                direct.append(level.permute(0, 2, 3, 1).to(self.dtype).contiguous())
             else:
                 direct.append(sample_nearest(level, self.height, self.width)[0].to(self.dtype))
-        cell_map = CellMap(torch.stack(cells, dim=1).int(), num_cells) if cells else None
         return Codes(torch.cat(direct, dim=3).flatten(0, 2), tables, cell_map)

@@ -56,7 +56,7 @@ class FoldedDecoder:
         )
         for index, codes in enumerate(sampler.images()):
             gate_mixture, mixture = Mixture(codes, *self.gate_layers[0]), Mixture(codes, *self.layers[0])
-            width = sum(len(mix.by_input) + mix.out_channels for mix in (gate_mixture, mixture))
+            width = gate_mixture.width + mixture.width
             for block in blocks(num_points, width, device):
                 gate = self._gate(gate_mixture, codes, block)
                 gates[index, block] = gate

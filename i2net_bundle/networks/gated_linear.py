@@ -41,6 +41,15 @@ def times_gate(x: Tensor, gate: Tensor | None) -> Tensor:
     return x if gate is None else (x[:, None] * gate[:, :, None]).flatten(1)
 
 
+def weigh(x: Tensor, gate: Tensor | None) -> Tensor:
+    """Σ_k g_k x_k of what each learner made of a point: (P, C) of x (P, K·C), the transpose of `times_gate`."""
+    if gate is None:
+        return x
+    # a sum of weighted rows is what an embedding bag is, many times faster than a product and a sum
+    own_rows = torch.arange(gate.numel(), dtype=torch.int32, device=gate.device).view_as(gate)
+    return F.embedding_bag(own_rows, x.reshape(gate.numel(), -1), mode="sum", per_sample_weights=gate)
+
+
 def gather(projected: Tensor, bags: Tensor, gate: Tensor | None) -> Tensor:
     """Sum over the rows that each query reads, times the gate: (P, O) of (R·K, O) by bags (P, L·K)."""
     if gate is None:
@@ -71,20 +80,34 @@ class Mixture:
         self.num_learners, self.out_channels, _ = weight.shape
         self.bias = bias
         width = codes.direct.shape[1]
-        self.by_input = weight[:, :, :width].transpose(1, 2).flatten(0, 1)  # (K·D, O)
+        # the gate weighs inputs or outputs, whichever are fewer
+        self.weighs_inputs = codes.cell_map is not None or width <= self.out_channels
+        of_direct = weight[:, :, :width]
+        if self.weighs_inputs:
+            self.matrix = of_direct.transpose(1, 2).flatten(0, 1)  # (K·D, O)
+        else:
+            self.matrix = of_direct.flatten(0, 1).t()  # (D, K·O)
         self.projected = None
         if codes.cell_map is not None:
             self.projected = project_tables(codes.tables, weight).view(-1, self.out_channels)
 
+    @property
+    def width(self) -> int:
+        """Numbers per point that are alive at a time."""
+        return sum(self.matrix.shape)
+
     def __call__(self, codes: Codes, block: slice, gate: Tensor | None) -> Tensor:
         """(P, O) of a block of P points and its gates (P, K); no gate means 1."""
         direct = codes.direct[block]
+        if not self.weighs_inputs:
+            of_learners = direct @ self.matrix if self.bias is None else self.bias.flatten().addmm(direct, self.matrix)
+            return weigh(of_learners, gate)
         x = times_gate(direct, gate)
         if self.projected is not None and codes.cell_map is not None:
             mixed = gather(self.projected, codes.cell_map.bags(self.num_learners, block), gate)
-            mixed.addmm_(x, self.by_input)
+            mixed.addmm_(x, self.matrix)
         else:
-            mixed = x @ self.by_input
+            mixed = x @ self.matrix
         if self.bias is None:
             return mixed
         return mixed.add_(self.bias) if gate is None else mixed.addmm_(gate, self.bias)
@@ -94,7 +117,7 @@ def mix(codes: Codes, gate: Tensor | None, weight: Tensor, bias: Tensor | None) 
     """∂T/∂δ of all points, (P, O), for gate (P, K), weight (K, O, C) and bias (K, O)."""
     direct, mixture = codes.direct, Mixture(codes, weight, bias)
     mixed = direct.new_empty(len(direct), mixture.out_channels)
-    for block in blocks(len(direct), len(mixture.by_input) + mixture.out_channels, direct.device):
+    for block in blocks(len(direct), mixture.width, direct.device):
         mixed[block] = mixture(codes, block, None if gate is None else gate[block])
     return mixed
 
@@ -118,9 +141,9 @@ def code_and_gate_gradients(
     by_output = weight[:, :, :width].transpose(0, 1).flatten(1)  # (O, K·D)
     projected = None if codes.cell_map is None else project_tables(codes.tables, weight)
     for block in blocks(len(direct), num_learners * (width + out_channels), direct.device):
-        back = (delta[block] @ by_output).view(-1, num_learners, width)  # W_kᵀ δ
-        torch.bmm(gate[block][:, None], back, out=direct_gradient[block][:, None])
-        torch.bmm(back, direct[block][:, :, None], out=gate_gradient[block][:, :, None])
+        back = delta[block] @ by_output  # W_kᵀ δ of every learner
+        direct_gradient[block] = weigh(back, gate[block])
+        torch.bmm(back.view(-1, num_learners, width), direct[block][:, :, None], out=gate_gradient[block][:, :, None])
         if projected is not None and codes.cell_map is not None:
             coarse = gather(projected, codes.cell_map.cells[block], None).view(-1, num_learners, out_channels)
             gate_gradient[block] += torch.bmm(coarse, delta[block][:, :, None]).squeeze(2)
