@@ -45,7 +45,7 @@ def without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def wrapper(ctx: Any, *args: Any) -> Any:
-        device_type = next(arg.device.type for arg in args if isinstance(arg, torch.Tensor))
+        device_type = next((arg.device.type for arg in args if isinstance(arg, torch.Tensor)), "cpu")
         with autocast_disabled(device_type):
             return function(ctx, *args)
 

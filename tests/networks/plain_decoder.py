@@ -71,8 +71,8 @@ def plain_network(network: I2Net) -> I2Net:
 
 
 def centres(height: int, width: int) -> Tensor:
-    """Cell centres (2, height, width) in [-1, 1], (y, x)."""
-    y, x = (torch.tensor([-1 + (2 * i + 1) / n for i in range(n)]) for n in (height, width))
+    """Cell centres (2, height, width) in [-1, 1], (y, x), in double precision."""
+    y, x = (torch.tensor([-1 + (2 * i + 1) / n for i in range(n)], dtype=torch.float64) for n in (height, width))
     return torch.stack([y[:, None].expand(height, width), x.expand(height, width)])
 
 

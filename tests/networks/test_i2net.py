@@ -194,6 +194,32 @@ class TestTorchScript:
         torch.testing.assert_close(torch.jit.script(network)(image), network(image), rtol=1e-4, atol=1e-5)
 
 
+class TestOnnx:
+    def test_an_export_gives_the_same_at_sizes_that_it_was_not_traced_with(
+        self, network: I2Net, tmp_path: Path
+    ) -> None:
+        onnxruntime = pytest.importorskip("onnxruntime")
+        path, axes = tmp_path / "network.onnx", {0: "batch", 2: "height", 3: "width"}
+        with torch.no_grad():
+            torch.onnx.export(
+                network,
+                (make_image(network, (96, 64), batch=2),),
+                path,
+                dynamo=False,
+                input_names=["image"],
+                output_names=["pred"],
+                dynamic_axes={"image": axes, "pred": axes},
+            )
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        # 522 rows: a query between two cells, see `nearest_cells`
+        for size, batch in (((96, 64), 2), ((64, 128), 3), ((75, 91), 1), ((522, 40), 1)):
+            image = make_image(network, size, batch)
+            with torch.no_grad():
+                expected = network(image)
+            found = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 class TestParts:
     def test_neck_projects_normalises_and_rectifies_every_level(self) -> None:
         neck = Neck((3, 5), 4).eval()
