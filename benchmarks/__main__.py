@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=AVAILABLE, default=AVAILABLE, help="comparisons to run")
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks.md"), help="page; JSON lies beside it")
     parser.add_argument("--work-dir", type=Path, help="folder for volumes and cache; default a temporary one")
+    parser.add_argument("--volumes", type=int, default=3, help="CT volumes that the loader reads (default 3)")
     parser.add_argument("--resume", action="store_true", help="keep the tables that the JSON file holds")
     arguments = parser.parse_args()
     kept = arguments.output.with_suffix(".json")
@@ -53,7 +54,7 @@ def main() -> None:
     if arguments.resume and kept.is_file():
         results = json.loads(kept.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as temporary:
-        setting = Setting(arguments.quick, arguments.work_dir or Path(temporary))
+        setting = Setting(arguments.quick, arguments.work_dir or Path(temporary), arguments.volumes)
         for name in arguments.only:
             if arguments.resume and name in results["tables"]:
                 continue

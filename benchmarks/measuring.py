@@ -31,10 +31,12 @@ class Setting:
     Args:
         quick: smallest sizes and a single round, to see that everything runs.
         work_dir: folder for files; what is there from an earlier call may be used.
+        volumes: number of CT volumes that the loader reads, 130 MB each.
     """
 
     quick: bool
     work_dir: Path
+    volumes: int = 3
 
     @property
     def rounds(self) -> int:

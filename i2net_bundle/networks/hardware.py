@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+
+logger = logging.getLogger("i2net.hardware")
 
 
 @functools.cache
@@ -31,6 +34,19 @@ def product_dtype(dtype: torch.dtype, device_type: str) -> torch.dtype:
     if dtype == torch.bfloat16 and not multiplies_bfloat16(device_type):
         return torch.float32
     return dtype
+
+
+def bfloat16(device_type: str, enabled: bool) -> contextlib.AbstractContextManager:
+    """Autocast to bfloat16, where the device has it; elsewhere float32 is both faster and exact, and a warning says so."""
+    if enabled and not multiplies_bfloat16(device_type):
+        _warn_of_emulation()
+        enabled = False
+    return torch.autocast(device_type, torch.bfloat16) if enabled else contextlib.nullcontext()
+
+
+@functools.cache  # once
+def _warn_of_emulation() -> None:
+    logger.warning("This processor has no bfloat16 instructions: amp is left off, the network runs in float32.")
 
 
 def autocast_disabled(device_type: str) -> contextlib.AbstractContextManager:
