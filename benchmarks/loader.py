@@ -22,6 +22,7 @@ from i2net_bundle.data.phantoms import ct_phantom
 from i2net_bundle.transforms import ct_reading, ct_training, histology_training
 from i2net_bundle.transforms.augmentation import reseed
 
+TITLE = "Loading"
 SHAPE, SPACING_MM = (512, 512, 150), (0.8, 0.8, 3.0)
 COARSE = (128, 128, 75)
 MEASURED_SLICES = 600
@@ -70,7 +71,7 @@ def whole_volumes(folder: Path) -> int:
     cases, reading, training = load_cases(folder, "training"), ct_reading(KEYS), ct_training()
     for index in range(SLICES_BY_WHOLE_VOLUMES):
         volume = reading(cases[index % len(cases)])
-        training({key: volume[key][..., 75].as_tensor() for key in KEYS})
+        training({key: volume[key][..., volume[key].shape[-1] // 2].as_tensor() for key in KEYS})
     return SLICES_BY_WHOLE_VOLUMES
 
 

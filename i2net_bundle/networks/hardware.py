@@ -37,7 +37,7 @@ def product_dtype(dtype: torch.dtype, device_type: str) -> torch.dtype:
 
 
 def bfloat16(device_type: str, enabled: bool) -> contextlib.AbstractContextManager:
-    """Autocast to bfloat16, where the device has it; elsewhere float32 is both faster and exact, and a warning says so."""
+    """Autocast to bfloat16 where the device has it; elsewhere float32 is faster and exact, and a warning says so."""
     if enabled and not multiplies_bfloat16(device_type):
         _warn_of_emulation()
         enabled = False
