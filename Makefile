@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint
+.PHONY: demo test check lint benchmark
 
 # torch comes first and pinned, so that no other package chooses its build
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -24,3 +24,6 @@ check: lint ## the fast part of the tests
 
 test: lint ## everything
 	$(BIN)/python -m pytest
+
+benchmark: $(VENV)/.installed ## every comparison side by side, into docs/benchmarks.md
+	$(BIN)/python -m benchmarks

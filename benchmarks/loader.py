@@ -1,41 +1,39 @@
-"""Speed and memory of the training loader on real-size CT: python benchmarks/loader.py WORK_DIR [--volumes 30].
-
-Makes volumes of 512×512×150 voxels from phantoms in WORK_DIR (kept for the next call), then measures in processes of
-their own: building the cache of slices (first epoch), reading slices from it in random order (later epochs), and
-reading the whole volume for every slice. Prints a Markdown table of slices per second, with ratios, and peak memory.
-"""
+"""Loading: slices of real-size CT from the cache or from whole volumes, and augmentation beside a training step."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import torch
 from scipy import ndimage
 from tqdm import tqdm
 
+from benchmarks.cases import OURS, training_step
+from benchmarks.measuring import Setting, Table, alternating, in_own_process, peak_extra_mb
 from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
 from i2net_bundle.data.phantoms import ct_phantom
-from i2net_bundle.transforms import ct_reading, ct_training
+from i2net_bundle.transforms import ct_reading, ct_training, histology_training
+from i2net_bundle.transforms.augmentation import reseed
 
+TITLE = "Loading"
 SHAPE, SPACING_MM = (512, 512, 150), (0.8, 0.8, 3.0)
 COARSE = (128, 128, 75)
 MEASURED_SLICES = 600
 SLICES_BY_WHOLE_VOLUMES = 8
+WHOLE, FIRST, LATER = "whole volume per slice", "first epoch, cache built", "later epochs"
 KEYS = ("image", "label")
+ITEMS = 8
 
 
-def make_volumes(folder: Path, count: int) -> None:
-    """Write ``count`` volumes and their data list; those that are there stay."""
+def make_volumes(folder: Path, count: int, shape: tuple[int, int, int] = SHAPE) -> None:
+    """Write ``count`` volumes made of phantoms and their data list; those that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     cases = []
     for number in tqdm(range(count), desc="making volumes", unit="volume", disable=None):
@@ -43,10 +41,10 @@ def make_volumes(folder: Path, count: int) -> None:
         cases.append({key: path.name for key, path in paths.items()})
         if all(path.is_file() for path in paths.values()):
             continue
-        factors = [fine / coarse for fine, coarse in zip(SHAPE, COARSE, strict=True)]
+        factors = [fine / coarse for fine, coarse in zip(shape, COARSE, strict=True)]
         spacing = [side * factor for side, factor in zip(SPACING_MM, factors, strict=True)]
         image, label = ct_phantom(number, COARSE, tuple(spacing))
-        noise = np.random.default_rng(number).normal(0, 12, SHAPE)
+        noise = np.random.default_rng(number).normal(0, 12, shape)
         fine = ndimage.zoom(image.astype(np.float32), factors, order=1) + noise
         arrays = (np.clip(fine, -1024, 3071).astype(np.int16), ndimage.zoom(label, factors, order=0))
         for path, array in zip(paths.values(), arrays, strict=True):
@@ -73,62 +71,80 @@ def whole_volumes(folder: Path) -> int:
     cases, reading, training = load_cases(folder, "training"), ct_reading(KEYS), ct_training()
     for index in range(SLICES_BY_WHOLE_VOLUMES):
         volume = reading(cases[index % len(cases)])
-        training({key: volume[key][..., 75].as_tensor() for key in KEYS})
+        training({key: volume[key][..., volume[key].shape[-1] // 2].as_tensor() for key in KEYS})
     return SLICES_BY_WHOLE_VOLUMES
 
 
 def measure(way: str, folder: Path, cache_dir: Path, count: int) -> dict[str, float]:
-    """Slices per second and peak memory of this process, one way of reading the first ``count`` volumes."""
+    """Slices per second and peak memory, one way of reading the first ``count`` volumes, for a process of its own."""
     cases = load_cases(folder, "training")[:count]
-    before = _peak_mb()
-    started = time.perf_counter()
-    if way == "whole volume per slice":
-        slices = whole_volumes(folder)
-    else:
-        dataset = SliceDataset(cases, ct_reading(KEYS), ct_training(), cache_dir)
-        if way == "first epoch, cache built":
-            slices = len(dataset)
+    result: dict[str, float] = {}
+
+    def work() -> None:
+        started = time.perf_counter()
+        if way == WHOLE:
+            slices = whole_volumes(folder)
         else:
-            started = time.perf_counter()
-            slices = slices_in_random_order(dataset)()
-    return {"rate": slices / (time.perf_counter() - started), "peak_mb": _peak_mb() - before}
+            dataset = SliceDataset(cases, ct_reading(KEYS), ct_training(), cache_dir)
+            slices = len(dataset)
+            if way == LATER:
+                started = time.perf_counter()
+                slices = slices_in_random_order(dataset)()
+        result["rate"] = slices / (time.perf_counter() - started)
+
+    return {"peak_mb": peak_extra_mb(work), **result}
 
 
-def _peak_mb() -> float:
-    """Largest resident memory of this process so far; ``getrusage`` would count its parent's too."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 1024
+def run(setting: Setting) -> list[Table]:
+    """Both tables."""
+    return [_reading(setting), _augmentation(setting)]
 
 
-def _in_own_process(way: str, work_dir: Path, count: int) -> dict[str, float]:
-    command = [sys.executable, __file__, str(work_dir), "--volumes", str(count), "--only", way]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-def main() -> None:
-    """Run the comparison, or one measurement of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work_dir", type=Path, help="folder for volumes and cache (4 GB for 30 volumes)")
-    parser.add_argument("--volumes", type=int, default=30, help="number of volumes (default 30)")
-    parser.add_argument("--only", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    folder, cache_dir, count = arguments.work_dir / "volumes", arguments.work_dir / "cache", arguments.volumes
-    if arguments.only:
-        print(json.dumps(measure(arguments.only, folder, cache_dir, count)))
-        return
-    make_volumes(folder, count)
+def _reading(setting: Setting) -> Table:
+    folder, cache_dir, count = setting.work_dir / "volumes", setting.work_dir / "cache", setting.volumes
+    shape = (64, 64, 8) if setting.quick else SHAPE
+    make_volumes(folder, count, shape)
     shutil.rmtree(cache_dir, ignore_errors=True)
-    runs = [("whole volume per slice", count), ("first epoch, cache built", count)]
-    runs += [("later epochs", count * part // 3) for part in (1, 2, 3)]
-    results = [(way, volumes, _in_own_process(way, arguments.work_dir, volumes)) for way, volumes in runs]
+    runs = [(WHOLE, count), (FIRST, count), *((LATER, part) for part in sorted({max(1, count // 3), count}))]
+    results = [(way, volumes, in_own_process(measure, way, folder, cache_dir, volumes)) for way, volumes in runs]
     base = results[0][2]["rate"]
-    print(f"{platform.machine()}, {os.cpu_count()} cores; volumes of {'×'.join(map(str, SHAPE))} from .nii.gz\n")
-    print("| way | volumes | slices per second | ratio | peak memory, MB |\n|---|---|---|---|---|")
-    for way, volumes, result in results:
-        print(f"| {way} | {volumes} | {result['rate']:.2f} | {result['rate'] / base:.0f} | {result['peak_mb']:.0f} |")
+    rows = [
+        [way, str(volumes), f"{found['rate']:.2f}", f"{found['rate'] / base:.0f}", f"{found['peak_mb']:.0f}"]
+        for way, volumes, found in results
+    ]
+    title = f"Slices of volumes of {'×'.join(map(str, shape))} voxels from .nii.gz"
+    return Table(title, ["way", "volumes", "slices per second", "ratio", "peak extra, MB"], rows)
 
 
-if __name__ == "__main__":
-    main()
+def _augmentation(setting: Setting) -> Table:
+    """What one item takes on one core, and what one image takes in training on all."""
+    generator = torch.Generator().manual_seed(0)
+    sides = {"GlaS": setting.size(512), "Synapse": setting.size(224)}
+    ct = torch.randint(-1000, 1000, (1, *((64, 64) if setting.quick else SHAPE[:2])), generator=generator)
+    glands = torch.randint(0, 256, (3, 522, 775), generator=generator).to(torch.uint8)
+    items = {
+        "GlaS": {"image": glands, "label": (glands[:1] > 127).to(torch.uint8)},
+        "Synapse": {"image": ct.to(torch.int16), "label": (ct > 0).to(torch.uint8)},
+    }
+    transforms = {
+        "GlaS": histology_training((sides["GlaS"],) * 2),
+        "Synapse": ct_training((sides["Synapse"],) * 2),
+    }
+    rows = []
+    for task, transform in transforms.items():
+        step = training_step(OURS, task, 1, sides[task])
+
+        def augment(transform: Callable = transform, item: dict = items[task]) -> None:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)  # as in a worker of a loader
+            for seed in range(ITEMS):
+                reseed(transform, seed)
+                transform(dict(item))
+            torch.set_num_threads(threads)
+
+        seconds = alternating({"augment": augment, "step": step}, setting.rounds, f"{task}, augmentation")
+        item, image = seconds["augment"] / ITEMS, seconds["step"]
+        rows.append([task, f"{1e3 * item:.1f}", f"{1e3 * image:.0f}", f"{item / image:.1%}"])
+    header = ["task", "augmentation of an item on one core, ms", "training step per image, ms", "share"]
+    note = "A loader's worker runs beside the step: it starves the step where the share comes near 100 %."
+    return Table("Augmentation beside the step", header, rows, note)

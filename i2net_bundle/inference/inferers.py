@@ -11,6 +11,7 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 from tqdm import tqdm
 
+from i2net_bundle.networks.hardware import bfloat16
 from i2net_bundle.transforms.preprocessing import SCALE
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
@@ -22,13 +23,17 @@ class SlicewiseInferer(Inferer):
         size: rows and columns of the network's input.
         batch_size: slices per forward pass.
         progress: whether to show a bar over the slices (never where the output is no terminal).
+        amp: whether the network runs in bfloat16, on devices that have it.
 
     Attributes:
         readout: what is kept of the network's output (N, O, h, w), maps (N, M, h, w); the class by default.
     """
 
-    def __init__(self, size: Sequence[int] = (224, 224), batch_size: int = 16, progress: bool = False) -> None:
+    def __init__(
+        self, size: Sequence[int] = (224, 224), batch_size: int = 16, progress: bool = False, amp: bool = False
+    ) -> None:
         super().__init__()
+        self.amp = amp
         self.size, self.batch_size, self.progress = tuple(size), batch_size, progress
         self.readout: Callable[[Tensor], Tensor] = classify
 
@@ -49,10 +54,11 @@ class SlicewiseInferer(Inferer):
         volumes = convert_to_tensor(inputs, track_meta=False)
         maps: Tensor | None = None
         starts = range(0, depth, self.batch_size)
+        predict = in_bfloat16(network) if self.amp else network
         for index, volume in enumerate(volumes):
             for start in tqdm(starts, desc="slices", disable=None if self.progress else True, leave=False):
                 chunk = volume[..., start : start + self.batch_size].permute(3, 0, 1, 2)  # (N, C, H, W)
-                logits = network(resize_images(chunk, self.size), *args, **kwargs)
+                logits = predict(resize_images(chunk, self.size), *args, **kwargs)
                 back = resize_labels(self.readout(logits), (height, width))  # (N, M, H, W)
                 if maps is None:
                     maps = back.new_empty((batch, back.shape[1], height, width, depth))
@@ -66,15 +72,17 @@ class WholeImageInferer(Inferer):
 
     Args:
         average_flips: average the logits over the image and its three flips; four times the work.
+        amp: whether the network runs in bfloat16, on devices that have it.
 
     Attributes:
         readout: what is kept of the network's output (N, O, h, w), maps (N, M, h, w); the class by default.
     """
 
-    def __init__(self, average_flips: bool = False) -> None:
+    def __init__(self, average_flips: bool = False, amp: bool = False) -> None:
         super().__init__()
         self.average_flips = average_flips
         self.readout: Callable[[Tensor], Tensor] = classify
+        self.amp = amp
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Label images.
@@ -97,14 +105,25 @@ class WholeImageInferer(Inferer):
         size = [max(1, round(side * scale)) for side in images.shape[2:]]
         images = resize_images(images, size, antialias=True)
         flips: list[list[int]] = [[], [2], [3], [2, 3]] if self.average_flips else [[]]
-        views = [network(images.flip(axes), *args, **kwargs).flip(axes) for axes in flips]
+        predict = in_bfloat16(network) if self.amp else network
+        views = [predict(images.flip(axes), *args, **kwargs).flip(axes) for axes in flips]
         logits = resize_images(torch.stack(views).mean(dim=0), inputs.shape[2:])
         maps = self.readout(logits)
         return convert_to_dst_type(maps, inputs, dtype=maps.dtype)[0]
+
+
+def in_bfloat16(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The network under bfloat16 autocast where the device has it, see `bfloat16`; its logits in float32."""
+
+    def predict(images: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        with bfloat16(images.device.type, enabled=True):
+            return network(images, *args, **kwargs).float()
+
+    return predict
 
 
 def classify(logits: Tensor) -> Tensor:
     """Class indices of logits (B, C, ...) as (B, 1, ...), uint8: arg-max, or probability above 0.5 where C is 1."""
     if logits.shape[1] == 1:
         return (logits > 0).to(torch.uint8)
-    return logits.argmax(dim=1, keepdim=True).to(torch.uint8)
+    return logits.max(dim=1, keepdim=True).indices.to(torch.uint8)

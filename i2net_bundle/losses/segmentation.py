@@ -60,9 +60,10 @@ class BoundaryWeightedLoss(nn.Module):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compare logits ``input`` (B, 1, H, W) with a binary mask ``target`` (B, 1, H, W); returns a scalar."""
         target = target.to(input.dtype)
-        local_mean = F.avg_pool2d(
-            target, self.kernel_size, stride=1, padding=self.kernel_size // 2, count_include_pad=False
-        )
+        local_mean = target
+        for kernel in ((self.kernel_size, 1), (1, self.kernel_size)):  # a mean of means: windows are rectangles
+            padding = (kernel[0] // 2, kernel[1] // 2)
+            local_mean = F.avg_pool2d(local_mean, kernel, stride=1, padding=padding, count_include_pad=False)
         weight = 1 + self.boundary_weight * (local_mean - target).abs()
         over = (1, 2, 3)
         pixel_loss = F.binary_cross_entropy_with_logits(input, target, reduction="none")

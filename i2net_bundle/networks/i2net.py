@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,6 +43,9 @@ class Neck(nn.Module):
 class SkipHead(nn.Module):
     """Join the decoded map with the encoder's skip feature: resize, concatenate (skip first), 1×1 convolution.
 
+    A 1×1 convolution commutes with a resize, whose weights sum to 1, and is the sum of its parts on what is
+    concatenated: so the decoded map is mapped to the classes before it is resized, and nothing is concatenated.
+
     Args:
         skip_channels: channels of the skip feature.
         decoded_channels: channels of the decoded map.
@@ -56,7 +58,9 @@ class SkipHead(nn.Module):
 
     def forward(self, skip: Tensor, decoded: Tensor) -> Tensor:
         """Map skip (B, S, h, w) and decoded (B, D, …) to logits (B, O, h, w)."""
-        return self.conv(torch.cat([skip, resize(decoded, skip.shape[2], skip.shape[3])], dim=1))
+        of_skip, of_decoded = self.conv.weight.split([skip.shape[1], decoded.shape[1]], dim=1)
+        logits = resize(F.conv2d(decoded, of_decoded), skip.shape[2], skip.shape[3])
+        return F.conv2d(skip, of_skip, self.conv.bias) + logits
 
 
 class DecodedHead(nn.Module):

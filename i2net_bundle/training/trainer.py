@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
 from i2net_bundle.networks import I2Net
-from i2net_bundle.precision import use_bfloat16
+from i2net_bundle.networks.hardware import bfloat16
 
 TERMS = "terms"
 """Key of ``engine.state.output``: every loss term and the learners' health, as 0-d tensors."""
@@ -54,7 +54,7 @@ class I2NetTrainer(SupervisedTrainer):
     def __init__(self, *, network: nn.Module, loss_function: nn.Module, amp: bool = False, **kwargs: Any) -> None:
         kwargs.setdefault("decollate", False)  # nothing here works item by item
         super().__init__(network=network, loss_function=loss_function, optim_set_to_none=True, **kwargs)
-        self.bfloat16 = use_bfloat16(self.state.device, amp)
+        self.bfloat16 = amp
 
     def _iteration(self, engine: I2NetTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
@@ -65,7 +65,7 @@ class I2NetTrainer(SupervisedTrainer):
         output = engine.state.output = {CommonKeys.IMAGE: inputs, CommonKeys.LABEL: targets}
 
         with self._gradient_sync(is_last):
-            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
+            with bfloat16(inputs.device.type, enabled=self.bfloat16):
                 logits, gates = engine.inferer(inputs, engine.network)
             output[CommonKeys.PRED] = logits.detach()
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from i2net_bundle.checks import HistologyOptions
 from i2net_bundle.inference import SlicewiseInferer, WholeImageInferer
 from i2net_bundle.inference.inferers import classify
+from i2net_bundle.networks import hardware
 from i2net_bundle.transforms import histology_preprocessing
 from i2net_bundle.transforms.preprocessing import SCALE
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
@@ -202,3 +203,26 @@ def test_a_file_s_scale_reaches_the_inferer_through_the_loader(
     mask = WholeImageInferer()(batch["image"], network)
     assert shapes == [(1, 3, *seen)]
     assert mask.shape == (1, 1, 46, 60)
+
+
+@pytest.mark.parametrize("in_hardware", [False, True], ids=["emulated", "in hardware"])
+@pytest.mark.parametrize("inferer", [SlicewiseInferer, WholeImageInferer])
+def test_amp_is_bfloat16_where_the_device_has_it_and_float32_elsewhere(
+    inferer: type, in_hardware: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "multiplies_bfloat16", lambda device_type: in_hardware)
+    seen = set()
+
+    def network(images: Tensor) -> Tensor:
+        product = images.transpose(2, 3) @ images
+        seen.add(product.dtype)
+        return images
+
+    inputs = volumes() if inferer is SlicewiseInferer else volumes()[..., 0]
+    assert torch.equal(inferer(amp=True)(inputs, network), inferer()(inputs, network))
+    assert seen == {torch.float32, torch.bfloat16 if in_hardware else torch.float32}
+
+
+def test_of_equal_logits_the_first_class_is_taken() -> None:
+    logits = torch.tensor([1.0, 3.0, 3.0, 2.0]).reshape(1, 4, 1, 1)
+    assert classify(logits).item() == 1

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from i2net_bundle.networks import I2Net, cityscapes_i2net, glas_i2net, synapse_i2net
 from i2net_bundle.networks.i2net import DecodedHead, Neck, SkipHead, resize
+from tests.networks.plain_decoder import plain_network
 from tests.networks.small_networks import parameter_count, randomise_batch_norms, small_i2net
 
 NETWORKS = {"glas": (glas_i2net, 3, 1), "synapse": (synapse_i2net, 1, 9)}
@@ -66,10 +67,14 @@ class TestCounts:
     def test_matrix_work_is_the_papers(
         self, build: Callable[..., I2Net], num_learners: int, shape: tuple[int, int, int], gmac: float
     ) -> None:
-        network = build(num_learners).to("meta")  # shapes without numbers: the count costs nothing
-        with FlopCounterMode(display=False) as counter:
-            network(torch.empty(1, *shape, device="meta"))
-        assert round(counter.get_total_flops() / 2 / 1e9, 2) == gmac
+        network = build(num_learners).to("meta").eval()  # shapes without numbers: the count costs nothing
+        counts = []
+        for form in (plain_network(network), network):
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                form(torch.empty(1, *shape, device="meta"))
+            counts.append(counter.get_total_flops() / 2 / 1e9)
+        assert round(counts[0], 2) == gmac
+        assert counts[1] < counts[0]
 
 
 class TestAnyImage:
@@ -187,6 +192,32 @@ class TestTorchScript:
         network = small_i2net().eval()
         image = torch.randn(1, 1, 7, 32)
         torch.testing.assert_close(torch.jit.script(network)(image), network(image), rtol=1e-4, atol=1e-5)
+
+
+class TestOnnx:
+    def test_an_export_gives_the_same_at_sizes_that_it_was_not_traced_with(
+        self, network: I2Net, tmp_path: Path
+    ) -> None:
+        onnxruntime = pytest.importorskip("onnxruntime")
+        path, axes = tmp_path / "network.onnx", {0: "batch", 2: "height", 3: "width"}
+        with torch.no_grad():
+            torch.onnx.export(
+                network,
+                (make_image(network, (96, 64), batch=2),),
+                path,
+                dynamo=False,
+                input_names=["image"],
+                output_names=["pred"],
+                dynamic_axes={"image": axes, "pred": axes},
+            )
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        # 522 rows: a query between two cells, see `nearest_cells`
+        for size, batch in (((96, 64), 2), ((64, 128), 3), ((75, 91), 1), ((522, 40), 1)):
+            image = make_image(network, size, batch)
+            with torch.no_grad():
+                expected = network(image)
+            found = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 class TestParts:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2net_bundle.losses import I2NetLoss
-from i2net_bundle.networks import I2Net
+from i2net_bundle.networks import I2Net, hardware
 from i2net_bundle.training import I2NetTrainer
 from i2net_bundle.training.trainer import TERMS
 
@@ -155,6 +155,12 @@ def test_the_output_holds_the_batch_the_logits_and_the_loss(
     assert (output["pred"].shape, output["pred"].requires_grad) == ((2, 3, 16, 16), False)
     assert output["loss"] == output[TERMS]["loss"].item()
     assert all(term.ndim == 0 and not term.requires_grad for term in output[TERMS].values())
+
+
+@pytest.fixture(autouse=True)
+def bfloat16_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by processors that only emulate it: what is computed is the same."""
+    monkeypatch.setattr(hardware, "multiplies_bfloat16", lambda device_type: True)
 
 
 class TestAmp:

@@ -1,0 +1,72 @@
+"""Run the comparisons and write their tables: python -m benchmarks [--quick] [--only NAME] [--output FILE].
+
+Tables are printed as they come and kept as JSON beside the output, so that an interrupted run goes on with --resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import importlib.util
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.measuring import Setting, Table, machine
+
+NAMES = ("rates", "decoder", "training", "inference", "volumes", "loader", "scoring")
+AVAILABLE = [name for name in NAMES if importlib.util.find_spec(f"benchmarks.{name}")]
+
+
+def report(results: dict) -> str:
+    """The Markdown page of all results."""
+    lines = [
+        "# Benchmarks",
+        "",
+        "`make benchmark` makes this page. Whatever is compared runs in turn, round by round, in one process; the "
+        "figures are medians of the rounds. U is the time of 1 TMAC of 3×3 convolution, 64 to 64 channels at 224², "
+        "measured in the same rounds, so that figures in U compare between machines and moments. Peak memory is what a "
+        "fresh process holds at most during the work, above what it held before.",
+        "",
+        *(f"- {name}: {value}" for name, value in results["machine"].items()),
+        "",
+    ]
+    for name, tables in results["tables"].items():
+        lines += [f"## {importlib.import_module(f'benchmarks.{name}').TITLE}", ""]
+        lines += [Table(**table).markdown() for table in tables]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="smallest sizes, one round: only whether everything runs")
+    parser.add_argument("--only", nargs="+", choices=AVAILABLE, default=AVAILABLE, help="comparisons to run")
+    parser.add_argument("--output", type=Path, default=Path("docs/benchmarks.md"), help="page; JSON lies beside it")
+    parser.add_argument("--work-dir", type=Path, help="folder for volumes and cache; default a temporary one")
+    parser.add_argument("--volumes", type=int, default=3, help="CT volumes that the loader reads (default 3)")
+    parser.add_argument("--resume", action="store_true", help="keep the tables that the JSON file holds")
+    arguments = parser.parse_args()
+    kept = arguments.output.with_suffix(".json")
+    results = {"machine": machine(), "tables": {}}
+    if arguments.resume and kept.is_file():
+        results = json.loads(kept.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as temporary:
+        setting = Setting(arguments.quick, arguments.work_dir or Path(temporary), arguments.volumes)
+        for name in arguments.only:
+            if arguments.resume and name in results["tables"]:
+                continue
+            started = time.perf_counter()
+            tables = importlib.import_module(f"benchmarks.{name}").run(setting)
+            results["tables"][name] = [dataclasses.asdict(table) for table in tables]
+            print("\n".join(table.markdown() for table in tables), flush=True)
+            print(f"{name}: {time.perf_counter() - started:.0f} s\n", flush=True)
+            arguments.output.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
+            arguments.output.write_text(report(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

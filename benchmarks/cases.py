@@ -1,0 +1,85 @@
+"""What is compared: the networks of both tasks, their plain form, and MONAI's networks at the same input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.networks.nets import AttentionUnet, BasicUNet, FlexibleUNet, SegResNet, SwinUNETR
+from torch import Tensor, nn
+
+from i2net_bundle.losses import BoundaryWeightedLoss, CrossEntropyDiceLoss, I2NetLoss
+from i2net_bundle.networks import I2Net, glas_i2net, synapse_i2net
+from tests.networks.plain_decoder import plain_network
+
+OURS, PLAIN = "I²Net", "I²Net, plain form"
+TASKS = {"GlaS": (3, 1, 512), "Synapse": (1, 9, 224)}
+"""Channels, classes and side of the images."""
+
+_UNET_WIDTHS = (64, 128, 256, 512)
+PEERS: dict[str, Callable[[int, int], nn.Module]] = {
+    "FlexibleUNet (ResNet-18)": lambda channels, classes: FlexibleUNet(channels, classes, "resnet18", spatial_dims=2),
+    "BasicUNet": lambda channels, classes: BasicUNet(2, channels, classes),
+    "AttentionUnet": lambda channels, classes: AttentionUnet(2, channels, classes, _UNET_WIDTHS, (2, 2, 2)),
+    "SwinUNETR": lambda channels, classes: SwinUNETR(channels, classes, spatial_dims=2),
+    "SegResNet": lambda channels, classes: SegResNet(2, in_channels=channels, out_channels=classes),
+}
+
+
+def network(name: str, task: str, num_learners: int = 3) -> nn.Module:
+    """A network by its name in the tables."""
+    torch.manual_seed(0)
+    channels, classes, _ = TASKS[task]
+    if name in PEERS:
+        return PEERS[name](channels, classes)
+    built: I2Net = {"GlaS": glas_i2net, "Synapse": synapse_i2net}[task](num_learners)
+    return plain_network(built) if name == PLAIN else built
+
+
+def images(task: str, batch: int, side: int) -> Tensor:
+    """Random images (B, C, side, side)."""
+    return torch.randn(batch, TASKS[task][0], side, side, generator=torch.Generator().manual_seed(0))
+
+
+def training_step(
+    name: str,
+    task: str,
+    batch: int,
+    side: int,
+    num_learners: int = 3,
+    weights: tuple[float, float] = (0.25, 0.25),
+    **options: Any,
+) -> Callable[[], None]:
+    """One step of training without the optimiser's: forward, losses, backward.
+
+    Args:
+        name: of the network.
+        task: GlaS or Synapse.
+        batch: number of images.
+        side: of the images.
+        num_learners: K.
+        weights: of gate shaping and of learner orthogonalization.
+        options: ``channels_last``, ``bfloat16``.
+    """
+    net, image = network(name, task, num_learners).train(), images(task, batch, side)
+    if options.get("channels_last"):
+        net, image = net.to(memory_format=torch.channels_last), image.contiguous(memory_format=torch.channels_last)
+    generator = torch.Generator().manual_seed(1)
+    target = torch.randint(0, max(2, TASKS[task][1]), (batch, 1, side, side), generator=generator)
+    segmentation = BoundaryWeightedLoss() if task == "GlaS" else CrossEntropyDiceLoss()
+    loss: nn.Module | None = None
+    if isinstance(net, I2Net):
+        learners = net.decoder.learner_parameters()
+        loss = I2NetLoss(segmentation, learners, lambda_gs=weights[0], lambda_lo=weights[1])
+
+    def step() -> None:
+        net.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(options.get("bfloat16"))):
+            output = net.forward_with_gates(image) if loss is not None else net(image)
+        if loss is not None:
+            loss(output, target)["loss"].backward()
+        else:
+            segmentation(output.float(), target).backward()
+
+    return step

@@ -1,0 +1,106 @@
+"""A training step: time and memory of the whole network, each loss on and off, K, batch, and MONAI's networks."""
+
+from __future__ import annotations
+
+from benchmarks.cases import OURS, PEERS, PLAIN, TASKS, training_step
+from benchmarks.measuring import UNIT, Setting, Table, alternating, in_own_process, peak_extra_mb
+from i2net_bundle.networks.hardware import multiplies_bfloat16
+
+TITLE = "Training step"
+LOSSES = {
+    "segmentation": (0.0, 0.0),
+    "and gate shaping": (0.25, 0.0),
+    "and learner orthogonalization": (0.0, 0.25),
+    "all": (0.25, 0.25),
+}
+
+
+def peak(name: str, task: str, batch: int, side: int, num_learners: int) -> float:
+    """Peak extra memory of one step, in MB."""
+    training_step(name, task, 1, 64, num_learners)()  # libraries take memory of their own at the first call
+    step = training_step(name, task, batch, side, num_learners)
+    return peak_extra_mb(step)
+
+
+def run(setting: Setting) -> list[Table]:
+    """All tables, both tasks."""
+    tables = []
+    for task in TASKS:
+        side = setting.size(TASKS[task][2])
+        tables += [_losses(setting, task, side), _learners(setting, task, side), _networks(setting, task, side)]
+    return [*tables, _growth(setting)]
+
+
+def _losses(setting: Setting, task: str, side: int) -> Table:
+    steps = {
+        f"{name}/{losses}": training_step(name, task, 1, side, weights=weights)
+        for losses, weights in LOSSES.items()
+        for name in (OURS, PLAIN)
+    }
+    seconds = alternating(steps, setting.rounds, f"{task}, losses")
+    without = seconds[f"{PLAIN}/and gate shaping"]
+    rows = []
+    for losses in LOSSES:
+        ours, plain = seconds[f"{OURS}/{losses}"], seconds[f"{PLAIN}/{losses}"]
+        rows.append([losses, f"{ours:.2f}", f"{plain:.2f}", f"{plain / ours:.2f}"])
+    added = [(seconds[f"{name}/all"] - seconds[f"{name}/and gate shaping"]) / without for name in (OURS, PLAIN)]
+    rows.append(
+        ["time that learner orthogonalization adds, of the plain step without it", *(f"{a:.0%}" for a in added), ""]
+    )
+    return Table(f"{task} step, 1×{side}², K 3", ["losses", "s", "plain, s", "ratio"], rows)
+
+
+def _learners(setting: Setting, task: str, side: int) -> Table:
+    rows = []
+    for num_learners in (1, 3) if setting.quick else (1, 3, 4, 6, 8):
+        steps = {name: training_step(name, task, 1, side, num_learners) for name in (OURS, PLAIN)}
+        seconds = alternating(steps, setting.rounds, f"{task}, K {num_learners}")
+        peaks = [in_own_process(peak, name, task, 1, side, num_learners) for name in (OURS, PLAIN)]
+        rows.append(
+            [
+                str(num_learners),
+                f"{seconds[OURS]:.2f}",
+                f"{seconds[PLAIN]:.2f}",
+                f"{seconds[PLAIN] / seconds[OURS]:.2f}",
+                f"{peaks[0]:.0f}",
+                f"{peaks[1]:.0f}",
+                f"{peaks[0] / peaks[1]:.2f}",
+            ]
+        )
+    header = ["K", "s", "plain, s", "ratio", "peak extra, MB", "plain, MB", "ratio"]
+    return Table(f"{task} step with all losses, 1×{side}²", header, rows)
+
+
+def _networks(setting: Setting, task: str, side: int) -> Table:
+    peers = list(PEERS)[:1] if setting.quick else list(PEERS)
+    steps = {name: training_step(name, task, 1, side) for name in (OURS, PLAIN, *peers)}
+    steps[f"{OURS}, channels-last"] = training_step(OURS, task, 1, side, channels_last=True)
+    if multiplies_bfloat16("cpu"):
+        name = f"{OURS}, channels-last, bfloat16"
+        steps[name] = training_step(OURS, task, 1, side, channels_last=True, bfloat16=True)
+    seconds = alternating(steps, setting.rounds, f"{task}, networks")
+    rows = []
+    for name in steps:
+        memory = ""
+        if name in (OURS, PLAIN, *peers):
+            memory = f"{in_own_process(peak, name, task, 1, side, 3):.0f}"
+        ratio = seconds[PLAIN] / seconds[name]
+        rows.append(
+            [name, f"{seconds[name]:.2f}", f"{1e3 * seconds[name] / seconds[UNIT]:.0f}", f"{ratio:.2f}", memory]
+        )
+    note = "I²Net with all its losses, MONAI's networks with the segmentation loss alone."
+    if not multiplies_bfloat16("cpu"):
+        note += " No row in bfloat16: this processor has no instructions for it."
+    header = ["network", "s", "U/1000", "plain form's time over this", "peak extra, MB"]
+    return Table(f"{task} step beside MONAI's networks, 1×{side}²", header, rows, note)
+
+
+def _growth(setting: Setting) -> Table:
+    rows = []
+    cases = [("GlaS", 1, 128), ("GlaS", 1, 256), ("GlaS", 4, 256), ("Synapse", 4, 112)]
+    for task, batch, side in cases[:1] if setting.quick else cases:
+        steps = {name: training_step(name, task, batch, side) for name in (OURS, PLAIN)}
+        seconds = alternating(steps, setting.rounds, f"{task}, {batch}×{side}²")
+        ratio = seconds[PLAIN] / seconds[OURS]
+        rows.append([task, f"{batch}×{side}²", f"{seconds[OURS]:.2f}", f"{seconds[PLAIN]:.2f}", f"{ratio:.2f}"])
+    return Table("Growth of a step with image and batch, K 3", ["task", "images", "s", "plain, s", "ratio"], rows)

@@ -1,0 +1,91 @@
+"""What the hardware is good at: number format of matrix products, length of blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+logger = logging.getLogger("i2net.hardware")
+
+
+@functools.cache
+def _cpu_capabilities() -> dict[str, Any]:
+    read: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)  # not in PyTorch before 2.10
+    return read()
+
+
+@functools.cache
+def multiplies_bfloat16(device_type: str) -> bool:
+    """Whether a device has bfloat16 instructions; what lacks them emulates bfloat16, many times slower.
+
+    Where PyTorch does not say what a CPU can do (before 2.10), the user's word holds.
+    """
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device_type != "cpu" or not _cpu_capabilities():
+        return True
+    return any(_cpu_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def product_dtype(dtype: torch.dtype, device_type: str) -> torch.dtype:
+    """What matrix products of ``dtype`` are computed in: autocast's format where one is set and the device has it."""
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        dtype = torch.get_autocast_dtype(device_type)
+    if dtype == torch.bfloat16 and not multiplies_bfloat16(device_type):
+        return torch.float32
+    return dtype
+
+
+def bfloat16(device_type: str, enabled: bool) -> contextlib.AbstractContextManager:
+    """Autocast to bfloat16 where the device has it; elsewhere float32 is faster and exact, and a warning says so."""
+    if enabled and not multiplies_bfloat16(device_type):
+        _warn_of_emulation()
+        enabled = False
+    return torch.autocast(device_type, torch.bfloat16) if enabled else contextlib.nullcontext()
+
+
+@functools.cache  # once
+def _warn_of_emulation() -> None:
+    logger.warning("This processor has no bfloat16 instructions: amp is left off, the network runs in float32.")
+
+
+def autocast_disabled(device_type: str) -> contextlib.AbstractContextManager:
+    """Leave tensors in the formats that they have."""
+    if not torch.amp.is_autocast_available(device_type):  # such as meta
+        return contextlib.nullcontext()
+    return torch.autocast(device_type, enabled=False)
+
+
+def without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a static method of a `torch.autograd.Function` in the formats of what it is given."""
+
+    @functools.wraps(function)
+    def wrapper(ctx: Any, *args: Any) -> Any:
+        device_type = next((arg.device.type for arg in args if isinstance(arg, torch.Tensor)), "cpu")
+        with autocast_disabled(device_type):
+            return function(ctx, *args)
+
+    return wrapper
+
+
+def blocks(num_points: int, width: int, device: torch.device) -> Iterator[slice]:
+    """Slices that cover points in blocks that stay in cache: second-level caches hold a quarter of each.
+
+    Devices other than CPUs hide memory behind many threads; there blocks only bound the memory taken.
+
+    Args:
+        num_points: P.
+        width: numbers that are alive at a time for each point.
+        device: where they are.
+    """
+    if device.type == "cpu":
+        length = max(256, int(_cpu_capabilities().get("l2_cache_size", 1 << 20)) * torch.get_num_threads() // width)
+    else:
+        length = max(1, (1 << 26) // width)
+    for start in range(0, num_points, length):
+        yield slice(start, min(start + length, num_points))
