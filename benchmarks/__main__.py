@@ -17,6 +17,8 @@ from pathlib import Path
 from benchmarks.measuring import Setting, Table, machine
 
 NAMES = ("rates", "decoder", "training", "inference", "volumes", "loader", "scoring")
+CHANGES = Path(__file__).with_name("changes.md")
+"""What was measured once, while the changes were made; the page ends with it."""
 AVAILABLE = [name for name in NAMES if importlib.util.find_spec(f"benchmarks.{name}")]
 
 
@@ -36,6 +38,7 @@ def report(results: dict) -> str:
     for name, tables in results["tables"].items():
         lines += [f"## {importlib.import_module(f'benchmarks.{name}').TITLE}", ""]
         lines += [Table(**table).markdown() for table in tables]
+    lines.append(CHANGES.read_text(encoding="utf-8"))
     return "\n".join(lines)
 
 
