@@ -1,4 +1,4 @@
-"""The whole path on phantoms: data, training, evaluation, inference, pictures, and scores beside two baselines."""
+"""The whole path on phantoms: data, training, evaluation, prediction, report, and scores beside two baselines."""
 
 from __future__ import annotations
 
@@ -25,20 +25,22 @@ from i2net_bundle.transforms import ct_reading, histology_reading
 
 @dataclass(frozen=True)
 class Task:
-    """What the demonstration needs to know of a task: its name and the overlays of each workflow."""
+    """What the demonstration needs to know of a task: its names and the overlays of each workflow."""
 
     name: str
     title: str
+    predicted_as: str
     overlays: tuple[str, ...]
     train_overlays: tuple[str, ...]
     metadata: str
     test_images: str
 
 
-CT = Task("ct", "CT, eight organs", ("demo_ct.yaml",), ("demo_ct_train.yaml",), "metadata.json", "imagesTs")
+CT = Task("ct", "CT, eight organs", "synapse", ("demo_ct.yaml",), ("demo_ct_train.yaml",), "metadata.json", "imagesTs")
 GLANDS = Task(
     "glands",
     "histology, glands",
+    "glas",
     ("glas.yaml",),
     ("glas_train.yaml", "demo_glas_train.yaml"),
     "metadata_glas.json",
@@ -59,7 +61,7 @@ def run_demo(out: str | Path) -> None:
     scores = {task.title: _run_task(task, folder / task.name) for task in (CT, GLANDS)}
     print(f"\nMean Dice on the phantoms' test cases ({time.perf_counter() - started:.0f} s in all):\n")
     print(_score_table(scores))
-    print(f"\nPictures:  {folder}/*/run/evaluation/pictures\nScores:    {folder}/*/run/evaluation/metrics.csv")
+    print(f"\nReports:   {folder}/*/run/report/index.html\nScores:    {folder}/*/run/evaluation/metrics.csv")
     print(f"Masks:     {folder}/*/masks\nTraining:  {folder}/*/run/training.csv")
 
 
@@ -73,9 +75,9 @@ def _run_task(task: Task, folder: Path) -> dict[str, float]:
     torch.save(_untrained_network(evaluate).state_dict(), untrained)
     results = folder / "untrained"
     _bundle("evaluating", evaluate, task, dataset_dir=data, weights=untrained, results_dir=results)
-    predict = ["inference.json", *task.overlays]
-    images = data / task.test_images
-    _bundle(None, predict, task, dataset_dir=images, weights=run / "model.pt", output_dir=folder / "masks")
+    images, masks = data / task.test_images, folder / "masks"
+    _i2net("predict", images, "-o", masks, "--task", task.predicted_as, "--weights", run / "model.pt")
+    _i2net("report", run)
     return {
         "I²Net": _mean_dice(run / "evaluation"),
         "untrained": _mean_dice(results),
@@ -111,11 +113,18 @@ def _untrained_network(files: Sequence[str]) -> torch.nn.Module:
     return parser.get_parsed_content("network_def")
 
 
-def _bundle(run_id: str | None, files: Sequence[str], task: Task, **overrides: Path) -> None:
-    command = [sys.executable, "-m", "monai.bundle", "run", *([run_id] if run_id else [])]
+def _bundle(run_id: str, files: Sequence[str], task: Task, **overrides: Path) -> None:
+    command = [sys.executable, "-m", "monai.bundle", "run", run_id]
     command += ["--config_file", str(config_files(*files))]
     command += ["--meta_file", *config_files(task.metadata), "--bundle_root", str(bundle_root())]
-    command += [part for name, value in overrides.items() for part in (f"--{name}", str(value))]
+    _run([*command, *(part for name, value in overrides.items() for part in (f"--{name}", str(value)))])
+
+
+def _i2net(*arguments: str | Path) -> None:
+    _run([sys.executable, "-m", "i2net_bundle", *map(str, arguments)])
+
+
+def _run(command: Sequence[str]) -> None:
     print(f"\n$ {shlex.join(command)}\n", flush=True)
     subprocess.run(command, check=True)
 
