@@ -11,7 +11,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
 
-demo: $(VENV)/.installed ## train, evaluate and predict on phantoms, both tasks
+demo: $(VENV)/.installed ## train, evaluate, predict and report on phantoms, both tasks
 	$(BIN)/i2net demo
 
 lint: $(VENV)/.installed
@@ -19,11 +19,14 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# a process per core, each with one thread
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+
 check: lint ## the fast part of the tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test: lint ## everything
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 benchmark: $(VENV)/.installed ## every comparison side by side, into docs/benchmarks.md
 	$(BIN)/python -m benchmarks

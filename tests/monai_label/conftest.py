@@ -12,6 +12,13 @@ import pytest
 from scripts.monai_label import make_environment
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process run them all: a second one would make an environment of its own."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("monai_label"))
+
+
 @pytest.fixture(scope="session")
 def server_python(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Python of an environment with MONAI Label; ``I2NET_MONAI_LABEL`` names a folder to keep it in."""

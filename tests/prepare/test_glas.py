@@ -79,14 +79,21 @@ def test_pixels_and_instance_ids_are_kept_exactly(suffix: str, tmp_path: Path) -
         np.testing.assert_array_equal(label, IDS)
 
 
-def test_the_official_split_names_patient_and_grade(tmp_path: Path) -> None:
+def test_the_official_split_names_part_patient_and_grade(tmp_path: Path) -> None:
     content = json.loads((prepare(write_source(tmp_path / "source"), tmp_path / "out") / "dataset.json").read_text())
     assert content["name"] == "GlaS"
     assert content["labels"] == {"0": "background", "1": "gland"}
     assert content["um_per_px"] == 0.62005
-    assert content["testA"] == [
-        {"image": "./images/testA_1.png", "label": "./labels/testA_1.png", "patient": 4, "grade": "benign"}
-    ]
+    (entry,) = content["testA"]
+    assert {key: entry[key] for key in ("image", "label")} == {
+        "image": "./images/testA_1.png",
+        "label": "./labels/testA_1.png",
+    }
+    assert {key: entry[key] for key in ("part", "patient", "grade")} == {
+        "part": "testA",
+        "patient": 4,
+        "grade": "benign",
+    }
     assert {split: len(content[split]) for split in ("training", "testA", "testB", "test")} == {
         "training": 4,
         "testA": 1,
