@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
+from PIL import Image
 from tqdm import tqdm
 
 import i2net_bundle
@@ -120,16 +122,24 @@ def _embedded(section: Section, folder: Path, progress: Any) -> Iterator[dict[st
             continue
         path = folder / f"{picture.name}.png"
         picture.figure.savefig(path, dpi=_DPI)
-        data = base64.b64encode(path.read_bytes()).decode("ascii")
+        data = base64.b64encode(_as_webp(path)).decode("ascii")
         width, height = (round(inches * _DPI) for inches in picture.figure.get_size_inches())
         yield {
             "name": picture.name,
-            "data": f"data:image/png;base64,{data}",
+            "data": f"data:image/webp;base64,{data}",
             "alt": picture.alt,
             "caption": picture.caption,
             "width": str(width),
             "height": str(height),
         }
+
+
+def _as_webp(path: Path) -> bytes:
+    """A figure for the page, whose size would otherwise be some MB per photograph."""
+    stream = io.BytesIO()
+    with Image.open(path) as image:
+        image.convert("RGB").save(stream, "WEBP", quality=90, method=4)
+    return stream.getvalue()
 
 
 def _facts(results: RunResults) -> str:

@@ -51,9 +51,10 @@ def test_the_page_holds_every_figure_that_lies_beside_it(reported: Path) -> None
     files = sorted((reported / "report" / "figures").iterdir())
     names = ["agreement", "boxes", "case_001", "case_002", "case_003", "learners", "losses", "optimisation"]
     assert [path.stem for path in files] == [*names, "reliability"]
-    embedded = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^\"]+)", page)]
-    assert sorted(embedded) == sorted(path.read_bytes() for path in files)
-    assert all(min(Image.open(io.BytesIO(data)).size) > 200 for data in embedded)
+    embedded = [base64.b64decode(data) for data in re.findall(r"data:image/webp;base64,([^\"]+)", page)]
+    sizes = [Image.open(io.BytesIO(data)).size for data in embedded]
+    assert sorted(sizes) == sorted(Image.open(path).size for path in files)
+    assert all(min(size) > 200 for size in sizes)
     assert page.count("<img ") == len(files) and all(re.findall(r'alt="([^"]+)"', page))
 
 
