@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import time
@@ -22,7 +21,7 @@ from i2net_bundle.checks import DataError
 from i2net_bundle.checks.cases import write_csv
 from i2net_bundle.checks.volumes import is_volume
 from i2net_bundle.data.datalist import holds_images, list_images, name_cases
-from i2net_bundle.files import written_whole
+from i2net_bundle.files import write_rows, written_whole
 from i2net_bundle.inference.dicom_seg import write_dicom_seg
 from i2net_bundle.inference.masks import mask_name, write_mask
 from i2net_bundle.inference.polygons import write_geojson
@@ -182,14 +181,7 @@ def _write_map(path: Path, values: np.ndarray, affine: np.ndarray | None) -> Pat
 def _write_statistics(out_dir: Path, statistics: dict[str, Any]) -> None:
     _write_json(out_dir / "statistics.json", statistics)
     rows = [row for case, values in statistics.items() for row in flat_rows(case, values)]
-    header = list(dict.fromkeys(name for row in rows for name in row)) or ["case"]
-    with (
-        written_whole(out_dir / "statistics.csv") as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, header)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(out_dir / "statistics.csv", rows)
 
 
 def _write_json(path: Path, content: Any) -> None:

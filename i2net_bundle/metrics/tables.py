@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 
 import i2net_bundle
-from i2net_bundle.files import file_sha256, written_whole
+from i2net_bundle.files import file_sha256, write_rows, written_whole
 from i2net_bundle.metrics.objects import pool
 from i2net_bundle.metrics.overlap import intersection_over_union
 from i2net_bundle.metrics.protocols import ABSENT, INVENTED, MISSED, SURFACE_TOLERANCE_MM
@@ -96,15 +95,7 @@ def write_tables(
         class_names: background first.
         summary: see `summarize`.
     """
-    rows = [row for case in cases for row in _rows(case, class_names)]
-    header = list(dict.fromkeys(name for row in rows for name in row))
-    with (
-        written_whole(output_dir / "metrics.csv") as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, header)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(output_dir / "metrics.csv", [row for case in cases for row in _rows(case, class_names)])
     with written_whole(output_dir / "summary.json") as temporary:
         text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")

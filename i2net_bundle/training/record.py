@@ -16,7 +16,7 @@ from monai.utils import CommonKeys
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from i2net_bundle.files import written_whole
+from i2net_bundle.files import write_rows
 from i2net_bundle.training.trainer import TERMS
 
 
@@ -89,7 +89,7 @@ class TrainingRecord:
         if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
             row |= {f"val_{name}": value for name, value in self.validator.state.metrics.items()}
         self.rows.append({name: f"{value:.6g}" for name, value in row.items()})
-        _write_rows(self.path, self.rows)
+        write_rows(self.path, self.rows)
         assert self.writer is not None
         for name, value in row.items():
             if name != "epoch":
@@ -112,11 +112,3 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
