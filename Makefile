@@ -19,8 +19,8 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# a process per core, each with one thread
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+# a process per core, each with one thread; the tests of a file share what they make
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: lint ## the fast part of the tests
 	$(PYTEST) -m "not slow"

@@ -8,15 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from scripts.monai_label import make_environment
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one process run them all: a second one would make an environment of its own."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("monai_label"))
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +19,13 @@ def server_python(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     mend = shared / "monailabel"
     if not mend.is_dir():
         pytest.skip(f"MONAI Label's environment needs {mend}, for torchvision beside a CPU build of torch")
-    folder = Path(os.environ.get("I2NET_MONAI_LABEL") or tmp_path_factory.mktemp("monai_label"))
-    python = make_environment(folder / "venv", torch_index=None)
+    temporary = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # its parent is that of all processes of this run
+        temporary = temporary.parent
+    folder = Path(os.environ.get("I2NET_MONAI_LABEL") or temporary / "monai_label")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "environment.lock"):
+        python = make_environment(folder / "venv", torch_index=None)
     where = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip()
     for file in mend.glob("tv_cpu_shim.p*"):
