@@ -1,0 +1,82 @@
+"""``i2net predict`` on small phantoms."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import pytest
+import torch
+
+from i2net_bundle.cli import main
+from i2net_bundle.data.phantoms import make_ct_phantoms
+from i2net_bundle.networks import synapse_i2net
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("predict")
+    make_ct_phantoms(root / "ct", 1, 0, 1, shape=(40, 36, 8), spacing_mm=(9, 9, 20))
+    torch.manual_seed(0)
+    torch.save(synapse_i2net().state_dict(), root / "model.pt")
+    (root / "model.pt").with_name("settings.json").write_text(
+        json.dumps({"network": {"image_size": [32, 32]}, "training": {"num_learners": 3}})
+    )
+    return root
+
+
+def predict(folder: Path, out: Path, *inputs: Path, options: tuple[str, ...] = ()) -> None:
+    paths = [str(path) for path in inputs or [folder / "ct" / "imagesTs"]]
+    main(["predict", *paths, "-o", str(out), "--weights", str(folder / "model.pt"), "--device", "cpu", *options])
+
+
+def test_a_folder_becomes_masks_statistics_and_a_record(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(folder, out, options=("--uncertainty", "--probabilities"))
+    (image,) = (folder / "ct" / "imagesTs").iterdir()
+    case = image.name.split(".")[0]
+    mask = nib.load(out / f"{case}_mask.nii.gz")
+    assert mask.shape == nib.load(image).shape and mask.get_data_dtype() == "uint8"
+    assert nib.load(out / f"{case}_probabilities.nii.gz").shape == (*mask.shape, 9)
+    assert (out / f"{case}_entropy.nii.gz").is_file() and (out / "pictures" / f"{case}.png").is_file()
+    assert case in json.loads((out / "statistics.json").read_text())
+    record = json.loads((out / "prediction.json").read_text())
+    assert record["failed"] == [] and len(record["weights"][0]["sha256"]) == 64
+    assert not (out / "failed.csv").exists()
+
+
+def test_a_file_that_cannot_be_used_does_not_stop_the_others(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"<html>")
+    with pytest.raises(SystemExit) as caught:
+        predict(folder, tmp_path / "out", broken, folder / "ct" / "imagesTs", options=("--no-pictures",))
+    assert caught.value.code == 1
+    with (tmp_path / "out" / "failed.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["image"] == str(broken) and "is an HTML or XML page" in row["reason"]
+    assert list((tmp_path / "out").glob("*_mask.nii.gz"))
+
+
+def test_nothing_is_overwritten_unasked(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "masks.txt").touch()
+    with pytest.raises(SystemExit, match="already holds results"):
+        predict(folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--set", "imagesize=[32,32]"), "did you mean 'image_size'"),
+        (("--set", "image_size"), "takes ID=VALUE"),
+        (("--task", "glas"), "does not fit"),
+    ],
+    ids=["misspelt", "no value", "other task"],
+)
+def test_what_cannot_be_is_refused_before_any_work(
+    folder: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SystemExit, match=message):
+        predict(folder, tmp_path / "out", options=options)
+    assert not (tmp_path / "out").exists()
