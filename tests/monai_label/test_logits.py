@@ -33,5 +33,6 @@ def test_monai_label_and_monai_bundle_run_give_equal_logits(task: str, server_py
     with np.load(tmp_path / "out.npz") as out:
         assert out["served_logits"].shape == ((6, 9, 64, 64) if task == "synapse" else (1, 1, 72, 100))
         assert np.ptp(out["served_logits"]) > 0.1
-        assert np.array_equal(out["served_logits"], out["ran_logits"])
+        # the workflow lays images out with channels last, MONAI Label does not: sums differ in their last digits
+        np.testing.assert_allclose(out["served_logits"], out["ran_logits"], rtol=1e-4, atol=1e-5)
         assert np.array_equal(out["served_label"], out["ran_label"])
