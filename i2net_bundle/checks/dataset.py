@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from i2net_bundle.checks.cases import check_case
 from i2net_bundle.checks.ct import CTOptions
-from i2net_bundle.checks.dicom import list_series, read_series
+from i2net_bundle.checks.dicom import list_series
 from i2net_bundle.checks.findings import DataError, Finding, error, errors, warning, warnings
 from i2net_bundle.checks.histology import HistologyOptions, load_image
 from i2net_bundle.checks.nifti import HeaderOptions
@@ -63,7 +63,6 @@ def check_path(
     ct: CTOptions | None = None,
     histology: HistologyOptions | None = None,
     datalist: str = DATALIST,
-    series_uid: str | None = None,
 ) -> CheckReport:
     """Check a data set, a folder of images or of a DICOM series, or a single image.
 
@@ -72,7 +71,6 @@ def check_path(
         ct: how CT files are read.
         histology: how other images are read.
         datalist: name of the data list that makes a folder a data set.
-        series_uid: which series of a DICOM folder is meant, where there are several.
 
     Returns:
         the report; faults of files are in it, none is raised.
@@ -88,7 +86,7 @@ def check_path(
         try:
             cases = list_images(path)
         except FileNotFoundError:
-            _check_dicom(path, report, datalist, series_uid)
+            _check_dicom(path, ct, report, datalist)
         else:
             _check_images(cases, ct, histology, report)
     elif path.is_file():
@@ -150,17 +148,17 @@ def _check_images(
         report.findings += check_case(case, ct if is_volume(case["image"]) else histology)
 
 
-def _check_dicom(path: Path, report: CheckReport, datalist: str, series_uid: str | None) -> None:
+def _check_dicom(path: Path, ct: CTOptions, report: CheckReport, datalist: str) -> None:
     try:
-        series = list_series(path)
-        report.cases["DICOM series"] = len(series)
-        read_series(path, series_uid)
+        report.cases["DICOM series"] = len(list_series(path))
     except DataError as fault:
         if fault.findings[0].rule == "dicom-none":
             raise FileNotFoundError(
                 f"{path} holds no {datalist}, no image and no DICOM series. Name a data set's folder, or an image."
             ) from fault
         report.findings += fault.findings
+    else:
+        report.findings += check_case({"image": path}, ct)
 
 
 def _shared_images(path: Path, images: Mapping[str, Sequence[Path]], header: HeaderOptions) -> list[Finding]:
@@ -208,7 +206,7 @@ def _content_digest(file: Path, header: HeaderOptions) -> str | None:
     """SHA-256 of the decoded image in canonical orientation."""
     try:
         if is_volume(file):
-            image, _ = read_volume(file, HeaderOptions(header.header, header.volume or 0), needs_orientation=False)
+            image, _ = read_volume(file, replace(header, volume=header.volume or 0), needs_orientation=False)
             array = np.asarray(nib.as_closest_canonical(image).dataobj).astype(np.float32)
         else:
             array = load_image(file, HistologyOptions())[0]

@@ -115,7 +115,7 @@ def describe_affine(affine: np.ndarray) -> str:
 
 
 def _open(path: str | Path) -> nib.Nifti1Image:
-    _refuse_other_content(Path(path))
+    refuse_other_content(Path(path))
     try:
         image = nib.load(path)
     except (
@@ -140,7 +140,12 @@ def _open(path: str | Path) -> nib.Nifti1Image:
     return image
 
 
-def _refuse_other_content(path: Path) -> None:
+def refuse_other_content(path: Path) -> None:
+    """Stop at files that are no image, whatever their name says.
+
+    Raises:
+        DataError: the file cannot be opened, is empty, a web page, a DICOM slice, or compressed otherwise than named.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -153,6 +158,9 @@ def _refuse_other_content(path: Path) -> None:
     if start.lstrip()[:1] == b"<":
         remedy = f"{_DOWNLOAD_AGAIN}; the server sent a page, perhaps because you were not logged in."
         raise DataError([error("html", path, "is an HTML or XML page, not an image", remedy)])
+    if start[128:132] == b"DICM":
+        remedy = "Pass the folder that holds all slices of the series."
+        raise DataError([error("dicom-slice", path, "is a DICOM file, of which a CT has many", remedy)])
     if path.name.endswith(".gz") and start[:2] != b"\x1f\x8b":
         remedy = f"Rename it if it is plain .nii; else {_DOWNLOAD_AGAIN.lower()}."
         raise DataError([error("not-gzip", path, "ends in .gz and is not compressed by gzip", remedy)])
@@ -254,7 +262,7 @@ def _reader_findings(path: str | Path, affine: np.ndarray, shape: Sequence[int],
     try:
         reader.ReadImageInformation()
     except RuntimeError as cause:
-        if _is_sheared(affine):
+        if is_sheared(affine):
             return []
         reason = str(cause).strip().splitlines()[-1].strip()
         remedy = "Programs built on ITK (3D Slicer, MONAI Label) cannot open it; convert it again for them."
@@ -281,21 +289,27 @@ def _unit_findings(path: str | Path, unit: str, affine: np.ndarray) -> list[Find
         spacing = _numbers(np.linalg.norm(affine[:3, :3], axis=0))
         problem = f"gives its spacing in {unit}s; converted to {spacing} mm"
         findings.append(warning("units", path, problem, "Check that this is the scan's spacing."))
+    return findings + size_findings(path, affine)
+
+
+def size_findings(path: str | Path, affine: np.ndarray) -> list[Finding]:
+    """Warn of voxels that no CT has: sides below 0.05 or above 50 mm by the affine (4, 4)."""
     sides = np.linalg.norm(affine[:3, :3], axis=0)
-    if sides.min() < 0.05 or sides.max() > 50:
-        remedy = "Check the units in the header; volumes and distances hang on them."
-        findings.append(warning("spacing", path, f"has voxels of {_numbers(sides)} mm", remedy))
-    return findings
+    if sides.min() >= 0.05 and sides.max() <= 50:
+        return []
+    remedy = "Check the units in the header; volumes and distances hang on them."
+    return [warning("spacing", path, f"has voxels of {_numbers(sides)} mm", remedy)]
 
 
 def _shear_findings(path: str | Path, affine: np.ndarray) -> list[Finding]:
-    if not _is_sheared(affine):
+    if not is_sheared(affine):
         return []
     remedy = "The affine is kept; programs built on ITK refuse such files."
     return [warning("shear", path, "has axes that are not at right angles (a sheared affine)", remedy)]
 
 
-def _is_sheared(affine: np.ndarray) -> bool:
+def is_sheared(affine: np.ndarray) -> bool:
+    """Whether an affine's axes (4, 4) are not at right angles."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > 1e-3)
 

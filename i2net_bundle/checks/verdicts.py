@@ -14,9 +14,9 @@ from pathlib import Path
 import platformdirs
 
 import i2net_bundle
-from i2net_bundle.files import file_sha256
+from i2net_bundle.checks.volumes import content_sha256
 
-CHECKS_VERSION = 1
+CHECKS_VERSION = 2
 
 logger = logging.getLogger("i2net.checks")
 
@@ -43,7 +43,7 @@ class Verdicts:
         """
         digest = hashlib.sha256(repr((CHECKS_VERSION, i2net_bundle.__version__, options)).encode())
         for file in files:
-            digest.update(file_sha256(file).encode())
+            digest.update(content_sha256(file).encode())
         return digest.hexdigest()
 
     def __contains__(self, key: object) -> bool:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import numpy as np
 import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
 from i2net_bundle.checks.dicom import read_series
-from i2net_bundle.checks.findings import DataError, Finding, error
+from i2net_bundle.checks.findings import Finding
+from i2net_bundle.checks.itk import as_nifti, read_itk, voxel_file
 from i2net_bundle.checks.nifti import HeaderOptions, read_nifti
+from i2net_bundle.files import file_sha256
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
-
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SMALLEST_DETERMINANT = 1e-9
 
 
 def is_nifti(path: str | Path) -> bool:
@@ -53,9 +52,9 @@ def read_volume(
         DataError: the file cannot be read, or leaves a choice that ``options`` does not make.
     """
     if Path(path).is_dir():
-        return _as_nifti(read_series(path, options.series), path), []
+        return as_nifti(read_series(path, options.series), path), []
     if is_itk(path):
-        return _as_nifti(_single_volume(_read_itk(path), path, options.volume), path), []
+        return read_itk(path, options, needs_orientation)
     return read_nifti(path, options, needs_orientation)
 
 
@@ -74,45 +73,24 @@ def volume_shape(path: str | Path) -> tuple[int, ...]:
     return tuple(reader.GetSize())
 
 
-def _read_itk(path: str | Path) -> sitk.Image:
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what it would print is said here
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as cause:
-        reason = str(cause).strip().splitlines()[-1].strip()
-        exists = Path(path).is_file()
-        problem = f"cannot be read ({reason})" if exists else "cannot be opened (No such file or directory)"
-        remedy = "Check the path, and the file of voxels that a .nhdr or .mhd header names; or download it again."
-        raise DataError([error("unreadable", path, problem, remedy)]) from cause
-    if image.GetNumberOfComponentsPerPixel() > 1 and "vector" not in image.GetPixelIDTypeAsString():
-        raise DataError([error("complex", path, "holds complex numbers", "Give the magnitudes, or the CT itself.")])
-    return image
+def content_sha256(path: str | Path) -> str:
+    """SHA-256 of all that makes an image: its file, a header and its voxels' file, or the files of a DICOM folder.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    files = _files(Path(path))
+    if len(files) == 1:
+        return file_sha256(files[0])
+    return hashlib.sha256("".join(file_sha256(file) for file in files).encode()).hexdigest()
 
 
-def _single_volume(image: sitk.Image, path: str | Path, volume: int | None) -> sitk.Image:
-    """The volume that is meant; further ones lie along a fourth axis, or as numbers per voxel."""
-    if image.GetDimension() not in (3, 4):
-        remedy = "Convert it to a volume of one slice, with its spacing, first."
-        raise DataError([error("shape", path, f"has {image.GetDimension()} axes", remedy)])
-    by_voxel = image.GetNumberOfComponentsPerPixel() > 1
-    count = image.GetNumberOfComponentsPerPixel() if by_voxel else (*image.GetSize(), 1)[3]
-    if count > 1 and (volume is None or not 0 <= volume < count):
-        chosen = "" if volume is None else f", and volume {volume} is none of them"
-        remedy = f"Choose one with volume, 0 to {count - 1} (--volume of i2net)."
-        raise DataError([error("4d", path, f"holds {count} volumes or numbers per voxel{chosen}", remedy)])
-    if by_voxel:
-        return sitk.VectorIndexSelectionCast(image, volume)
-    return image[:, :, :, volume or 0] if image.GetDimension() == 4 else image
-
-
-def _as_nifti(image: sitk.Image, path: str | Path) -> nib.Nifti1Image:
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < _SMALLEST_DETERMINANT:
-        problem = f"has a geometry that places no volume (spacing {image.GetSpacing()})"
-        raise DataError([error("orientation", path, problem, "Correct the header, or convert the scan again.")])
-    voxels = np.ascontiguousarray(sitk.GetArrayViewFromImage(image).T)
-    volume = nib.Nifti1Image(voxels, _LPS_TO_RAS @ affine, dtype=np.float32)  # what it would be stored as
-    volume.header.set_xyzt_units("mm")
-    return volume
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    name = voxel_file(path) if is_itk(path) else None
+    if name is None:
+        return [path]
+    if (path.parent / name).is_file():
+        return [path, path.parent / name]
+    return [path, *sorted(file for file in path.parent.iterdir() if file.is_file())]  # a list or pattern of files

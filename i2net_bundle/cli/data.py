@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +150,8 @@ def _check(arguments: argparse.Namespace) -> int:
     from i2net_bundle.checks import errors
     from i2net_bundle.checks.dataset import check_path, report_json
 
-    options = ct_options(arguments), histology_options(arguments)
-    lists = {"datalist": arguments.datalist, "series_uid": arguments.series}
-    reports = [check_path(path, *options, **lists) for path in arguments.paths]
+    options = replace(ct_options(arguments), series=arguments.series), histology_options(arguments)
+    reports = [check_path(path, *options, datalist=arguments.datalist) for path in arguments.paths]
     print(report_json(reports) if arguments.json else "\n\n".join(report.text() for report in reports))
     return int(any(errors(report.findings) for report in reports))
 

@@ -21,8 +21,8 @@ import psutil
 from monai.transforms import Compose
 from PIL import Image
 
-from i2net_bundle.checks.volumes import is_volume, volume_shape
-from i2net_bundle.files import file_sha256, written_whole
+from i2net_bundle.checks.volumes import content_sha256, is_volume, volume_shape
+from i2net_bundle.files import written_whole
 from i2net_bundle.transforms.describe import describe
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
 
@@ -109,7 +109,7 @@ class CaseCache:
         """Hash of the case's files, of every reading step with its settings, and of versions."""
         digest = hashlib.sha256()
         for name in _KEYS:
-            digest.update(file_sha256(case[name]).encode())
+            digest.update(content_sha256(case[name]).encode())
         digest.update(repr((CACHE_FORMAT, monai.__version__, self.steps)).encode())
         return digest.hexdigest()[:32]
 

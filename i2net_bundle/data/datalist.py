@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from i2net_bundle.checks.findings import DataError, error
-from i2net_bundle.checks.volumes import VOLUME_SUFFIXES
-from i2net_bundle.files import file_sha256
+from i2net_bundle.checks.volumes import VOLUME_SUFFIXES, content_sha256
 
 DATALIST = "dataset.json"
 HISTOLOGY_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -48,7 +47,7 @@ def load_cases(
         return []
     cases = [_located(path.parent, entry) for entry in entries]
     missing = [
-        case[key] for case in cases for key in ("image", "label") if key in case and not Path(case[key]).is_file()
+        case[key] for case in cases for key in ("image", "label") if key in case and not Path(case[key]).exists()
     ]
     if missing:
         raise FileNotFoundError(f"{path} names {len(missing)} files that do not exist, the first is {missing[0]}.")
@@ -136,7 +135,7 @@ def refuse_shared_cases(path: Path, contents: Mapping[str, Any]) -> None:
     for candidates in sizes.values():
         if len({split for split, _ in candidates}) < 2 or not any(split == "training" for split, _ in candidates):
             continue
-        digests = [(split, image, file_sha256(image)) for split, image in candidates]
+        digests = [(split, image, content_sha256(image)) for split, image in candidates]
         for split, image, digest in digests:
             twin = next((other for name, other, same in digests if name == "training" and same == digest), None)
             if split != "training" and twin is not None:
@@ -198,11 +197,13 @@ def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def image_stem(path: str | Path) -> str:
-    """An image's file name without its ending.
+    """An image's file name without its ending; the whole name of a DICOM series' folder.
 
     >>> image_stem("a/img0001.nii.gz"), image_stem("slide.v2.png")
     ('img0001', 'slide.v2')
     """
+    if Path(path).is_dir():
+        return Path(path).resolve().name  # of "." too; what follows a dot there is no ending
     name = Path(path).name
     suffixes = sorted(VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES, key=len, reverse=True)
     suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), Path(name).suffix)

@@ -21,11 +21,12 @@ from i2net_bundle.files import written_whole
 _DESCRIPTION = b"I2Net segmentation"
 _SCANNER = 1
 _ONE_FILE = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
-"""Ending of an image to that of its mask: header and voxels of a mask lie in one file."""
+"""Ending of a volume to that of its mask: header and voxels of a mask lie in one file."""
+_LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
 
 
 class SaveMaskd(SaveImaged):
-    """Save predicted masks beside each other as ``<image name>_mask``; NIfTI for NIfTI, PNG for other images.
+    """Save predicted masks beside each other as ``<image name>_mask``, in their image's format; see `mask_name`.
 
     By its kind MONAI Label, which writes its results itself, knows that it is to leave this step out.
 
@@ -79,18 +80,20 @@ def mask_name(image_path: Path, case: str | None = None) -> str:
     """File name of an image's mask.
 
     Args:
-        image_path: the image, whose format the mask takes.
+        image_path: the image, whose format the mask takes; NIfTI for a DICOM series, PNG for JPEG, which loses labels.
         case: its name among others, see `i2net_bundle.data.datalist.name_cases`.
 
     >>> mask_name(Path("p1/ct.nii.gz")), mask_name(Path("p1/ct.nii.gz"), "p1_ct"), mask_name(Path("a.bmp"))
-    ('ct_mask.nii.gz', 'p1_ct_mask.nii.gz', 'a_mask.png')
+    ('ct_mask.nii.gz', 'p1_ct_mask.nii.gz', 'a_mask.bmp')
     """
     if is_nifti(image_path):
         suffix = image_path.name[len(image_stem(image_path)) :].lower()
     elif is_itk(image_path):
         suffix = _ONE_FILE[image_path.suffix.lower()]
+    elif is_volume(image_path):
+        suffix = ".nii.gz"
     else:
-        suffix = ".nii.gz" if is_volume(image_path) else ".png"
+        suffix = image_path.suffix.lower() if image_path.suffix.lower() in _LOSSLESS else ".png"
     return f"{case or image_stem(image_path)}_mask{suffix}"
 
 
@@ -105,20 +108,20 @@ def write_mask(
     """Write a mask as uint8.
 
     NIfTI masks take the image's header, hence its affine and both its codes exactly; NRRD and MetaImage masks take the
-    image's spacing, origin and direction; those of a DICOM series are NIfTI. PNG masks of two classes are written as 0
-    and 255, to be seen in any viewer. No other field of a header is taken over.
+    image's spacing, origin and direction; those of a DICOM series are NIfTI. Masks of images that have two classes are
+    written as 0 and 255, to be seen in any viewer. No other field of a header is taken over.
 
     Args:
-        mask: class indices in the image file's grid: (x, y, z), or (rows, columns) of a PNG.
+        mask: class indices in the image file's grid: (x, y, z), or (rows, columns) of an image.
         image_path: the image, or the folder of a DICOM series.
         path: the mask; written beside it and renamed.
         overwrite: whether ``path`` may exist.
-        affine: voxel to RAS mm (4, 4) of a DICOM series' mask.
-        num_classes: of an image's mask, background included; beyond two the PNG holds the indices themselves.
+        affine: voxel to RAS mm (4, 4), needed of a DICOM series' mask.
+        num_classes: of an image's mask, background included; beyond two the file holds the indices themselves.
 
     Raises:
         FileExistsError: ``path`` exists.
-        ValueError: mask and image differ in shape.
+        ValueError: mask and image differ in shape, a mask of an image holds further classes, or an affine is missing.
     """
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists. Choose another output_dir, or allow it with --overwrite true.")
@@ -128,10 +131,17 @@ def write_mask(
         elif is_nifti(image_path):
             _nifti_like(mask, image_path).to_filename(temporary)
         elif is_nifti(path):
-            _nifti(mask, np.eye(4) if affine is None else affine).to_filename(temporary)
+            if affine is None:
+                raise ValueError(f"{image_path}: the mask of a DICOM series needs its affine.")
+            _nifti(mask, affine).to_filename(temporary)
         else:
+            if mask.max() >= num_classes:
+                raise ValueError(
+                    f"{image_path}: its mask holds class {int(mask.max())} of {num_classes}: wrong num_classes."
+                )
             pixels = np.where(mask, 255, 0) if num_classes <= 2 else mask
-            Image.fromarray(pixels.astype(np.uint8)).save(temporary)
+            options = {"compression": "tiff_adobe_deflate"} if path.suffix.lower() in (".tif", ".tiff") else {}
+            Image.fromarray(pixels.astype(np.uint8)).save(temporary, **options)
 
 
 def _itk_like(mask: np.ndarray, image_path: Path) -> sitk.Image:

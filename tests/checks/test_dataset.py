@@ -217,7 +217,7 @@ def write_series(folder: Path, uid: str, description: str, num_slices: int = 4) 
 
 def test_a_dicom_folder_with_two_series_is_an_error_that_lists_them(tmp_path: Path) -> None:
     write_series(tmp_path / "portal", "1.2.3.4", "Portal venous")
-    assert check_path(tmp_path).findings == []
+    assert check_path(tmp_path, CTOptions(any_intensities=True)).findings == []
     write_series(tmp_path / "arterial", "1.2.3.5", "Arterial", num_slices=3)
     report = check_path(tmp_path)
     assert report.cases == {"DICOM series": 2}
@@ -226,6 +226,14 @@ def test_a_dicom_folder_with_two_series_is_an_error_that_lists_them(tmp_path: Pa
     assert "holds 2 series" in found.problem
     assert "1.2.3.4: Portal venous, CT, 4 slices" in found.remedy
     assert "1.2.3.5: Arterial, CT, 3 slices" in found.remedy
+
+
+def test_the_voxels_of_a_dicom_folder_are_checked_and_a_series_can_be_chosen(tmp_path: Path) -> None:
+    write_series(tmp_path / "portal", "1.2.3.4", "Portal venous")
+    write_series(tmp_path / "arterial", "1.2.3.5", "Arterial", num_slices=3)
+    (found,) = check_path(tmp_path, CTOptions(series="1.2.3.5")).findings
+    assert (found.severity, found.rule) == ("error", "normalised")
+    assert "values run from 0 to 2" in found.problem  # of its three slices
 
 
 def test_a_path_that_does_not_exist_is_named_with_the_remedy(tmp_path: Path) -> None:

@@ -354,8 +354,8 @@ PAGE_REMEDY = "Download or copy the file again; the server sent a page, perhaps 
         (
             "ct.dcm",
             lambda plain: bytes(128) + b"DICM",
-            'is no NIfTI file that can be read (Cannot work out file type of "{path}")',
-            AGAIN,
+            "is a DICOM file, of which a CT has many",
+            "Pass the folder that holds all slices of the series.",
         ),
     ],
     ids=["empty", "HTML", "plain named .gz", "compressed named .nii", "DICOM"],

@@ -87,9 +87,11 @@ def test_of_several_volumes_one_is_chosen(suffix: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("absent.nrrd", None, r"absent\.nrrd: cannot be opened \(No such file or directory\)"),
-        ("html.mha", b"<!doctype html>", r"html\.mha: cannot be read"),
-        ("empty.nrrd", b"", r"empty\.nrrd: cannot be read"),
+        ("absent.nrrd", None, r"absent\.nrrd: cannot be opened \(No such file or directory\)\. Check the path"),
+        ("html.mha", b"<!doctype html>", r"html\.mha: is an HTML or XML page"),
+        ("text.mha", b"no image", r"text\.mha: cannot be read \(.*\)\. Download it again"),
+        ("slice.dcm.nrrd", b"\0" * 128 + b"DICM", r"is a DICOM file, of which a CT has many\. Pass the folder"),
+        ("empty.nrrd", b"", r"empty\.nrrd: is empty \(0 bytes\)"),
     ],
 )
 def test_what_cannot_be_read_is_named(name: str, content: bytes | None, said: str, tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes | None, said: st
 def test_the_voxels_that_a_header_names_must_be_there(tmp_path: Path) -> None:
     path = converted(save(tmp_path / "ct.nii.gz", hu_volume()), ".mhd")
     path.with_suffix(".raw").unlink()
-    with pytest.raises(DataError, match=r"ct\.mhd: cannot be read .*file of voxels"):
+    with pytest.raises(DataError, match=r"ct\.mhd: is cut off or damaged: its voxels in ct\.raw, which it names"):
         load_ct(path, CTOptions())
 
 

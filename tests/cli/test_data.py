@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -298,11 +299,11 @@ HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
         ),
         (
             ["check", "set"],
-            (("set", CTOptions(), HistologyOptions()), {"datalist": "dataset.json", "series_uid": None}),
+            (("set", CTOptions(), HistologyOptions()), {"datalist": "dataset.json"}),
         ),
         (
             ["check", "set", "--datalist", "fold_0.json", "--series", "1.2", "--json", *CT_ARGV, *HISTOLOGY_ARGV],
-            (("set", CT, HISTOLOGY), {"datalist": "fold_0.json", "series_uid": "1.2"}),
+            (("set", replace(CT, series="1.2"), HISTOLOGY), {"datalist": "fold_0.json"}),
         ),
         (
             ["preview", "set"],

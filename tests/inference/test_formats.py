@@ -188,7 +188,7 @@ def test_writing_leaves_the_locale_alone(tmp_path: Path) -> None:
             continue
         load_ct(folder, CTOptions(any_intensities=True))
         write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", NAMES)
-        write_mask(np.ones((6, 5, 4)), folder, tmp_path / "m.nii.gz")
+        write_mask(np.ones((6, 5, 4)), folder, tmp_path / "m.nii.gz", affine=np.eye(4))
         assert locale.setlocale(locale.LC_CTYPE) == name
         return
     pytest.skip("this system has no locale but C")

@@ -73,9 +73,26 @@ def test_a_scaled_image_gives_an_unscaled_mask(tmp_path: Path) -> None:
     assert np.all(np.asarray(mask.dataobj) == 3)
 
 
-def test_png_masks_are_black_and_white(tmp_path: Path) -> None:
-    write_mask(np.array([[0, 1, 1]]), tmp_path / "a.png", tmp_path / "m.png")
-    assert np.asarray(Image.open(tmp_path / "m.png")).tolist() == [[0, 255, 255]]
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+@pytest.mark.parametrize(
+    ("classes", "stored"), [(2, [[0, 255, 255], [255, 0, 255]]), (3, [[0, 1, 1], [1, 0, 1]])], ids=["two", "more"]
+)
+def test_masks_of_images_are_black_and_white_for_two_classes_and_indices_for_more(
+    suffix: str, classes: int, stored: list[list[int]], tmp_path: Path
+) -> None:
+    path = tmp_path / f"m{suffix}"
+    write_mask(np.array([[0, 1, 1], [1, 0, 1]]), tmp_path / f"a{suffix}", path, num_classes=classes)
+    with Image.open(path) as mask:
+        assert mask.mode == "L"
+        assert mask.format == {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF"}[suffix]
+        assert suffix != ".tif" or mask.info["compression"] == "tiff_adobe_deflate"
+        assert np.asarray(mask).tolist() == stored
+
+
+def test_a_mask_of_more_classes_than_said_is_not_squashed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a\.png: its mask holds class 3 of 2: wrong num_classes"):
+        write_mask(np.array([[0, 3]]), tmp_path / "a.png", tmp_path / "m.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_mask_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
@@ -160,7 +177,10 @@ def test_a_mask_holds_none_of_its_images_free_text(
         ("a.nii.gz", "a_mask.nii.gz"),
         ("a.b.nii", "a.b_mask.nii"),
         ("A.NII.GZ", "A_mask.nii.gz"),
-        ("c.bmp", "c_mask.png"),
+        ("c.bmp", "c_mask.bmp"),
+        ("d.TIF", "d_mask.tif"),
+        ("e.tiff", "e_mask.tiff"),
+        ("f.jpeg", "f_mask.png"),
     ],
 )
 def test_masks_are_named_after_their_image(image: str, mask: str) -> None:
