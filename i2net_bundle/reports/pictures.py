@@ -97,7 +97,7 @@ def show_prediction(image: np.ndarray, pred: np.ndarray, class_names: Sequence[s
     """
     where = "image"
     if pred.ndim == 3:
-        depth = telling_slices(pred, pred)[0] if pred.any() else pred.shape[2] // 2
+        depth = _richest_slice(pred) if pred.any() else pred.shape[2] // 2
         image, pred, where = image[..., depth], pred[..., depth], f"image, slice {depth}"
     step = max(1, max(pred.shape) // _LONGEST_SIDE)
     shown, labels = displayed(image[:, ::step, ::step]), pred[::step, ::step]
@@ -187,7 +187,9 @@ def displayed(image: np.ndarray) -> np.ndarray:
 
 def telling_slices(label: np.ndarray, pred: np.ndarray) -> list[int]:
     """The slice with most classes and the one with most errors of label maps (H, W, D)."""
-    depth = label.shape[2]
-    num_classes = [len(np.unique(label[..., k])) + (label[..., k] > 0).mean() for k in range(depth)]
-    num_errors = (label != pred).sum(axis=(0, 1))
-    return sorted({int(np.argmax(num_classes)), int(np.argmax(num_errors))})
+    return sorted({_richest_slice(label), int(np.argmax((label != pred).sum(axis=(0, 1))))})
+
+
+def _richest_slice(label: np.ndarray) -> int:
+    """The slice with most classes, and among those with most of them in it."""
+    return int(np.argmax([len(np.unique(part)) + (part > 0).mean() for part in np.moveaxis(label, 2, 0)]))

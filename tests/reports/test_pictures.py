@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from i2net_bundle.reports.pictures import FALSE_NEGATIVE, FALSE_POSITIVE, WRONG_CLASS, compare
+from i2net_bundle.reports.pictures import FALSE_NEGATIVE, FALSE_POSITIVE, WRONG_CLASS, compare, show_prediction
 
 CLASSES = ["background", "one", "two"]
 
@@ -45,3 +45,11 @@ def test_histology_is_shown_in_its_own_colours() -> None:
     image = np.asarray(histology_intensity()({"image": rgb})["image"])
     shown = compare(image, np.zeros((2, 2), int), np.zeros((2, 2), int), CLASSES, "case").axes[0].images[0].get_array()
     assert np.allclose(shown[0, 0], np.array([200, 30, 90]) / 255, atol=1e-5)
+
+
+def test_a_prediction_is_shown_where_it_holds_most_classes() -> None:
+    pred = np.zeros((6, 6, 5), np.uint8)
+    pred[1:3, 1:3, 1:4] = 1
+    pred[4, 4, 2] = 2
+    figure = show_prediction(np.zeros((1, 6, 6, 5)), pred, ["background", "a", "b"], "case")
+    assert [axis.get_title() for axis in figure.axes] == ["image, slice 2", "prediction"]
