@@ -67,7 +67,7 @@ def predict(bundle: Path, images: Path, out: Path) -> Callable[[str], np.ndarray
 
     def mask(name: str) -> np.ndarray:
         path = next(out.glob(f"{name}_mask.*"))
-        return read(path) // 255 if path.suffix == ".png" else read(path)
+        return read(path) if path.suffix in (".nii", ".gz") else read(path) // 255  # written as 0 and 255
 
     return mask
 
