@@ -57,16 +57,17 @@ def ct_slices(path: Path, preprocessing: Compose, size: Sequence[int]) -> torch.
     return torch.cat(seen)
 
 
-def predict(bundle: Path, images: Path, out: Path) -> Callable[[str], np.ndarray]:
-    """The bundle's own masks of a folder's images, by the image's name; values as a label of MONAI Label has them."""
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(bundle / "configs" / "inference.json")]
-    command += ["--bundle_root", str(bundle), "--dataset_dir", str(images), "--output_dir", str(out)]
+def predict(bundle: Path, images: Sequence[Path], out: Path) -> Callable[[str], np.ndarray]:
+    """Masks by ``i2net predict``, by the image's name; values as a label of MONAI Label has them."""
+    task = "synapse" if images[0].suffix in (".nii", ".gz") else "glas"
+    command = [sys.executable, "-m", "i2net_bundle", "predict", *map(str, images), "--out", str(out), "--task", task]
+    command += ["--bundle", str(bundle), "--device", "cpu", "--no-pictures"]
     environment = os.environ | {"PYTHONPATH": str(bundle), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
 
     def mask(name: str) -> np.ndarray:
-        path = next(out.glob(f"{name}_mask.*"))
+        path = next(path for path in out.glob(f"{name}_mask.*") if path.suffix != ".geojson")
         return read(path) if path.suffix in (".nii", ".gz") else read(path) // 255  # written as 0 and 255
 
     return mask

@@ -51,14 +51,14 @@ def hold_session(
     }  # the server keeps a JSON there
     session = Session(bundle, {name: path for name, path in files.items() if name not in labels})
     session.info = server.info()
-    session.expected_first = predict(bundle, studies, folder / "masks_first")
+    session.expected_first = predict(bundle, list(files.values()), folder / "masks_first")
     session.first = _infer(server, session.images, folder, "first")
     session.next_image = server.next_image("random")
     for name, label in labels.items():
         server.submit(name, label)
     session.weights_before = (bundle / "models" / "model.pt").read_bytes()
     session.training = server.train(**train)
-    session.expected_second = predict(bundle, studies, folder / "masks_second")
+    session.expected_second = predict(bundle, list(files.values()), folder / "masks_second")
     session.second = _infer(server, session.images, folder, "second")
     session.batch = server.infer_batch("unlabeled")
     session.datastore = server.datastore()
