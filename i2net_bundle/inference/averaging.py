@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from i2net_bundle.inference.inferers import classify
+from i2net_bundle.inference.memory import one_memory_error
 
 logger = logging.getLogger("i2net.inference")
 
@@ -44,7 +45,8 @@ class AveragedNetwork(nn.Module):
         """
         parts = images.split(self.max_batch) if self.max_batch else (images,)
         try:
-            return torch.cat([self._forward(part) for part in parts])
+            with one_memory_error():
+                return torch.cat([self._forward(part) for part in parts])
         except torch.OutOfMemoryError:
             largest = max(len(part) for part in parts)
             if largest == 1:

@@ -7,11 +7,13 @@ square, 484 bytes).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import psutil
+import torch
 
 logger = logging.getLogger("i2net.inference")
 
@@ -52,3 +54,20 @@ def tell_memory(name: str, needed: int) -> None:
     logger.info(f"{name}: about {needed / 1e9:.1f} GB of memory")
     if needed > free:
         logger.warning(f"{name}: only {free / 1e9:.1f} GB are free. Close other programs, or lower batch_size.")
+
+
+@contextlib.contextmanager
+def one_memory_error() -> Iterator[None]:
+    """Raise what a CPU raises where memory does not suffice as what a GPU raises.
+
+    Raises:
+        torch.OutOfMemoryError: in place of ``MemoryError`` and of the ``RuntimeError`` of PyTorch's CPU allocator.
+    """
+    try:
+        yield
+    except MemoryError as fault:
+        raise torch.OutOfMemoryError(str(fault) or "not enough memory") from fault
+    except RuntimeError as fault:
+        if "DefaultCPUAllocator" not in str(fault):
+            raise
+        raise torch.OutOfMemoryError(str(fault)) from fault

@@ -38,6 +38,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from i2net_bundle.inference.inferers import classify
+from i2net_bundle.inference.memory import one_memory_error
 
 logger = logging.getLogger("i2net.inference")
 
@@ -151,10 +152,11 @@ def infer_tiles(
                 pending.popleft()
                 continue
             try:
-                pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(grid.pixels(tile.window), -1, 0)))
-                image: Any = normalise(pixels)
-                logits = network(convert_to_tensor(image, track_meta=False)[None].to(device))
-                part = readout(grid.restored(logits, tile))[0].cpu().numpy()
+                with one_memory_error():
+                    pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(grid.pixels(tile.window), -1, 0)))
+                    image: Any = normalise(pixels)
+                    logits = network(convert_to_tensor(image, track_meta=False)[None].to(device))
+                    part = readout(grid.restored(logits, tile))[0].cpu().numpy()
             except torch.OutOfMemoryError:
                 part = None  # goes on below, where the traceback no longer holds the tensors
             if part is None:

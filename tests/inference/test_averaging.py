@@ -71,6 +71,25 @@ def test_batches_are_halved_until_they_fit_and_stay_so(caplog: pytest.LogCapture
     assert "does not suffice for 5 images at a time: going on with 2" in caplog.text
 
 
+class TooLarge(Crowded):
+    """Asks the processor for more memory than there can be, where images do not fit."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.empty(2**58) if len(images) > self.room else images[:, :1]
+
+
+def test_memory_of_the_processor_that_does_not_suffice_halves_the_batch_too() -> None:
+    assert torch.equal(AveragedNetwork([TooLarge(room=2)])(IMAGES), IMAGES[:, :1])
+    with pytest.raises(torch.OutOfMemoryError, match="DefaultCPUAllocator"):
+        AveragedNetwork([TooLarge(room=0)])(IMAGES)
+
+
+def test_other_errors_of_a_network_are_not_taken_for_a_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="channels") as fault:
+        AveragedNetwork([nn.Conv2d(5, 1, 1)])(IMAGES)
+    assert not isinstance(fault.value, torch.OutOfMemoryError)
+
+
 def test_a_single_image_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         AveragedNetwork([Crowded(room=0)])(IMAGES)
