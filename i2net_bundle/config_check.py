@@ -87,13 +87,32 @@ def unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> Ite
 
 
 def _read_booleans(parser: ConfigParser, config: Mapping[str, Any]) -> None:
-    """Replace the texts "true" and "false" among the settings, which precede what is built of them."""
+    """Replace the texts "true" and "false", which precede what is built of them."""
     whole: Any = parser.config
     resolver: Any = parser.ref_resolver
-    for key, value in config.items():
-        if isinstance(value, str) and value.lower() in _BOOLEANS:
-            whole[key] = _BOOLEANS[value.lower()]
-            resolver.get_item(key).update_config(_BOOLEANS[value.lower()])
+    for path, truth in list(_texts_of_booleans(config)):
+        _set_nested(whole, path, truth)
+        for depth in range(1, len(path) + 1):  # each item of the resolver holds a copy of what is below it
+            item = resolver.get_item("::".join(map(str, path[:depth])))
+            if depth == len(path):
+                item.update_config(truth)
+            else:
+                _set_nested(item.get_config(), path[depth:], truth)
+
+
+def _texts_of_booleans(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], bool]]:
+    """Where a configuration holds "true" or "false" as text, and the truth value that is meant."""
+    if isinstance(value, str) and value.lower() in _BOOLEANS:
+        yield path, _BOOLEANS[value.lower()]
+    children = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, child in children:
+        yield from _texts_of_booleans(child, (*path, name))
+
+
+def _set_nested(config: Any, path: Sequence[str | int], value: Any) -> None:
+    for name in path[:-1]:
+        config = config[name]
+    config[path[-1]] = value
 
 
 def _unknown_in_section(section: Mapping[str, Any], prefix: str, known: set[str]) -> Iterator[tuple[str, list[str]]]:

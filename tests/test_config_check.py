@@ -253,3 +253,14 @@ def test_a_truth_value_written_in_lower_case_is_read_as_one(written: Any, meant:
     workflow = ConfigWorkflow(str(CONFIGS / "evaluate.json"), workflow_type="infer", overwrite=written)
     workflow.initialize()
     assert workflow.parser.get_parsed_content("overwrite") is meant
+
+
+@pytest.mark.parametrize(("written", "meant"), [("false", False), ("true", True)])
+def test_so_is_one_of_a_component_or_of_one_in_a_list(written: str, meant: bool) -> None:
+    files = [str(CONFIGS / "evaluate.json"), str(CONFIGS / "glas.yaml")]
+    nested = {"inferer::average_flips": written, "postprocessing::transforms::1::nearest_interp": written}
+    workflow = ConfigWorkflow(files, workflow_type="infer", **nested)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("inferer").average_flips is meant
+    _, invert, _ = workflow.parser.get_parsed_content("postprocessing").transforms
+    assert invert.nearest_interp == (meant,)
