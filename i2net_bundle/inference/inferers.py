@@ -11,7 +11,7 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 from tqdm import tqdm
 
-from i2net_bundle.networks.hardware import bfloat16
+from i2net_bundle.networks.hardware import bfloat16, slices_at_a_time
 from i2net_bundle.transforms.preprocessing import SCALE
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
@@ -21,7 +21,7 @@ class SlicewiseInferer(Inferer):
 
     Args:
         size: rows and columns of the network's input.
-        batch_size: slices per forward pass.
+        batch_size: slices per forward pass; default is `slices_at_a_time` of the device.
         progress: whether to show a bar over the slices (never where the output is no terminal).
         amp: whether the network runs in bfloat16, on devices that have it.
 
@@ -30,7 +30,7 @@ class SlicewiseInferer(Inferer):
     """
 
     def __init__(
-        self, size: Sequence[int] = (224, 224), batch_size: int = 16, progress: bool = False, amp: bool = False
+        self, size: Sequence[int] = (224, 224), batch_size: int | None = None, progress: bool = False, amp: bool = False
     ) -> None:
         super().__init__()
         self.amp = amp
@@ -53,16 +53,17 @@ class SlicewiseInferer(Inferer):
         batch, _, height, width, depth = inputs.shape
         volumes = convert_to_tensor(inputs, track_meta=False)
         maps: Tensor | None = None
-        starts = range(0, depth, self.batch_size)
+        batch_size = self.batch_size or slices_at_a_time(inputs.device)
+        starts = range(0, depth, batch_size)
         predict = in_bfloat16(network) if self.amp else network
         for index, volume in enumerate(volumes):
             for start in tqdm(starts, desc="slices", disable=None if self.progress else True, leave=False):
-                chunk = volume[..., start : start + self.batch_size].permute(3, 0, 1, 2)  # (N, C, H, W)
+                chunk = volume[..., start : start + batch_size].permute(3, 0, 1, 2)  # (N, C, H, W)
                 logits = predict(resize_images(chunk, self.size), *args, **kwargs)
                 back = resize_labels(self.readout(logits), (height, width))  # (N, M, H, W)
                 if maps is None:
                     maps = back.new_empty((batch, back.shape[1], height, width, depth))
-                maps[index, ..., start : start + self.batch_size] = back.permute(1, 2, 3, 0)
+                maps[index, ..., start : start + batch_size] = back.permute(1, 2, 3, 0)
         assert maps is not None
         return convert_to_dst_type(maps, inputs, dtype=maps.dtype)[0]
 

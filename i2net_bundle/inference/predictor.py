@@ -34,6 +34,7 @@ from i2net_bundle.inference.averaging import AveragedNetwork, Readout
 from i2net_bundle.inference.memory import image_bytes, tell_memory, volume_bytes
 from i2net_bundle.inference.statistics import class_shares, gland_statistics, organ_statistics
 from i2net_bundle.inference.tiles import CORE, MARGIN, TILED_ABOVE_PX, Read, infer_tiles, thumbnail
+from i2net_bundle.networks.hardware import for_inference, slices_at_a_time
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.run_settings import recorded_settings, require_settings
 from i2net_bundle.transforms.preprocessing import IMAGE, LENGTH_UNIT
@@ -129,11 +130,12 @@ class Predictor:
         network_settings = config.get_parsed_content("network_settings")
         networks = []
         for path in self.weights:
-            networks.append(config.get_parsed_content("network_def", instantiate=True, lazy=False))
-            load_network(networks[-1], path)
+            network = config.get_parsed_content("network_def", instantiate=True, lazy=False)
+            networks.append(for_inference(network, self.device, config.get_parsed_content("compile")))
+            load_network(network, path)
             require_settings(path, network_settings)
         several = flips or len(networks) > 1
-        self.network = AveragedNetwork(networks, flips, variance=uncertainty and several).to(self.device).eval()
+        self.network = AveragedNetwork(networks, flips, variance=uncertainty and several).eval()
         self.readout = Readout(_out_channels(networks[0]), uncertainty, self.network.variance, probabilities)
         self.inferer.readout = self.readout
 
@@ -171,8 +173,8 @@ class Predictor:
             maps = self._infer(ready)
             return self._of_image(np.asarray(maps), np.asarray(ready[IMAGE]), um_per_px, Path(image), name, findings)
         stored = read[IMAGE].clone()
-        slices = self.inferer.batch_size * math.prod(self.inferer.size)
-        tell_memory(name, volume_bytes(stored.shape, slices, self._map_bytes))
+        slices = self.inferer.batch_size or slices_at_a_time(self.device)
+        tell_memory(name, volume_bytes(stored.shape, slices * math.prod(self.inferer.size), self._map_bytes))
         ready = self.preprocessing(read, start=split)
         maps = self._infer(ready)
         picture = np.asarray(ready[IMAGE]), np.asarray(maps[0]).astype(np.uint8)

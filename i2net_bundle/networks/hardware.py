@@ -1,4 +1,4 @@
-"""What the hardware is good at: number format of matrix products, length of blocks."""
+"""What the hardware is good at: number format of matrix products, length of blocks, size of batches."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import nn
 
 logger = logging.getLogger("i2net.hardware")
 
@@ -89,3 +90,28 @@ def blocks(num_points: int, width: int, device: torch.device) -> Iterator[slice]
         length = max(1, (1 << 26) // width)
     for start in range(0, num_points, length):
         yield slice(start, min(start + length, num_points))
+
+
+def for_inference(network: nn.Module, device: str | torch.device, compile: bool = False) -> nn.Module:
+    """Put a network where it predicts, its maps channels last; names of parameters stay.
+
+    Args:
+        network: an `I2Net`.
+        device: where to.
+        compile: compile encoder and neck when they first run, with ``torch.compile``; needs a C++ compiler on CPUs. The
+            decoder's layers are one matrix product per block already.
+    """
+    network = network.to(device, memory_format=torch.channels_last)
+    if compile:
+        network.get_submodule("encoder").compile()
+        network.get_submodule("neck").compile()
+    return network
+
+
+def slices_at_a_time(device: torch.device) -> int:
+    """Slices of a forward pass that is no training step, where the user does not say.
+
+    A CPU is as busy with two slices as with twenty, and the maps of two are small enough to lie in memory that the
+    allocator keeps; larger ones are given back to the system and cleared anew for each layer.
+    """
+    return 2 if device.type == "cpu" else 24
