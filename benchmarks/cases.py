@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from monai.networks.nets import AttentionUnet, BasicUNet, FlexibleUNet, SegResNet, SwinUNETR
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from i2net_bundle.losses import BoundaryWeightedLoss, CrossEntropyDiceLoss, I2NetLoss
 from i2net_bundle.networks import I2Net, glas_i2net, synapse_i2net
+from i2net_bundle.networks.hardware import for_training
 from tests.networks.plain_decoder import plain_network
 
 OURS, PLAIN = "I²Net", "I²Net, plain form"
@@ -49,9 +49,11 @@ def training_step(
     side: int,
     num_learners: int = 3,
     weights: tuple[float, float] = (0.25, 0.25),
-    **options: Any,
+    bfloat16: bool = False,
 ) -> Callable[[], None]:
     """One step of training without the optimiser's: forward, losses, backward.
+
+    Networks lie in memory as the bundle's training places them; the plain form has its channels first.
 
     Args:
         name: of the network.
@@ -60,11 +62,11 @@ def training_step(
         side: of the images.
         num_learners: K.
         weights: of gate shaping and of learner orthogonalization.
-        options: ``channels_last``, ``bfloat16``.
+        bfloat16: whether the network runs under autocast.
     """
     net, image = network(name, task, num_learners).train(), images(task, batch, side)
-    if options.get("channels_last"):
-        net, image = net.to(memory_format=torch.channels_last), image.contiguous(memory_format=torch.channels_last)
+    if name != PLAIN:
+        net = for_training(net, "cpu")
     generator = torch.Generator().manual_seed(1)
     target = torch.randint(0, max(2, TASKS[task][1]), (batch, 1, side, side), generator=generator)
     segmentation = BoundaryWeightedLoss() if task == "GlaS" else CrossEntropyDiceLoss()
@@ -75,7 +77,7 @@ def training_step(
 
     def step() -> None:
         net.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(options.get("bfloat16"))):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             output = net.forward_with_gates(image) if loss is not None else net(image)
         if loss is not None:
             loss(output, target)["loss"].backward()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from benchmarks.cases import OURS, PEERS, PLAIN, TASKS, images, network
 from benchmarks.measuring import UNIT, Setting, Table, alternating
+from i2net_bundle.inference.inferers import in_bfloat16
+from i2net_bundle.networks.hardware import for_inference, multiplies_bfloat16
 
 TITLE = "Inference of an image"
-COMPILED = f"{OURS}, torch.compile"
+COMPILED, BFLOAT16 = f"{OURS}, compiled", f"{OURS}, bfloat16"
 
 
 @torch.no_grad()
@@ -19,18 +24,22 @@ def run(setting: Setting) -> list[Table]:
 
 def _networks(setting: Setting, task: str, side: int) -> Table:
     image = images(task, 1, side)
-    names = [OURS, PLAIN, *(list(PEERS)[:1] if setting.quick else PEERS)]
-    networks = {name: network(name, task).eval() for name in names}
-    networks[f"{OURS}, channels-last"] = network(OURS, task).eval().to(memory_format=torch.channels_last)
+    peers = list(PEERS)[:1] if setting.quick else list(PEERS)
+    networks = {name: for_inference(network(name, task).eval(), "cpu") for name in (OURS, *peers)}
+    networks[PLAIN] = network(PLAIN, task).eval()
+    functions: dict[str, Callable[[], Tensor]] = {
+        name: (lambda net=networks[name]: net(image)) for name in (OURS, PLAIN, *peers)
+    }
+    note = "Evaluation in float32 where not said otherwise; channels last, but for the plain form."
+    if multiplies_bfloat16("cpu"):
+        functions[BFLOAT16] = lambda: in_bfloat16(networks[OURS])(image)
     if not setting.quick:
-        networks[COMPILED] = torch.compile(network(OURS, task).eval())  # type: ignore[assignment]
-    functions = {name: (lambda net=net: net(image)) for name, net in networks.items()}
-    note = "Evaluation in float32; the bundle's configurations run the network channels-last."
-    try:
-        networks.get(COMPILED, networks[OURS])(image)
-    except Exception as error:  # torch.compile needs a C++ compiler, and must not stop the rest
-        functions.pop(COMPILED, None)
-        note += f" torch.compile does not run here ({type(error).__name__})."
+        compiled = for_inference(network(OURS, task).eval(), "cpu", compile=True)
+        try:
+            compiled(image)
+            functions[COMPILED] = lambda: compiled(image)
+        except Exception as error:  # torch.compile needs a C++ compiler, and must not stop the rest
+            note += f" torch.compile does not run here ({type(error).__name__})."
     seconds = alternating(functions, 2 * setting.rounds + 1, f"{task}, one image")
     rows = [
         [

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
+from monai.data import MetaTensor
+from monai.transforms import Compose, Invertd
+from monai.utils import convert_to_tensor
 from torch import Tensor, nn
 
 from benchmarks.cases import OURS, network
 from benchmarks.loader import make_volumes
-from benchmarks.measuring import UNIT, Setting, Table, alternating
+from benchmarks.measuring import UNIT, Setting, Table, alternating, in_own_process, peak_extra_mb
 from i2net_bundle.bundle import bundle_root
+from i2net_bundle.inference.inferers import classify
+from i2net_bundle.inference.masks import write_mask
+from i2net_bundle.networks.hardware import for_inference, slices_at_a_time
+from i2net_bundle.transforms import ct_preprocessing
+from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
 TITLE = "Inference of a volume"
 
@@ -33,7 +45,10 @@ class NoNetwork(nn.Module):
         return image.expand(-1, self.classes, -1, -1)
 
 
-def _predict(folder: Path, out: Path, weights: Path) -> None:
+def _predict(folder: Path, out: Path, weights: Path, seen_before: bool = True) -> None:
+    """The inference workflow; a file whose check passed is not checked again as long as the cache folder stays."""
+    cache = out.with_name("cache") if seen_before else Path(tempfile.mkdtemp(dir=out.parent))
+    os.environ["XDG_CACHE_HOME"] = str(cache)
     workflow = ConfigWorkflow(
         str(bundle_root() / "configs" / "inference.json"),
         workflow_type="inference",
@@ -49,38 +64,111 @@ def _predict(folder: Path, out: Path, weights: Path) -> None:
     workflow.run()
 
 
+class Stages:
+    """What inference of one CT file does, one after the other, each on what the one before made.
+
+    Args:
+        path: the CT.
+        mask: where its mask is written.
+    """
+
+    def __init__(self, path: Path, mask: Path) -> None:
+        self.path, self.mask = path, mask
+        self.load, *rest = ct_preprocessing().transforms
+        self.prepare = Compose(rest)
+        self.network = for_inference(network(OURS, "Synapse").eval(), "cpu")
+        self.values: list[Any] = [{"image": str(path)}]
+
+    def up_to(self, index: int) -> None:
+        """Make what stage ``index`` works on; for the stages of slices, one batch of them."""
+        for stage in list(STAGES.values())[len(self.values) - 1 : index]:
+            with torch.no_grad():
+                self.values.append(stage(self))
+
+    def slices(self) -> Iterator[Tensor]:
+        """Batches of axial slices (N, 1, H, W), as the inferer cuts them."""
+        volume = convert_to_tensor(self.values[2]["image"], track_meta=False)
+        for chunk in volume.split(slices_at_a_time(volume.device), dim=-1):
+            yield chunk.permute(3, 0, 1, 2)
+
+    def resize(self) -> list[Tensor]:
+        """Slices at the network's size."""
+        return [resize_images(chunk, (224, 224)) for chunk in self.slices()]
+
+    def infer(self) -> Tensor:
+        """Logits of one batch of slices."""
+        logits: Tensor = self.network(self.values[3][0])
+        return logits
+
+    def restore(self) -> list[Tensor]:
+        """Classes at the volume's own size, each batch's from the logits of the first."""
+        size = self.values[2]["image"].shape[1:3]
+        return [resize_labels(classify(self.values[4][: len(chunk)]), size) for chunk in self.values[3]]
+
+    def write(self) -> None:
+        """The mask in the file's own grid."""
+        mask = torch.cat(self.values[5]).permute(1, 2, 3, 0)
+        pred = MetaTensor(mask, meta=dict(self.values[2]["image"].meta))
+        back = Invertd("pred", self.prepare, orig_keys="image", nearest_interp=True)({**self.values[2], "pred": pred})
+        write_mask(np.asarray(back["pred"])[0], self.path, self.mask, overwrite=True)
+
+
+STAGES: dict[str, Callable[[Stages], Any]] = {
+    "read and check": lambda stages: stages.load(stages.values[0]),
+    "orientation and window": lambda stages: stages.prepare(stages.values[1]),
+    "slices to 224²": Stages.resize,
+    "network": Stages.infer,
+    "classes to the volume's size": Stages.restore,
+    "inversion and writing": Stages.write,
+}
+
+
+def stage_peak(index: int, path: Path, mask: Path) -> float:
+    """Peak extra memory of one stage, in MB."""
+    stages = Stages(path, mask)
+    stages.up_to(index)
+    with torch.no_grad():
+        return peak_extra_mb(lambda: list(STAGES.values())[index](stages))
+
+
 def run(setting: Setting) -> list[Table]:
-    """File to file without a network, and a batch of slices through the network, in the same rounds."""
+    """File to file without a network, and stage by stage, in the same rounds."""
     folder = setting.work_dir / "volume"
     shape = (64, 64, 8) if setting.quick else (512, 512, 150)
     make_volumes(folder, 1, shape)
     images = folder / "images"
     images.mkdir(exist_ok=True)
-    shutil.copyfile(folder / "000_image.nii.gz", images / "ct.nii.gz")
+    path, mask = images / "ct.nii.gz", setting.work_dir / "stage_mask.nii.gz"
+    shutil.copyfile(folder / "000_image.nii.gz", path)
     weights = setting.work_dir / "no_network.pt"
     torch.save(NoNetwork().state_dict(), weights)
-    net = network(OURS, "Synapse").eval().to(memory_format=torch.channels_last)
-    batch = torch.randn(2 if setting.quick else 6, 1, 224, 224)
-
-    def through_network() -> None:
-        with torch.no_grad():
-            net(batch)
-
+    stages = Stages(path, mask)
+    stages.up_to(len(STAGES))
+    out = setting.work_dir / "masks"
     functions = {
-        "rest": lambda: _predict(images, setting.work_dir / "masks", weights),
-        "network": through_network,
-        "unpack": lambda: np.asarray(nib.load(images / "ct.nii.gz").dataobj),
+        "first": lambda: _predict(images, out, weights, seen_before=False),
+        "rest": lambda: _predict(images, out, weights),
+        "unpack": lambda: np.asarray(nib.load(path).dataobj),
+        **{name: lambda stage=stage: stage(stages) for name, stage in STAGES.items()},
     }
     started = time.perf_counter()
-    seconds = alternating(functions, setting.rounds, "volume, file to file")
-    unit, whole = seconds[UNIT], seconds["network"] * shape[2] / len(batch)
-    rows = [
-        ["all that is not the network", f"{seconds['rest']:.1f}", f"{seconds['rest'] / unit:.2f}"],
-        ["of which decompressing the file", f"{seconds['unpack']:.1f}", f"{seconds['unpack'] / unit:.2f}"],
-        ["the network, from a batch of slices", f"{whole:.1f}", f"{whole / unit:.2f}"],
+    with torch.no_grad():
+        seconds = alternating(functions, setting.rounds, "volume, file to file")
+    unit = seconds[UNIT]
+    seconds["network"] *= shape[2] / len(stages.values[3][0])
+    whole = [
+        ["all that is not the network, file seen for the first time", "first"],
+        ["the same, file checked before", "rest"],
+        ["of which decompressing the file", "unpack"],
     ]
+    rows = [[what, f"{seconds[name]:.2f}", f"{seconds[name] / unit:.2f}", ""] for what, name in whole]
+    for index, name in enumerate(STAGES):
+        memory = in_own_process(stage_peak, index, path, mask)
+        rows.append([f"stage: {name}", f"{seconds[name]:.2f}", f"{seconds[name] / unit:.2f}", f"{memory:.0f}"])
     note = (
         "The bundle's own inference workflow, checks of the file and writing of the mask included, with a network that "
-        f"costs nothing; measured within {time.perf_counter() - started:.0f} s."
+        "costs nothing; then each stage by itself, the network's time from one batch of slices. Peak memory is that "
+        f"of the stage above what it starts from. Measured within {time.perf_counter() - started:.0f} s."
     )
-    return [Table(f"CT of {'×'.join(map(str, shape))} voxels, file to file", ["part", "s", "U"], rows, note)]
+    title = f"CT of {'×'.join(map(str, shape))} voxels, file to file"
+    return [Table(title, ["part", "s", "U", "peak extra, MB"], rows, note)]

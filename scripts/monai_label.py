@@ -65,6 +65,9 @@ def parse() -> argparse.Namespace:
     source.add_argument(
         "--start", choices=STARTS["glands"], help="weights to begin annotating with, for want of others"
     )
+    parser.add_argument(
+        "--encoder-weights", metavar="PATH", help="with --start imagenet: a state dict's file in place of the download"
+    )
     parser.add_argument("--overlay", action="append", default=[], help="configuration that --weights were trained with")
     parser.add_argument("--train-overlay", action="append", default=[], help="configuration for training alone")
     parser.add_argument("--folder", default=ROOT / ".monai_label", help="default .monai_label in the checkout")
@@ -78,6 +81,10 @@ def parse() -> argparse.Namespace:
         parser.error(
             f"--start {arguments.start} is not there for {arguments.task}: {', '.join(STARTS[arguments.task])}"
         )
+    if arguments.encoder_weights and arguments.start != "imagenet":
+        parser.error("--encoder-weights goes with --start imagenet")
+    if arguments.encoder_weights and not Path(arguments.encoder_weights).is_file():
+        parser.error(f"there is no file {arguments.encoder_weights}")
     kept = ROOT / "models" / "model.pt"
     if not arguments.weights and not arguments.start and arguments.task == "ct" and kept.is_file():
         arguments.weights = str(kept)
@@ -132,7 +139,10 @@ def make_bundle(arguments: argparse.Namespace, python: Path, folder: Path) -> Pa
             "trained on phantoms",
         ]
     else:
-        package += ["--untrained", *(["--encoder-weights", "imagenet"] if arguments.start == "imagenet" else [])]
+        package.append("--untrained")
+        if arguments.start == "imagenet":
+            source = arguments.encoder_weights
+            package += ["--encoder-weights", str(Path(source).resolve()) if source else "imagenet"]
     for option, paths in (("--overlay", overlays), ("--train-overlay", train_overlays)):
         package += [part for path in paths for part in (option, str(Path(path).resolve()))]
     run(python, "i2net_bundle", *package)

@@ -19,7 +19,6 @@ from monai.transforms import Invertd
 
 from i2net_bundle.bundle import bundle_root, config_files
 from i2net_bundle.checks import CTOptions, Finding, HistologyOptions, enforce
-from i2net_bundle.checks.cases import check_case
 from i2net_bundle.checks.histology import (
     TRAINING_UM_PER_PX,
     image_um_per_px,
@@ -155,12 +154,13 @@ class Predictor:
             with TiledTiff(image) as slide:
                 if math.prod(slide.size) > TILED_ABOVE_PX:
                     findings = magnification_findings(image, slide.um_per_px, self.options)
+                    enforce(findings)
                     return self._predict_tiles(slide.read, slide.size, slide.um_per_px, Path(image), name, findings)
         item: dict[str, Any] = {IMAGE: str(image), "case": name}
-        findings = check_case(item, self.options)
+        loaded, findings = self.preprocessing.transforms[0].read(item)
         enforce(findings)
         split = self.preprocessing.transforms.index(self.intensity)
-        read = self.preprocessing(item, end=split)
+        read = self.preprocessing(loaded, start=1, end=split)
         if not self.is_ct:
             pixels = np.moveaxis(np.asarray(read[IMAGE]), 0, -1)
             um_per_px = image_um_per_px(open_image(image))
@@ -199,7 +199,6 @@ class Predictor:
     ) -> Prediction:
         """Segment an image that is too large for one pass."""
         assert isinstance(self.options, HistologyOptions)
-        enforce(findings)
         scale = 1.0
         if self.options.resample:
             known = self.options.um_per_px or um_per_px

@@ -92,6 +92,21 @@ def blocks(num_points: int, width: int, device: torch.device) -> Iterator[slice]
         yield slice(start, min(start + length, num_points))
 
 
+def for_training(network: nn.Module, device: str | torch.device) -> nn.Module:
+    """Put a network where it trains, its maps channels last where convolutions with gradients are faster so.
+
+    That is on GPUs and on CPUs with AVX-512; with AVX2 alone a training step takes a fifth longer.
+
+    Args:
+        network: an `I2Net`.
+        device: where to.
+    """
+    device_type = torch.device(device).type
+    if device_type == "cuda" or (device_type == "cpu" and _cpu_capabilities().get("avx512_f")):
+        return network.to(device, memory_format=torch.channels_last)
+    return network.to(device)
+
+
 def for_inference(network: nn.Module, device: str | torch.device, compile: bool = False) -> nn.Module:
     """Put a network where it predicts, its maps channels last; names of parameters stay.
 

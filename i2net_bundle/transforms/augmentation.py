@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from monai.transforms import Compose, RandomizableTransform, Transform
 from scipy import ndimage
+from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 from torch.nn import functional as F
 
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL, ct_intensity, histology_intensity
 from i2net_bundle.transforms.resizing import ResizeSliced
+
+_KNOTS_PX = 64
+"""Distance of the knots of an elastic deformation, in pixels of the patch: about a gland's radius."""
 
 
 def ct_training(size: Sequence[int] = (224, 224), augment: bool = True, intensity: Transform | None = None) -> Compose:
@@ -34,6 +38,8 @@ def histology_training(
     max_rotation_deg: float = 180.0,
     scale_range: Sequence[float] = (0.8, 1.25),
     color_strength: float = 0.2,
+    stain_strength: float = 0.0,
+    elastic_px: float = 0.0,
     intensity: Transform | None = None,
 ) -> Compose:
     """A cached histology image to a training patch: random crop with flip, rotation and scale; colours jittered.
@@ -44,10 +50,14 @@ def histology_training(
         max_rotation_deg: largest rotation either way, in degrees.
         scale_range: smallest and largest magnification.
         color_strength: largest relative change of brightness, contrast, saturation and of each channel.
+        stain_strength: largest relative change of each stain's density; 0 leaves the stains alone.
+        elastic_px: standard deviation of the elastic deformation, in pixels of the patch; 0 leaves shapes alone.
         intensity: stored values to the network's, as in evaluation; default `histology_intensity`.
     """
-    crop = RandAffineCropd(size, probability, max_rotation_deg, scale_range)
-    return Compose([crop, RandColorJitterd(probability, color_strength), intensity or histology_intensity()])
+    crop = RandAffineCropd(size, probability, max_rotation_deg, scale_range, elastic_px)
+    colors = [RandStaind(probability, stain_strength)] if stain_strength else []
+    colors += [RandColorJitterd(probability, color_strength)]
+    return Compose([crop, *colors, intensity or histology_intensity()])
 
 
 class RandTurnOrRotated(RandomizableTransform):
@@ -81,12 +91,19 @@ class RandAffineCropd(RandomizableTransform):
         probability: of flipping, of rotating and of scaling, each.
         max_rotation_deg: largest rotation either way, in degrees.
         scale_range: smallest and largest magnification.
+        elastic_px: standard deviation of an elastic deformation with the same probability, in pixels of the patch.
     """
 
     def __init__(
-        self, size: Sequence[int], probability: float, max_rotation_deg: float, scale_range: Sequence[float]
+        self,
+        size: Sequence[int],
+        probability: float,
+        max_rotation_deg: float,
+        scale_range: Sequence[float],
+        elastic_px: float = 0.0,
     ) -> None:
         super().__init__()
+        self.elastic_px = elastic_px
         self.size = tuple(size)
         self.probability = probability
         self.max_rotation_deg = max_rotation_deg
@@ -111,14 +128,52 @@ class RandAffineCropd(RandomizableTransform):
             side / 2 + (self.R.randint(extent - side + 1) if extent > side else (extent - side) // 2)
             for side, extent in zip(self.size, (height, width), strict=True)
         )
-        y = (torch.arange(rows) + 0.5 - rows / 2)[:, None] / scale
-        x = flip * (torch.arange(columns) + 0.5 - columns / 2)[None, :] / scale
+        bend_y, bend_x = self._bend()
+        y = ((torch.arange(rows) + 0.5 - rows / 2)[:, None] + bend_y) / scale
+        x = flip * ((torch.arange(columns) + 0.5 - columns / 2)[None, :] + bend_x) / scale
         image_y = centre_y + float(np.cos(angle)) * y + float(np.sin(angle)) * x
         image_x = centre_x - float(np.sin(angle)) * y + float(np.cos(angle)) * x
         return torch.stack([2 * image_x / width - 1, 2 * image_y / height - 1], dim=-1)[None].float()
 
+    def _bend(self) -> Tensor:
+        """Smooth random displacements of a patch's pixels in y and x, (2, rows, columns)."""
+        if not (self.elastic_px and self._happens()):
+            return torch.zeros(2, 1, 1)
+        knots = [max(2, round(side / _KNOTS_PX) + 1) for side in self.size]
+        displacements = torch.from_numpy(self.R.normal(0, self.elastic_px, (1, 2, *knots)))
+        return F.interpolate(displacements, self.size, mode="bicubic", align_corners=True)[0]
+
     def _happens(self) -> bool:
         return bool(self.R.random() < self.probability)
+
+
+class RandStaind(RandomizableTransform):
+    """Vary how densely haematoxylin, eosin and the residual stain a tissue, each on its own (Tellez et al. 2018).
+
+    By Beer and Lambert's law the optical density of a pixel is a sum of stain vectors (Ruifrok and Johnston 2001) times
+    the stains' amounts; each amount a becomes α a + β, with α in 1 ± strength and β in ± strength / 10.
+
+    Args:
+        probability: of the change.
+        strength: largest relative change of a stain's density.
+    """
+
+    def __init__(self, probability: float, strength: float) -> None:
+        super().__init__()
+        self.probability, self.strength = probability, strength
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return ``data`` with "image" (3, H, W), 0-255, stained otherwise."""
+        image = torch.as_tensor(data[IMAGE]).float()
+        if self.R.random() >= self.probability:
+            return {**data, IMAGE: image}
+        factors = torch.from_numpy(1 + self.R.uniform(-self.strength, self.strength, 3)).float()
+        shifts = torch.from_numpy(self.R.uniform(-self.strength, self.strength, 3) / 10).float()
+        to_stains, to_rgb = (torch.from_numpy(matrix).float() for matrix in (hed_from_rgb, rgb_from_hed))
+        density = -(image.clamp(1, 255) / 255).log()  # (3, H, W)
+        mixing = to_stains @ factors.diag() @ to_rgb  # amounts to amounts, in the space of densities
+        changed = torch.einsum("ij,ihw->jhw", mixing, density) + (shifts @ to_rgb)[:, None, None]
+        return {**data, IMAGE: (255 * (-changed).exp()).clamp(0, 255)}
 
 
 class RandColorJitterd(RandomizableTransform):

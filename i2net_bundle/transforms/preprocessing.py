@@ -28,6 +28,7 @@ from monai.transforms import (
 
 from i2net_bundle.checks import enforce
 from i2net_bundle.checks.ct import CTOptions, load_ct, load_ct_pair
+from i2net_bundle.checks.findings import Finding
 from i2net_bundle.checks.histology import HistologyOptions, load_image, load_mask, scale_to_training
 from i2net_bundle.checks.histology import pair_findings as size_findings
 from i2net_bundle.checks.nifti import has_geometry
@@ -123,6 +124,12 @@ class LoadCTd(MapTransform):
         Raises:
             DataError: a file cannot be used, or label and image differ in grid; names them and the remedy.
         """
+        loaded, findings = self.read(data)
+        enforce(findings)
+        return loaded
+
+    def read(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], list[Finding]]:
+        """The same, and what the checks found; only what keeps a file from being read further is raised."""
         loaded = dict(data)
         if LABEL in self.keys:
             image, label, findings = load_ct_pair(data[IMAGE], data[LABEL], self.options)
@@ -130,8 +137,7 @@ class LoadCTd(MapTransform):
         else:
             image, findings = load_ct(data[IMAGE], self.options)
         loaded[IMAGE] = _ct_tensor(image, data[IMAGE])
-        enforce(findings)
-        return loaded
+        return loaded, findings
 
 
 class LoadHistologyd(MapTransform):
@@ -152,6 +158,12 @@ class LoadHistologyd(MapTransform):
         Raises:
             DataError: a file cannot be used, or mask and image differ in size; names them and the remedy.
         """
+        loaded, findings = self.read(data)
+        enforce(findings)
+        return loaded
+
+    def read(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], list[Finding]]:
+        """The same, and what the checks found; only what keeps a file from being read further is raised."""
         path = data[IMAGE]
         image, findings = load_image(path, self.options)
         loaded = {**data, IMAGE: _with_geometry(np.moveaxis(image, -1, 0), np.eye(4), path)}
@@ -162,8 +174,7 @@ class LoadHistologyd(MapTransform):
             findings += size_findings(path, image.shape[1::-1], data[LABEL], mask.shape[::-1])
             labels = mask if self.options.label_values == "classes" else mask > 0
             loaded[LABEL] = _with_geometry(labels.astype(np.uint8)[None], np.eye(4), data[LABEL])
-        enforce(findings)
-        return loaded
+        return loaded, findings
 
 
 class ToTrainingScaled(MapTransform):
@@ -190,6 +201,11 @@ def _ct_tensor(image: nib.Nifti1Image, path: str | Path) -> MetaTensor:
 
 
 def _with_geometry(array: np.ndarray, affine: np.ndarray, path: str | Path, unit: str = "pixel") -> MetaTensor:
-    """An array (C, ...) that knows where it lies, in which unit of length, and which file it comes from."""
+    """An array (C, ...) that knows where it lies, in which unit of length, and which file it comes from.
+
+    The order of memory stays: NIfTI has slices one after the other, which is how they are used.
+    """
     meta = {"filename_or_obj": str(path), LENGTH_UNIT: unit, "original_channel_dim": 0}
-    return MetaTensor(torch.from_numpy(np.ascontiguousarray(array)), affine=torch.from_numpy(affine), meta=meta)
+    if min(array.strides) < 0:  # PyTorch has no such views
+        array = array.copy(order="K")
+    return MetaTensor(torch.from_numpy(array), affine=torch.from_numpy(affine), meta=meta)

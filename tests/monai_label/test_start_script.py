@@ -41,6 +41,23 @@ def test_ct_has_no_imagenet_weights_to_begin_with(
     assert "--start imagenet is not there for ct: untrained, phantoms" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--start", "untrained", "--encoder-weights", "x.pt"], "--encoder-weights goes with --start imagenet"),
+        (["--start", "imagenet", "--encoder-weights", "absent.pt"], "there is no file absent.pt"),
+    ],
+    ids=["another start", "no such file"],
+)
+def test_encoder_weights_that_cannot_be_taken_are_refused_before_anything_is_made(
+    options: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "glands", *options])
+    with pytest.raises(SystemExit):
+        parse()
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_it_serves_named_weights_on_loopback_alone_and_keeps_what_was_learned(
     server_python: Path, tmp_path: Path

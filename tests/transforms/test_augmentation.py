@@ -9,10 +9,17 @@ import pytest
 import torch
 from monai.transforms import Compose
 from scipy import ndimage
+from skimage.color import hed_from_rgb, separate_stains
 from torch import Tensor
 
 from i2net_bundle.transforms import ct_training, histology_training
-from i2net_bundle.transforms.augmentation import RandAffineCropd, RandColorJitterd, RandTurnOrRotated, reseed
+from i2net_bundle.transforms.augmentation import (
+    RandAffineCropd,
+    RandColorJitterd,
+    RandStaind,
+    RandTurnOrRotated,
+    reseed,
+)
 from i2net_bundle.transforms.preprocessing import ct_intensity
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
@@ -244,6 +251,79 @@ class TestAffineCrop:
             scaled += abs(np.hypot(along_x, across) - 1) > 1e-3
         for count in (flipped, rotated, scaled):
             assert count / 1000 == pytest.approx(0.3, abs=0.06)  # sd 0.0145
+
+
+class TestElasticDeformation:
+    """A smooth displacement on top of the affine crop."""
+
+    @staticmethod
+    def displacement(elastic_px: float, probability: float, seed: int) -> np.ndarray:
+        """By how many columns each pixel of a patch of the image's own size reads aside of its place."""
+        side = 320
+        columns = torch.arange(side).float().expand(1, side, side)
+        transform = RandAffineCropd((side, side), probability, 0.0, (1, 1), elastic_px)
+        transform.set_random_state(seed=seed)
+        transform._happens = lambda: probability > 0 and elastic_px > 0 and transform.bends.pop()  # type: ignore
+        transform.bends = [True, False, False, False]  # neither flipped, rotated nor scaled
+        moved = transform({"image": columns, "label": (columns > 100).to(torch.uint8)})
+        return (moved["image"] - columns)[0, 40:-40, 40:-40].numpy()
+
+    def test_its_size_is_the_one_asked_for(self) -> None:
+        rms = np.sqrt(np.mean([np.mean(self.displacement(6.0, 1.0, seed) ** 2) for seed in range(20)]))
+        assert 3.5 < rms < 6.5  # between the knots cubic interpolation averages: at them it is 6
+
+    def test_it_is_smooth(self) -> None:
+        field = self.displacement(6.0, 1.0, 0)
+        assert field.std() > 1
+        assert np.abs(np.diff(field, axis=0)).max() < 0.5 and np.abs(np.diff(field, axis=1)).max() < 0.5
+
+    def test_without_it_pixels_stay(self) -> None:
+        assert np.abs(self.displacement(0.0, 0.0, 0)).max() < 1e-3
+
+    def test_image_and_label_bend_together(self) -> None:
+        data = scene(320, 320)
+        transform = RandAffineCropd((256, 256), 1.0, 180.0, (0.8, 1.25), 8.0)
+        transform.set_random_state(seed=0)
+        for _ in range(5):
+            out = transform(dict(data))
+            agree = ((out["image"] > 100) == (out["label"] > 0)).float().mean()
+            assert agree > 0.995 and 0.05 < out["label"].float().mean() < 0.95
+
+
+class TestStain:
+    """Densities of the stains vary, each on its own."""
+
+    def test_every_stain_s_amount_is_scaled_and_shifted_within_its_limits(self) -> None:
+        rng, transform = np.random.default_rng(0), RandStaind(1.0, 0.3)
+        image = torch.from_numpy(rng.uniform(90, 160, (3, 16, 16))).float()  # far from 0 and 255, which are clipped to
+        before = separate_stains(image.permute(1, 2, 0).numpy() / 255, hed_from_rgb)
+        factors = []
+        for draw in range(30):
+            reseed(transform, 0, draw)
+            stained = transform({"image": image, "label": image})["image"]
+            after = separate_stains(stained.permute(1, 2, 0).numpy() / 255, hed_from_rgb)
+            for stain in range(3):
+                x, y = before[..., stain].ravel(), after[..., stain].ravel()
+                keep = (x > 1e-3) & (y > 1e-3)  # scikit-image sets negative amounts to 0
+                if keep.sum() < 20:
+                    continue
+                factor, shift = np.polyfit(x[keep], y[keep], 1)
+                assert np.abs(factor * x[keep] + shift - y[keep]).max() < 1e-4
+                assert 0.7 <= factor <= 1.3
+                factors.append(factor)
+        assert min(factors) < 0.8 and max(factors) > 1.2
+
+    def test_an_empty_slide_stays_nearly_empty(self) -> None:
+        transform, empty = RandStaind(1.0, 0.3), torch.full((3, 4, 4), 255.0)
+        for draw in range(20):
+            reseed(transform, 0, draw)
+            assert transform({"image": empty, "label": empty})["image"].min() > 235
+
+    def test_it_happens_as_often_as_asked(self) -> None:
+        transform, image = RandStaind(0.3, 0.3), torch.full((3, 2, 2), 120.0)
+        transform.set_random_state(seed=0)
+        changed = sum(not torch.equal(transform({"image": image, "label": image})["image"], image) for _ in range(1000))
+        assert changed / 1000 == pytest.approx(0.3, abs=0.06)  # sd 0.014
 
 
 class TestColorJitter:
