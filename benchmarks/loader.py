@@ -19,6 +19,7 @@ from benchmarks.cases import OURS, training_step
 from benchmarks.measuring import Setting, Table, alternating, in_own_process, peak_extra_mb
 from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
 from i2net_bundle.data.phantoms import ct_phantom
+from i2net_bundle.networks.hardware import multiplies_bfloat16
 from i2net_bundle.transforms import ct_reading, ct_training, histology_training
 from i2net_bundle.transforms.augmentation import reseed
 
@@ -127,12 +128,12 @@ def _augmentation(setting: Setting) -> Table:
         "Synapse": {"image": ct.to(torch.int16), "label": (ct > 0).to(torch.uint8)},
     }
     transforms = {
-        "GlaS": histology_training((sides["GlaS"],) * 2),
+        "GlaS": histology_training((sides["GlaS"],) * 2, 0.8, stain_strength=0.3, elastic_px=10.0),
         "Synapse": ct_training((sides["Synapse"],) * 2),
     }
     rows = []
     for task, transform in transforms.items():
-        step = training_step(OURS, task, 1, sides[task])
+        step = training_step(OURS, task, 1, sides[task], bfloat16=multiplies_bfloat16("cpu"))
 
         def augment(transform: Callable = transform, item: dict = items[task]) -> None:
             threads = torch.get_num_threads()
@@ -146,5 +147,8 @@ def _augmentation(setting: Setting) -> Table:
         item, image = seconds["augment"] / ITEMS, seconds["step"]
         rows.append([task, f"{1e3 * item:.1f}", f"{1e3 * image:.0f}", f"{item / image:.1%}"])
     header = ["task", "augmentation of an item on one core, ms", "training step per image, ms", "share"]
-    note = "A loader's worker runs beside the step: it starves the step where the share comes near 100 %."
+    note = (
+        "A loader's worker runs beside the step, which is in bfloat16 where the processor has it: it starves the step "
+        "where the share comes near 100 %."
+    )
     return Table("Augmentation beside the step", header, rows, note)

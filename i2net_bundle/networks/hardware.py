@@ -101,10 +101,15 @@ def for_training(network: nn.Module, device: str | torch.device) -> nn.Module:
         network: an `I2Net`.
         device: where to.
     """
-    device_type = torch.device(device).type
-    if device_type == "cuda" or (device_type == "cpu" and _cpu_capabilities().get("avx512_f")):
-        return network.to(device, memory_format=torch.channels_last)
+    device = torch.device(device)
+    if device.type == "cuda" or (device.type == "cpu" and _cpu_capabilities().get("avx512_f")):
+        return _channels_last(network, device)
     return network.to(device)
+
+
+def _channels_last(network: nn.Module, device: torch.device) -> nn.Module:
+    moved: nn.Module = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 def for_inference(network: nn.Module, device: str | torch.device, compile: bool = False) -> nn.Module:
@@ -116,7 +121,7 @@ def for_inference(network: nn.Module, device: str | torch.device, compile: bool 
         compile: compile encoder and neck when they first run, with ``torch.compile``; needs a C++ compiler on CPUs. The
             decoder's layers are one matrix product per block already.
     """
-    network = network.to(device, memory_format=torch.channels_last)
+    network = _channels_last(network, torch.device(device))
     if compile:
         network.get_submodule("encoder").compile()
         network.get_submodule("neck").compile()

@@ -55,9 +55,9 @@ def histology_training(
         intensity: stored values to the network's, as in evaluation; default `histology_intensity`.
     """
     crop = RandAffineCropd(size, probability, max_rotation_deg, scale_range, elastic_px)
-    colors = [RandStaind(probability, stain_strength)] if stain_strength else []
-    colors += [RandColorJitterd(probability, color_strength)]
-    return Compose([crop, *colors, intensity or histology_intensity()])
+    stains = [RandStaind(probability, stain_strength)] if stain_strength else []
+    colors = RandColorJitterd(probability, color_strength)
+    return Compose([crop, *stains, colors, intensity or histology_intensity()])
 
 
 class RandTurnOrRotated(RandomizableTransform):
