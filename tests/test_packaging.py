@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from i2net_bundle.networks import glas_i2net, synapse_i2net
 from i2net_bundle.packaging import Weights, package_bundle
 from tests.networks.small_networks import randomise_batch_norms
 
-TASKS = {"synapse": (synapse_i2net, 1), "glas": (glas_i2net, 3)}
+TASKS = {"synapse": (synapse_i2net, 1), "glas": (functools.partial(glas_i2net, divisor=32), 3)}
 META = ["--meta_file", "configs/metadata.json", "--config_file", "configs/inference.json"]
 
 

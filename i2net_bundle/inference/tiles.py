@@ -16,8 +16,8 @@ Where the image is resized to the training scale, cubic interpolation of the log
 these too.
 
 The decoder takes the nearest cells of a grid that spans the image. Only where the sides are multiples of 32 has that
-grid cells of whole pixels. Other images are continued here by their border to such a size; `WholeImageInferer` does not
-do so, and its logits differ from these by what the stretched cells make of them.
+grid cells of whole pixels. Other images are continued here by their border to such a size, as the network itself does
+with its ``divisor`` of 32 (`configs/glas.yaml`).
 """
 
 from __future__ import annotations

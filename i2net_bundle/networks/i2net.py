@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -79,15 +80,21 @@ class I2Net(nn.Module):
         neck: levels to levels of one width.
         decoder: levels to (decoded map, gates).
         head: (skip, decoded map) to logits at the skip's resolution.
+        divisor: images are continued by their border to sides that it divides, and the logits cut back. With the
+            encoder's stride the cells of every level are whole pixels, as in training; otherwise they are stretched a
+            little to cover the image. 1 leaves images as they are.
     """
 
     if TYPE_CHECKING:  # TorchScript reads annotations and knows no modules
         encoder: nn.Module
         decoder: ImplicitDecoder
 
-    def __init__(self, encoder: nn.Module, neck: nn.Module, decoder: ImplicitDecoder, head: nn.Module) -> None:
+    def __init__(
+        self, encoder: nn.Module, neck: nn.Module, decoder: ImplicitDecoder, head: nn.Module, divisor: int = 1
+    ) -> None:
         super().__init__()
         self.encoder, self.neck, self.decoder, self.head = encoder, neck, decoder, head
+        self.divisor = divisor
         self.min_size: int = encoder.min_size  # type: ignore[assignment]
 
     def forward(self, image: Tensor) -> Tensor:
@@ -102,16 +109,29 @@ class I2Net(nn.Module):
 
         Returns:
             logits (B, O, H, W) and gates (B, K, h, w) on the decoder's query grid. What is smaller than the encoder can
-            halve is continued by its border first, and the gates are those of the continued image.
+            halve is continued by its border first; of the query grid, the cells that cover the image itself are kept.
         """
         height, width = image.shape[2], image.shape[3]
-        missing = [0, max(0, self.min_size - width), 0, max(0, self.min_size - height)]
-        if max(missing) > 0:
-            image = F.pad(image, missing, mode="replicate")
+        image = self._continued(image)
         skip, levels = self.encoder(image)
         decoded, gates = self.decoder(self.neck(levels))
+        rows, cols = (
+            (height * gates.shape[2] + image.shape[2] - 1) // image.shape[2],
+            (width * gates.shape[3] + image.shape[3] - 1) // image.shape[3],
+        )
         logits = resize(self.head(skip, decoded), image.shape[2], image.shape[3])
-        return logits[:, :, :height, :width], gates
+        return logits[:, :, :height, :width], gates[:, :, :rows, :cols]
+
+    def _continued(self, image: Tensor) -> Tensor:
+        height, width = image.shape[2], image.shape[3]
+        missing = [0, max(0, self.min_size - width), 0, max(0, self.min_size - height)]
+        if self.divisor > 1:  # without max, for what is traced must hold for any size
+            missing = [0, -width % self.divisor, 0, -height % self.divisor]
+            if torch.jit.is_tracing():
+                return F.pad(image, missing, mode="replicate")
+        if max(missing) > 0:
+            return F.pad(image, missing, mode="replicate")
+        return image
 
 
 def resize(x: Tensor, height: int, width: int) -> Tensor:
@@ -121,18 +141,20 @@ def resize(x: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
 
 
-def glas_i2net(num_learners: int = 3, out_channels: int = 1, in_channels: int = 3) -> I2Net:
+def glas_i2net(num_learners: int = 3, out_channels: int = 1, in_channels: int = 3, divisor: int = 1) -> I2Net:
     """The paper's GlaS network: ResNet-18, four levels queried at 1/4, raw relative coordinates.
 
     Args:
         num_learners: K.
         out_channels: 1 for a sigmoid.
         in_channels: image channels.
+        divisor: see `I2Net`; the encoder's stride is 32.
     """
     encoder = ResNetEncoder(depth=18, in_channels=in_channels)
     neck = Neck(encoder.level_channels, 64)
     decoder = ImplicitDecoder(neck.out_channels, (128, 64), (128,), num_learners)
-    return I2Net(encoder, neck, decoder, SkipHead(encoder.skip_channels, decoder.out_channels, out_channels))
+    head = SkipHead(encoder.skip_channels, decoder.out_channels, out_channels)
+    return I2Net(encoder, neck, decoder, head, divisor)
 
 
 def synapse_i2net(num_learners: int = 3, out_channels: int = 9, in_channels: int = 1) -> I2Net:

@@ -23,7 +23,7 @@ def glas() -> Iterator[nn.Module]:
     """The GlaS network with random weights, as a trained one is used."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = glas_i2net()
+        network = glas_i2net(divisor=STRIDE)
         randomise_batch_norms(network)
         yield network.eval().requires_grad_(False)
 
@@ -94,13 +94,16 @@ def test_a_logit_reaches_251_pixels_back_and_220_ahead_and_the_margin_covers_bot
 
 
 @pytest.mark.slow
-def test_tiles_give_the_logits_of_one_pass_and_would_not_with_a_smaller_margin(glas: nn.Module) -> None:
-    image = picture(768, 640)
+@pytest.mark.parametrize("size", [(768, 640), (757, 619)], ids=str)
+def test_tiles_give_the_logits_of_one_pass_and_would_not_with_a_smaller_margin(
+    glas: nn.Module, size: tuple[int, int]
+) -> None:
+    image = picture(*size)
     whole = one_pass(image, glas)
     settings = {"normalise": normalise, "core": 256, "progress": False}
-    found = infer_tiles(reader(image), (768, 640), glas, logits, **settings, margin=MARGIN)
+    found = infer_tiles(reader(image), size, glas, logits, **settings, margin=MARGIN)
     assert np.abs(found - whole).max() < 1e-4
-    cut = infer_tiles(reader(image), (768, 640), glas, logits, **settings, margin=64)
+    cut = infer_tiles(reader(image), size, glas, logits, **settings, margin=64)
     assert np.abs(cut - whole).max() > 1e-2
     assert np.ptp(whole) > 0.1  # else anything would be within the tolerance
 

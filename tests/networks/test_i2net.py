@@ -105,6 +105,22 @@ class TestAnyImage:
                 continued = network(image[:, :, rows][:, :, :, columns])
                 torch.testing.assert_close(network(image), continued[:, :, :height, :width])
 
+    def test_with_a_divisor_an_image_is_continued_to_its_multiples_and_the_output_cut_back(
+        self, network: I2Net
+    ) -> None:
+        whole, cut = make_image(network, (64, 96)), make_image(network, (50, 70))
+        rows, columns = torch.arange(64).clamp(max=49), torch.arange(96).clamp(max=69)
+        with torch.no_grad():
+            expected = [network(whole), *network.forward_with_gates(cut[:, :, rows][:, :, :, columns])]
+            network.divisor = 32
+            logits, gates = network.forward_with_gates(cut)
+            torch.testing.assert_close(network(whole), expected[0])
+        network.divisor = 1
+        torch.testing.assert_close(logits, expected[1][:, :, :50, :70])
+        step = 64 // expected[2].shape[2]
+        assert gates.shape[2:] == (-(-50 // step), -(-70 // step))  # the cells that cover the image
+        torch.testing.assert_close(gates, expected[2][:, :, : gates.shape[2], : gates.shape[3]])
+
     def test_an_images_output_does_not_depend_on_its_batch(self, network: I2Net) -> None:
         batch = torch.cat([make_image(network, (33, 47)), 5 * torch.randn_like(make_image(network, (33, 47), 2))])
         with torch.no_grad():
