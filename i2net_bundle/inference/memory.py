@@ -18,6 +18,7 @@ import torch
 logger = logging.getLogger("i2net.inference")
 
 CT_BYTES_PER_PIXEL, HISTOLOGY_BYTES_PER_PIXEL = 2100, 500
+_GLANDS_BYTES_PER_PIXEL = 6  # numbers of glands, and the mask that they are made of
 _STORED_AND_SEEN = 2 + 2 + 4 + 4  # voxels as stored, a copy for the statistics, what the network sees, one step of it
 
 
@@ -40,7 +41,7 @@ def image_bytes(num_pixels: int, pass_pixels: int, map_bytes: int) -> int:
         pass_pixels: pixels that pass through the network at a time.
         map_bytes: bytes per pixel of what is kept of the network's output.
     """
-    return num_pixels * (3 + map_bytes) + pass_pixels * HISTOLOGY_BYTES_PER_PIXEL
+    return num_pixels * (3 + map_bytes + _GLANDS_BYTES_PER_PIXEL) + pass_pixels * HISTOLOGY_BYTES_PER_PIXEL
 
 
 def tell_memory(name: str, needed: int) -> None:

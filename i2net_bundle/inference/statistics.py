@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
-from i2net_bundle.metrics.objects import find_glands
+from i2net_bundle.metrics.objects import find_glands, label_areas
 
 
 def organ_statistics(
@@ -58,11 +58,11 @@ def gland_statistics(mask: np.ndarray, um_per_px: float | None = None) -> dict[s
         um_per_px: micrometres per pixel where known.
 
     Returns:
-        ``count``, ``area_px`` of each gland, with ``um_per_px`` also ``area_um2``, ``share`` of the image
+        ``count``, ``area_px`` of each gland with its lumen, with ``um_per_px`` also ``area_um2``, ``share`` of the image
         that the mask covers, and ``touching_border``: how many glands the image's border cuts.
     """
     glands = find_glands(mask > 0)
-    areas = np.bincount(glands.ravel())[1:]
+    areas = label_areas(glands)[1:]
     rims = (glands[0], glands[-1], glands[:, 0], glands[:, -1])
     statistics: dict[str, Any] = {"count": len(areas), "area_px": areas.tolist()}
     if um_per_px is not None:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from i2net_bundle.metrics import find_glands, score_objects
 from i2net_bundle.metrics.objects import pool
@@ -24,6 +25,11 @@ class TestFindGlands:
         ring = objects((2, 2, 18, 18)) > 0
         ring[5:15, 5:15] = False
         assert (find_glands(ring) > 0).sum() == 16 * 16
+
+    def test_holes_are_those_of_scipy_whatever_their_shape(self) -> None:
+        for seed in range(5):
+            mask = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(600, 90)), 2) > 0
+            assert np.array_equal(find_glands(mask, min_area=1) > 0, ndimage.binary_fill_holes(mask))
 
     def test_specks_go(self) -> None:
         mask = objects((0, 0, 10, 20), (15, 0, 18, 3)) > 0  # 200 and 9 pixels
