@@ -58,7 +58,7 @@ def gland_statistics(mask: np.ndarray, um_per_px: float | None = None) -> dict[s
         um_per_px: micrometres per pixel where known.
 
     Returns:
-        ``count``, ``area_px`` of each gland with its lumen, with ``um_per_px`` also ``area_um2``, ``share`` of the image
+        ``count``, ``area_px`` of each gland and its lumen, with ``um_per_px`` also ``area_um2``, ``share`` of the image
         that the mask covers, and ``touching_border``: how many glands the image's border cuts.
     """
     glands = find_glands(mask > 0)
