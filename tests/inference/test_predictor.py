@@ -127,6 +127,18 @@ def test_large_images_are_predicted_in_tiles(
     assert tiled.statistics == whole.statistics
 
 
+def test_the_picture_of_a_long_strip_has_its_masks_pixels(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor_module, "TILED_ABOVE_PX", 1000)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (10, 7000, 3), np.uint8)).save(tmp_path / "strip.png")
+    prediction = Predictor("glas", folder / "glas.pt").predict(tmp_path / "strip.png")
+    assert prediction.picture is not None
+    image, mask = prediction.picture  # every seventh pixel; by the rows alone it would be every fifth
+    assert image.shape == (3, 2, 1000)
+    np.testing.assert_array_equal(mask, prediction.mask[::7, ::7])
+
+
 class TestErrors:
     def test_an_unknown_setting_is_answered_with_the_nearest(self, folder: Path) -> None:
         with pytest.raises(ValueError, match=r"'imagesize' .did you mean 'image_size'"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.colors import to_rgb
 
@@ -53,3 +55,9 @@ def test_a_prediction_is_shown_where_it_holds_most_classes() -> None:
     pred[4, 4, 2] = 2
     figure = show_prediction(np.zeros((1, 6, 6, 5)), pred, ["background", "a", "b"], "case")
     assert [axis.get_title() for axis in figure.axes] == ["image, slice 2", "prediction"]
+
+
+def test_a_tall_strip_can_be_drawn(tmp_path: Path) -> None:
+    figure = show_prediction(np.zeros((3, 1000, 2)), np.ones((1000, 2), np.uint8), ["background", "a"], "case")
+    figure.savefig(tmp_path / "strip.png", dpi=110)
+    assert (tmp_path / "strip.png").is_file()
