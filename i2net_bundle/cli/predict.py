@@ -70,7 +70,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         uncertainty=arguments.uncertainty,
         probabilities=arguments.probabilities,
     )
-    failed = predict_files(arguments.inputs, arguments.out, predictor, pictures=not arguments.no_pictures)
+    failed = predict_files(arguments.inputs, arguments.out, predictor, not arguments.no_pictures, arguments.overwrite)
     print(arguments.out)
     if failed:
         print(f"{len(failed)} of the images could not be used; {arguments.out}/{FAILED} says why.")

@@ -65,6 +65,14 @@ def test_nothing_is_overwritten_unasked(folder: Path, tmp_path: Path) -> None:
         predict(folder, tmp_path)
 
 
+def test_results_are_replaced_when_asked(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(folder, out, options=("--no-pictures", "--uncertainty"))
+    predict(folder, out, options=("--no-pictures", "--overwrite"))
+    assert not (out / "failed.csv").exists()
+    assert list(out.glob("*_mask.nii.gz")) and not list(out.glob("*_entropy.nii.gz"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
