@@ -33,7 +33,7 @@ from i2net_bundle.inference.averaging import AveragedNetwork, Readout
 from i2net_bundle.inference.memory import image_bytes, tell_memory, volume_bytes
 from i2net_bundle.inference.statistics import class_shares, gland_statistics, organ_statistics
 from i2net_bundle.inference.tiles import CORE, MARGIN, TILED_ABOVE_PX, Read, infer_tiles, thumbnail, thumbnail_step
-from i2net_bundle.networks.hardware import for_inference, slices_at_a_time
+from i2net_bundle.networks.hardware import for_inference, slices_at_a_time, usable_device
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.run_settings import recorded_settings, require_settings
 from i2net_bundle.transforms.preprocessing import IMAGE, LENGTH_UNIT
@@ -91,7 +91,7 @@ class Predictor:
 
     Raises:
         FileNotFoundError: there are no weights, or no such bundle.
-        ValueError: weights do not fit the network, or were trained with other settings.
+        ValueError: weights do not fit the network, or were trained with other settings; there is no such device.
     """
 
     def __init__(
@@ -117,10 +117,10 @@ class Predictor:
         for key, value in (reading or {}).items():
             config[f"reading_options::{key}"] = value
         if device is not None:
-            config["device"] = torch.device(device)
+            config["device"] = device
         refuse_unknown_keys(config.get(), _settings(config))
 
-        self.device: torch.device = config.get_parsed_content("device")
+        self.device = usable_device(config.get_parsed_content("device"))
         self.class_names: list[str] = config.get_parsed_content("class_names")
         self.options: CTOptions | HistologyOptions = config.get_parsed_content("reading_options")
         self.preprocessing = config.get_parsed_content("preprocessing")
