@@ -78,9 +78,12 @@ def test_results_are_replaced_when_asked(folder: Path, tmp_path: Path) -> None:
     [
         (("--set", "imagesize=[32,32]"), "did you mean 'image_size'"),
         (("--set", "image_size"), "takes ID=VALUE"),
+        (("--set", "image_size=224"), r"i2net: .*SlicewiseInferer.* size.*: 'int' object is not iterable"),
+        (("--set", "class_names::table=nope"), r"i2net: Unknown label table 'nope'"),
+        (("--device", "foo"), "There is no device 'foo' here"),
         (("--task", "glas"), "does not fit"),
     ],
-    ids=["misspelt", "no value", "other task"],
+    ids=["misspelt", "no value", "no size", "no table", "no device", "other task"],
 )
 def test_what_cannot_be_is_refused_before_any_work(
     folder: Path, tmp_path: Path, options: tuple[str, ...], message: str
