@@ -150,9 +150,14 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(
     assert (tmp_path / "out" / "ct_mask.nii.gz").is_file() and not list((tmp_path / "out").glob("pictures/*"))
 
 
-def test_findings_are_kept_where_there_are_any(
-    weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("name", ["ct.img", "ct.hdr"])
+def test_a_pair_of_files_is_to_be_converted(name: str, weights: Path, tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(hu_volume((20, 18, 3)), np.eye(4)), tmp_path / "ct.img")
+    assert predict_files([tmp_path / name], tmp_path / "out", predictor(weights)) == [str(tmp_path / name)]
+    assert "pairs are not read. Convert the pair to .nii.gz." in (tmp_path / "out" / "failed.csv").read_text()
+
+
+def test_findings_are_kept_where_there_are_any(weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sound = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3)))
     metres = np.diag([-0.002, -0.002, 0.003, 1])
     odd = save(tmp_path / "metres.nii.gz", hu_volume((20, 18, 3)), metres, xyzt_units=1)
