@@ -142,7 +142,7 @@ def test_the_picture_of_a_long_strip_has_its_masks_pixels(
 def test_what_is_found_in_an_array_is_said_of_the_array(folder: Path) -> None:
     array, weights = np.full((20, 18, 3), 40, np.int16), folder / "synapse.pt"
     array[:5] = -1000
-    with pytest.raises(ValueError, match="^the array: looks like HU [+] 1024"):
+    with pytest.raises(ValueError, match=r"^the array: looks like HU \+ 1024"):
         i2net_bundle.predict(array + np.int16(1024), "synapse", weights, spacing=(2, 2, 3), **options("synapse"))
     array[5:10] = -90
     prediction = i2net_bundle.predict(array, "synapse", weights, spacing=(0.01, 2, 3), **options("synapse"))
