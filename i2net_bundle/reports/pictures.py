@@ -20,7 +20,7 @@ from i2net_bundle.transforms.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 CLASS_COLORS = tuple(item.color for item in label_table("synapse").classes[1:])
 """Okabe and Ito's palette, told apart by colour-blind readers, its grey replaced by wine; one colour per class."""
 _LONGEST_SIDE = 1024  # pixels of a picture without truth
-_TALLEST = 10  # times the width, of such a picture: matplotlib draws no more than 65535 pixels
+_TALLEST = 10  # times its width, of an image there: a strip's own shape would take a GiB to draw
 FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS = "#ff0000", "#0050ff", "#ffb000"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.colors import to_rgb
 
@@ -57,7 +55,6 @@ def test_a_prediction_is_shown_where_it_holds_most_classes() -> None:
     assert [axis.get_title() for axis in figure.axes] == ["image, slice 2", "prediction"]
 
 
-def test_a_tall_strip_can_be_drawn(tmp_path: Path) -> None:
+def test_the_picture_of_a_tall_strip_is_of_a_size_that_can_be_looked_at() -> None:
     figure = show_prediction(np.zeros((3, 1000, 2)), np.ones((1000, 2), np.uint8), ["background", "a"], "case")
-    figure.savefig(tmp_path / "strip.png", dpi=110)
-    assert (tmp_path / "strip.png").is_file()
+    assert figure.get_size_inches()[1] < 50  # 2200 in the strip's own shape
