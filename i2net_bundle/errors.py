@@ -13,10 +13,15 @@ def show_root_cause() -> None:
     sys.excepthook = _print_root_cause_last
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """The error that MONAI's own wrapped, or the error itself."""
+    while error.__cause__ is not None and str(error).startswith(_WRAPPERS):
+        error = error.__cause__
+    return error
+
+
 def _print_root_cause_last(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     sys.__excepthook__(kind, error, traceback)
-    cause = error
-    while cause.__cause__ is not None and str(cause).startswith(_WRAPPERS):
-        cause = cause.__cause__
+    cause = root_cause(error)
     if cause is not error:
         print(f"\nError: {cause}", file=sys.stderr)

@@ -13,6 +13,8 @@ from i2net_bundle.training.checkpoints import WEIGHTS_NAME, newest_checkpoint
 
 logger = logging.getLogger("i2net.training")
 
+_NAME_ANOTHER = "Name another folder to write: --out of i2net, --output_dir of monai.bundle."
+
 
 def check_output_dir(output_dir: str | Path, resume: bool) -> None:
     """Refuse to start a training run over another one.
@@ -26,7 +28,7 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
         FileNotFoundError: ``resume`` is on and there is nothing to continue.
         PermissionError: the folder cannot be written to.
     """
-    _require_writable(Path(output_dir), "output_dir")
+    _require_writable(Path(output_dir))
     if resume:
         newest_checkpoint(output_dir)
     elif _holds_run(Path(output_dir)):
@@ -62,10 +64,11 @@ def check_results_dir(results_dir: str | Path, overwrite: bool) -> None:
         FileExistsError: the folder holds results and ``overwrite`` is off.
         PermissionError: the folder cannot be written to.
     """
-    _require_writable(Path(results_dir), "output_dir")
+    _require_writable(Path(results_dir))
     if not overwrite and Path(results_dir).is_dir() and any(Path(results_dir).iterdir()):
         raise FileExistsError(
-            f"{results_dir} already holds results. Name another folder, or replace them with --overwrite true."
+            f"{results_dir} already holds results. Name another folder, or replace them with --overwrite (of "
+            "monai.bundle: --overwrite true)."
         )
 
 
@@ -73,13 +76,13 @@ def _holds_run(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("*.pt")) or (folder / WEIGHTS_NAME).exists()
 
 
-def _require_writable(folder: Path, option: str) -> None:
+def _require_writable(folder: Path) -> None:
     """Find out before any work whether a folder, or the nearest one above it that exists, can be written to."""
     if folder.resolve().is_relative_to(Path(__file__).resolve().parent):
-        raise PermissionError(f"{folder} lies inside the installed package, and would go with it. Name an {option}.")
+        raise PermissionError(f"{folder} lies inside the installed package, and would go with it. {_NAME_ANOTHER}")
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as cause:
-        raise PermissionError(f"{existing} cannot be written to ({cause.strerror}). Name another {option}.") from cause
+        raise PermissionError(f"{existing} cannot be written to ({cause.strerror}). {_NAME_ANOTHER}") from cause

@@ -39,7 +39,7 @@ class SettingsRecord:
 
     def _start(self) -> None:
         if self.resume and self.path.is_file():
-            saved = json.loads(self.path.read_text(encoding="utf-8"))
+            saved = _read(self.path)
             for part, settings in self.settings.items():
                 _refuse_differences(saved[part], settings, f"{self.path} is of a run", "Resume with the same settings.")
         elif idist.get_rank() == 0:
@@ -55,11 +55,11 @@ def require_settings(weights: str | Path, settings: Mapping[str, Any]) -> None:
         settings: name to value: input size, classes, intensity transform.
 
     Raises:
-        ValueError: they differ; names the settings.
+        ValueError: they differ; names the settings. Or the record cannot be read.
     """
     path = Path(weights).with_name(SETTINGS_NAME)
     if path.is_file():
-        saved = json.loads(path.read_text(encoding="utf-8"))["network"]
+        saved = _read(path)["network"]
         remedy = "Use the weights with the settings they were trained with."
         _refuse_differences(saved, describe(settings), f"{weights} was trained", remedy)
 
@@ -72,13 +72,28 @@ def recorded_settings(weights: str | Path) -> dict[str, Any]:
 
     Returns:
         empty where no ``settings.json`` lies beside them.
+
+    Raises:
+        ValueError: the record cannot be read.
     """
     path = Path(weights).with_name(SETTINGS_NAME)
     if not path.is_file():
         return {}
-    saved = json.loads(path.read_text(encoding="utf-8"))
+    saved = _read(path)
     found = {**saved["training"], **saved["network"]}
     return {name: found[name] for name in ("image_size", "num_learners") if name in found}
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """A record's two parts; that of training may be missing."""
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return {"network": dict(saved["network"]), "training": dict(saved.get("training", {}))}
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise ValueError(
+            f"{path} is no record of a run's settings ({type(cause).__name__}: {cause}). Copy it again from the run "
+            "that the weights are of, or remove it to use them unchecked."
+        ) from cause
 
 
 def _refuse_differences(saved: Mapping[str, Any], wanted: Mapping[str, Any], whose: str, remedy: str) -> None:

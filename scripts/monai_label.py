@@ -25,7 +25,7 @@ MONAI_LABEL = "monailabel==0.8.5"
 TASKS = {"ct": "synapse", "glands": "glas"}
 STARTS = {"ct": ("untrained", "phantoms"), "glands": ("untrained", "phantoms", "imagenet")}
 # a reply takes the image's own format, and JPEG would blur the labels
-FILES = {"ct": ["*.nii.gz", "*.nii"], "glands": ["*.png", "*.bmp", "*.tif"]}
+FILES = {"ct": ["*.nii.gz", "*.nii"], "glands": ["*.png", "*.bmp", "*.tif", "*.tiff"]}
 DEMO = {
     "ct": ("ct", ["demo_ct.yaml"], ["demo_ct_train.yaml"]),
     "glands": ("glands", [], ["demo_glas_train.yaml"]),

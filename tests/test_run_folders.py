@@ -40,7 +40,9 @@ def test_resuming_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_results_are_replaced_only_when_told(tmp_path: Path) -> None:
     (tmp_path / "summary.json").touch()
-    with pytest.raises(FileExistsError, match=rf"{tmp_path} already holds results.*--overwrite true"):
+    with pytest.raises(
+        FileExistsError, match=rf"{tmp_path} already holds results.*--overwrite \(of monai.bundle: --overwrite true\)"
+    ):
         check_results_dir(tmp_path, overwrite=False)
     check_results_dir(tmp_path, overwrite=True)
 
@@ -48,7 +50,10 @@ def test_results_are_replaced_only_when_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("check", [check_output_dir, check_results_dir], ids=["training", "results"])
 def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(check: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(PermissionError, match=r"file cannot be written to \(.*\)\. Name another"):
+    with pytest.raises(
+        PermissionError,
+        match=r"file cannot be written to \(.*\)\. Name another folder to write: --out of i2net, --output_dir of",
+    ):
         check(tmp_path / "file" / "run", False)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ignite.engine import Engine
 
-from i2net_bundle.run_settings import SettingsRecord, require_settings
+from i2net_bundle.run_settings import SettingsRecord, recorded_settings, require_settings
 from i2net_bundle.transforms import ct_intensity
 
 
@@ -53,3 +53,16 @@ def test_weights_are_not_used_with_other_settings(tmp_path: Path, changed: dict[
 
 def test_weights_without_a_record_are_taken_as_they_are(tmp_path: Path) -> None:
     require_settings(tmp_path / "model.pt", {"image_size": [224, 224]})
+
+
+def test_a_record_may_say_nothing_of_training(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"network": {"image_size": [64, 64]}}')
+    assert recorded_settings(tmp_path / "model.pt") == {"image_size": [64, 64]}
+
+
+@pytest.mark.parametrize("content", ["", '{"network"', "[]", "{}", '{"network": 3}'])
+def test_a_damaged_record_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text(content)
+    for read in (recorded_settings, lambda weights: require_settings(weights, {})):
+        with pytest.raises(ValueError, match=r"settings\.json is no record of a run's settings .*Copy it again"):
+            read(tmp_path / "model.pt")

@@ -103,8 +103,7 @@ class FindingsRecord:
             engine.add_event_handler(Events.STARTED, self._write, self.cases)
 
     def _write(self, cases: CheckedCases) -> None:
-        rows = [[f.severity, f.rule, f.file, f.problem, f.remedy] for f in cases.findings]
-        write_csv(self.output_dir / "data_findings.csv", ["severity", "rule", "file", "problem", "remedy"], rows)
+        write_findings(self.output_dir, cases.findings)
         reasons = {finding.file: str(finding) for finding in reversed(errors(cases.findings))}
         failed = [
             [
@@ -138,6 +137,12 @@ def stop_if_failed(cases: Sequence[Mapping[str, Any]], output_dir: str | Path) -
                 )
             ]
         )
+
+
+def write_findings(output_dir: Path, findings: Sequence[Finding]) -> None:
+    """Keep findings in the folder's ``data_findings.csv``; without any there is no such file, see `write_csv`."""
+    rows = [[f.severity, f.rule, f.file, f.problem, f.remedy] for f in findings]
+    write_csv(output_dir / "data_findings.csv", ["severity", "rule", "file", "problem", "remedy"], rows)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

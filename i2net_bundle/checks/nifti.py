@@ -21,6 +21,9 @@ from i2net_bundle.checks.findings import DataError, Finding, enforce, error, err
 TOLERANCE_VOXELS = 0.1
 """Grids are the same when no corner lies further apart than this share of the smallest voxel side."""
 
+PAIR_SUFFIXES = (".hdr", ".img")
+"""Header and voxels of NIfTI or Analyze in a file each."""
+
 _UNITS_MM = {"meter": 1000.0, "micron": 0.001, "mm": 1.0, "unknown": 1.0}
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _NO_GEOMETRY = b"spacing unknown, in voxels"
@@ -116,6 +119,9 @@ def describe_affine(affine: np.ndarray) -> str:
 
 def _open(path: str | Path) -> nib.Nifti1Image:
     refuse_other_content(Path(path))
+    if str(path).lower().endswith(PAIR_SUFFIXES):
+        problem = "is one of a pair of files (.hdr and .img), and pairs are not read"
+        raise DataError([error("pair", path, problem, "Convert the pair to .nii.gz.")])
     try:
         image = nib.load(path)
     except (

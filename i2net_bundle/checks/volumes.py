@@ -12,7 +12,7 @@ import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 from i2net_bundle.checks.dicom import read_series
 from i2net_bundle.checks.findings import Finding
 from i2net_bundle.checks.itk import as_nifti, read_itk, voxel_file
-from i2net_bundle.checks.nifti import HeaderOptions, read_nifti
+from i2net_bundle.checks.nifti import PAIR_SUFFIXES, HeaderOptions, read_nifti
 from i2net_bundle.files import file_sha256
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -31,8 +31,11 @@ def is_itk(path: str | Path) -> bool:
 
 
 def is_volume(path: str | Path) -> bool:
-    """Whether a path is one of a volume: by its name, or as a folder, which can only hold a DICOM series."""
-    return str(path).lower().endswith(VOLUME_SUFFIXES) or Path(path).is_dir()
+    """Whether a path is one of a volume: by its name, or as a folder, which can only hold a DICOM series.
+
+    A pair's files are volumes too, which `read_nifti` refuses with the remedy.
+    """
+    return str(path).lower().endswith(VOLUME_SUFFIXES + PAIR_SUFFIXES) or Path(path).is_dir()
 
 
 def read_volume(

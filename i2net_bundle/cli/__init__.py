@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 import i2net_bundle
 from i2net_bundle.cli import bundle, data, evaluate, package, predict, report
+from i2net_bundle.errors import root_cause
+
+_OF_THE_INPUT = (OSError, ValueError, ImportError)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,8 +25,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells of its fonts
     try:
         status = arguments.run(arguments)
-    except (OSError, ValueError, ImportError) as error:
-        sys.exit(f"i2net: {error}")
+    except Exception as error:
+        cause = root_cause(error)
+        if isinstance(cause, _OF_THE_INPUT):
+            sys.exit(f"i2net: {cause}")
+        if cause is error:
+            raise
+        wrapper = str(error).partition("\n")[0]  # a configuration's component, which the cause does not name
+        sys.exit(f"i2net: {wrapper}: {cause}")
     if status:
         sys.exit(status)
 

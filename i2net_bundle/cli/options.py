@@ -6,24 +6,28 @@ import argparse
 from typing import Any
 
 
-def add_ct_options(parser: argparse.ArgumentParser) -> None:
-    """Options of `i2net_bundle.checks.CTOptions`."""
+def add_ct_options(parser: argparse.ArgumentParser, labels: bool = True) -> None:
+    """Options of `i2net_bundle.checks.CTOptions`; without ``labels`` those that images alone have."""
     group = parser.add_argument_group("CT files that leave a choice")
     group.add_argument("--header", choices=["sform", "qform"], help="which to believe where the two disagree")
-    group.add_argument(
-        "--geometry", choices=["image", "label"], help="whose header holds for both where image and label disagree"
-    )
+    if labels:
+        group.add_argument(
+            "--geometry", choices=["image", "label"], help="whose header holds for both where image and label disagree"
+        )
     group.add_argument("--volume", type=int, metavar="N", help="volume to take from 4D files, from 0")
     group.add_argument("--fill-nonfinite", type=float, metavar="HU", help="fill NaN and infinite voxels")
     group.add_argument("--hu-offset", type=float, default=0.0, metavar="HU", help="add to every voxel")
     group.add_argument("--any-intensities", action="store_true", help="accept values that do not look like HU")
 
 
-def add_histology_options(parser: argparse.ArgumentParser) -> None:
-    """Options of `i2net_bundle.checks.HistologyOptions`."""
+def add_histology_options(parser: argparse.ArgumentParser, labels: bool = True) -> None:
+    """Options of `i2net_bundle.checks.HistologyOptions`; without ``labels`` those that images alone have."""
     group = parser.add_argument_group("histology files")
     group.add_argument("--um-per-px", type=float, metavar="UM", help="micrometres per pixel, instead of the files' own")
-    group.add_argument("--label-values", choices=["instances", "binary"], default="instances", help="what masks hold")
+    if labels:
+        group.add_argument(
+            "--label-values", choices=["instances", "binary"], default="instances", help="what masks hold"
+        )
 
 
 def ct_options(arguments: argparse.Namespace) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any
 
 import yaml
 
-from i2net_bundle.cli.options import add_ct_options, add_histology_options, ct_options, histology_options
+from i2net_bundle.cli.options import add_ct_options, add_histology_options
 
 _PREDICT = """\
 Segment images, or folders of them: CT volumes (NIfTI, NRRD, MHA, folders of a DICOM series) or histology (PNG, BMP,
@@ -15,7 +16,8 @@ TIFF, JPEG).
 
 Every mask lies in its image's own grid and format. Beside the masks: statistics.json and .csv, pictures, for histology
 polygons for QuPath (.geojson), and prediction.json, the record of weights, settings and versions. Images that cannot be
-used are listed in failed.csv while the others are done; the exit status is then 1."""
+used are listed in failed.csv while the others are done; the exit status is then 1. What the checks found is kept in
+data_findings.csv."""
 
 
 def add_commands(commands: Any) -> None:
@@ -34,7 +36,9 @@ def add_commands(commands: Any) -> None:
     predict.add_argument(
         "--weights", nargs="+", metavar="FILE", help="weights; several are averaged (default: models/model.pt)"
     )
-    predict.add_argument("--flips", action="store_true", help="average over the image's flips: four times the work")
+    predict.add_argument(
+        "--flips", action="store_true", help="average over the image's flips: four times the work; for histology"
+    )
     predict.add_argument("--uncertainty", action="store_true", help="write entropy, and variance over flips or weights")
     predict.add_argument("--probabilities", action="store_true", help="write every class's probability")
     predict.add_argument("--no-pictures", action="store_true", help="draw no pictures")
@@ -48,8 +52,8 @@ def add_commands(commands: Any) -> None:
         help="change an id of the configuration, such as image_size=[512,512]; may be repeated",
     )
     predict.add_argument("--resample", action="store_true", help="resize histology to the scale of training")
-    add_ct_options(predict)
-    add_histology_options(predict)
+    add_ct_options(predict, labels=False)
+    add_histology_options(predict, labels=False)
     predict.set_defaults(run=_predict)
 
 
@@ -70,7 +74,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         uncertainty=arguments.uncertainty,
         probabilities=arguments.probabilities,
     )
-    failed = predict_files(arguments.inputs, arguments.out, predictor, pictures=not arguments.no_pictures)
+    failed = predict_files(arguments.inputs, arguments.out, predictor, not arguments.no_pictures, arguments.overwrite)
     print(arguments.out)
     if failed:
         print(f"{len(failed)} of the images could not be used; {arguments.out}/{FAILED} says why.")
@@ -85,9 +89,22 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says of the files, other than the defaults."""
-    options = vars(histology_options(arguments) if arguments.task == "glas" else ct_options(arguments))
-    chosen = {name: value for name, value in options.items() if value not in (None, False, 0.0)}
-    chosen.pop("label_values", None)
-    extra = {"series": arguments.series} if arguments.task == "synapse" else {"resample": arguments.resample}
-    return chosen | {name: value for name, value in extra.items() if value}
+    """What the command line says of the files, other than the defaults; nothing may be said of the other kind's."""
+    from i2net_bundle.checks import CTOptions, HistologyOptions
+
+    kinds = (HistologyOptions, CTOptions) if arguments.task == "glas" else (CTOptions, HistologyOptions)
+    chosen, foreign = (
+        {
+            field.name: getattr(arguments, field.name)
+            for field in dataclasses.fields(kind)
+            if getattr(arguments, field.name, field.default) != field.default
+        }
+        for kind in kinds
+    )
+    if foreign:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
+        other = "CT" if arguments.task == "glas" else "histology"
+        raise ValueError(
+            f"{names}: said of {other} alone, and the task is {arguments.task}. Leave it out, or set --task."
+        )
+    return chosen

@@ -165,7 +165,10 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[dict[str, s
     )
     files = [path for path in files if not path.stem.endswith("_anno")]
     if not files:
-        raise FileNotFoundError(f"No image in {folder} (looked for {', '.join(suffixes)}). Set --dataset_dir.")
+        known = ", ".join(suffixes)
+        raise FileNotFoundError(
+            f"No image in {folder} (looked for {known}). Name another folder (--dataset_dir of monai.bundle)."
+        )
     return name_cases([{"image": str(path)} for path in files])
 
 

@@ -124,7 +124,9 @@ def write_mask(
         ValueError: mask and image differ in shape, a mask of an image holds further classes, or an affine is missing.
     """
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists. Choose another output_dir, or allow it with --overwrite true.")
+        raise FileExistsError(
+            f"{path} exists. Name another folder, or replace it with --overwrite (of monai.bundle: --overwrite true)."
+        )
     with written_whole(path) as temporary:
         if is_itk(path):
             sitk.WriteImage(_itk_like(mask, image_path), str(temporary), useCompression=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
+from i2net_bundle.checks import DataError, Finding
 from i2net_bundle.inference.predictor import Prediction, Predictor
 
 
@@ -34,15 +37,35 @@ def predict(
         options: see `Predictor`.
 
     Raises:
-        ValueError: a volume comes without spacing or affine: lengths and orientation cannot be guessed.
+        ValueError: a volume comes without spacing or affine: lengths and orientation cannot be guessed; or with one
+            that is none. What is no array of a volume comes with one.
 
     See `Predictor` for further errors.
     """
-    predictor = Predictor(task, weights, **options)
     if not isinstance(image, np.ndarray):
-        return predictor.predict(image)
+        if spacing is not None or affine is not None:
+            raise ValueError(f"spacing and affine are of arrays, and {image} is a file, which says its own.")
+        return Predictor(task, weights, **options).predict(image)
+    predictor = Predictor(task, weights, **options)
     with tempfile.TemporaryDirectory() as folder:
-        return predictor.predict(_written(image, Path(folder), predictor.is_ct, spacing, affine), case="array")
+        path = _written(image, Path(folder), predictor.is_ct, spacing, affine)
+        try:
+            prediction = predictor.predict(path, case="array")
+        except DataError as fault:
+            raise DataError(_of_the_array(fault.findings, path)) from None
+        return dataclasses.replace(prediction, findings=_of_the_array(prediction.findings, path))
+
+
+def _of_the_array(findings: Sequence[Finding], path: Path) -> list[Finding]:
+    """Findings of the file that an array was written to, which is gone when they are read."""
+
+    def said(text: str) -> str:
+        return text.replace(str(path), "the array")
+
+    return [
+        dataclasses.replace(item, file=said(item.file), problem=said(item.problem), remedy=said(item.remedy))
+        for item in findings
+    ]
 
 
 def _written(
@@ -50,6 +73,8 @@ def _written(
 ) -> Path:
     """An array as a file, which then takes the same way as any other."""
     if not is_ct:
+        if spacing is not None or affine is not None:
+            raise ValueError('spacing and affine are of volumes; say of an image reading={"um_per_px": ...}.')
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"The image is {image.shape} of {image.dtype}; give RGB (H, W, 3) as uint8.")
         path = folder / "image.png"
@@ -60,8 +85,13 @@ def _written(
     if affine is None:
         if spacing is None or len(spacing) != 3:
             raise ValueError("Give the volume's spacing=(x, y, z) in mm, or its affine: neither can be guessed.")
+        if not all(0 < side < math.inf for side in spacing):
+            raise ValueError(f"The spacing is {tuple(spacing)}; give three numbers of mm above 0.")
         affine = np.diag([*spacing, 1.0])
+    affine = np.asarray(affine, np.float64)
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ValueError(f"The affine {affine.tolist()} places no volume; give voxel to mm (4, 4).")
     path = folder / "volume.nii"
     voxels = image if image.dtype in (np.int16, np.float32) else image.astype(np.float32)
-    nib.save(nib.Nifti1Image(voxels, np.asarray(affine, np.float64)), path)
+    nib.save(nib.Nifti1Image(voxels, affine), path)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import time
@@ -17,10 +18,11 @@ from PIL import Image
 from tqdm import tqdm
 
 import i2net_bundle
-from i2net_bundle.checks import DataError
-from i2net_bundle.checks.cases import write_csv
+from i2net_bundle.checks import DataError, Finding
+from i2net_bundle.checks.cases import write_csv, write_findings
 from i2net_bundle.checks.volumes import is_volume
 from i2net_bundle.data.datalist import holds_images, list_images, name_cases
+from i2net_bundle.errors import root_cause
 from i2net_bundle.files import write_rows, written_whole
 from i2net_bundle.inference.dicom_seg import write_dicom_seg
 from i2net_bundle.inference.masks import mask_name, write_mask
@@ -32,57 +34,76 @@ from i2net_bundle.reports.pictures import show_prediction
 logger = logging.getLogger("i2net.inference")
 
 FAILED, RECORD = "failed.csv", "prediction.json"
+_OF_CASE = ("{}_mask.*", "{}_entropy.*", "{}_variance.*", "{}_probabilities.*", "{}.geojson", "pictures/{}.png")
+"""Patterns of all that `write_prediction` can write for a case."""
 
 
 def predict_files(
-    inputs: Sequence[str | Path], out_dir: str | Path, predictor: Predictor, pictures: bool = True
+    inputs: Sequence[str | Path],
+    out_dir: str | Path,
+    predictor: Predictor,
+    pictures: bool = True,
+    overwrite: bool = False,
 ) -> list[str]:
     """Segment files and folders; writes a mask for each, and the statistics of all.
 
     Beside each mask lie its uncertainty and probabilities where ``predictor`` gives them, a picture, and for histology
-    polygons. A file that cannot be used does not stop the others: it is listed in ``failed.csv``.
+    polygons. A file that cannot be used does not stop the others: it is listed in ``failed.csv``. What the checks found
+    is kept in ``data_findings.csv``.
 
     Args:
         inputs: images, folders of images, and folders of DICOM series.
         out_dir: folder to write.
         predictor: network and preprocessing.
         pictures: whether to draw them.
+        overwrite: whether earlier files of the same cases go, all of them, before work starts.
 
     Returns:
-        names of the cases that failed.
+        paths of the images that failed.
 
     Raises:
         FileNotFoundError: an input does not exist, or a folder holds no image.
-        ValueError: inputs are not of the task's kind.
+        ValueError: inputs are not of the task's kind, or would be replaced.
     """
     out_dir = Path(out_dir)
     cases = find_inputs(inputs, predictor.is_ct)
+    if overwrite:
+        _remove_earlier_files(out_dir, cases)
     statistics: dict[str, Any] = {}
     seconds: dict[str, float] = {}
-    failed: list[list[str]] = []
-    for case in tqdm(cases, desc="predicting", unit="image", disable=None):
-        started = time.perf_counter()
-        try:
-            prediction = predictor.predict(case["image"], case["case"])
-            write_prediction(prediction, out_dir, pictures)
-        except (DataError, OSError, torch.OutOfMemoryError) as fault:
-            logger.error(f"{case['image']}: {fault}")
-            failed.append([case["image"], str(fault)])
-            continue
-        statistics[prediction.case] = prediction.statistics
-        seconds[prediction.case] = round(time.perf_counter() - started, 3)
-    write_csv(out_dir / FAILED, ["image", "reason"], failed)
-    _write_statistics(out_dir, statistics)
-    versions = {name: version(name) for name in ("torch", "monai", "nibabel", "SimpleITK")}
-    record = {
-        **predictor.describe(),
-        "images": {case["case"]: str(case["image"]) for case in cases},
-        "seconds": seconds,
-        "failed": [row[0] for row in failed],
-        "versions": {"i2net_bundle": i2net_bundle.__version__, **versions},
-    }
-    _write_json(out_dir / RECORD, record)
-    return [row[0] for row in failed]
+    findings: list[Finding] = []
+    failed: dict[str, str] = {}
+    try:
+        for case in tqdm(cases, desc="predicting", unit="image", disable=None):
+            started = time.perf_counter()
+            try:
+                prediction = predictor.predict(case["image"], case["case"])
+                write_prediction(prediction, out_dir, pictures)
+            except Exception as error:  # whatever one file leads to, the others are done
+                fault = root_cause(error)
+                reason = _reason(fault)
+                logger.error(reason if reason.startswith(case["image"]) else f"{case['image']}: {reason}")
+                logger.debug("where it happened:", exc_info=True)
+                failed[case["image"]] = reason
+                findings += fault.findings if isinstance(fault, DataError) else []
+                continue
+            findings += prediction.findings
+            statistics[prediction.case] = prediction.statistics
+            seconds[prediction.case] = round(time.perf_counter() - started, 3)
+    finally:  # an interrupted run tells what it has done, too
+        write_csv(out_dir / FAILED, ["image", "reason"], list(failed.items()))
+        write_findings(out_dir, findings)
+        _write_statistics(out_dir, statistics)
+        versions = {name: version(name) for name in ("torch", "monai", "nibabel", "SimpleITK")}
+        record = {
+            **predictor.describe(),
+            "images": {case["case"]: case["image"] for case in cases},
+            "seconds": seconds,
+            "failed": list(failed),
+            "versions": {"i2net_bundle": i2net_bundle.__version__, **versions},
+        }
+        _write_json(out_dir / RECORD, record)
+    return list(failed)
 
 
 def find_inputs(inputs: Sequence[str | Path], is_ct: bool) -> list[dict[str, Any]]:
@@ -112,6 +133,24 @@ def find_inputs(inputs: Sequence[str | Path], is_ct: bool) -> list[dict[str, Any
     return name_cases(found)
 
 
+def _remove_earlier_files(out_dir: Path, cases: Sequence[dict[str, Any]]) -> None:
+    """Remove all that was written for the cases before; an input among these files stops the work."""
+    patterns = [pattern.format(glob.escape(case["case"])) for case in cases for pattern in _OF_CASE]
+    earlier = {path for pattern in patterns for path in out_dir.glob(pattern) if path.is_file()}
+    inputs = {Path(case["image"]).resolve() for case in cases}
+    for path in earlier:
+        if path.resolve() in inputs:
+            raise ValueError(f"{path} is an input, and would be replaced. Name another folder to write.")
+    for path in earlier:
+        path.unlink()
+
+
+def _reason(fault: BaseException) -> str:
+    """An error in words; one that was not foreseen by its kind too, since its words alone may say little."""
+    foreseen = isinstance(fault, DataError | OSError | torch.OutOfMemoryError)
+    return str(fault) if foreseen else f"{type(fault).__name__}: {fault}"
+
+
 def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = True) -> list[Path]:
     """Write what was predicted for one image; returns the files.
 
@@ -136,12 +175,21 @@ def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = Tru
         write_geojson(prediction.mask, path, prediction.class_names[1], prediction.statistics.get("um_per_px"))
         written.append(path)
     if pictures and prediction.picture is not None:
-        path = out_dir / "pictures" / f"{prediction.case}.png"
-        figure = show_prediction(*prediction.picture, prediction.class_names, title=prediction.case)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-        written.append(path)
+        written += _draw(prediction, out_dir / "pictures" / f"{prediction.case}.png")
     return written
+
+
+def _draw(prediction: Prediction, path: Path) -> list[Path]:
+    """The picture where it can be drawn; the mask, which it only shows, is there already."""
+    assert prediction.picture is not None
+    try:
+        figure = show_prediction(*prediction.picture, prediction.class_names, title=prediction.case)
+        with written_whole(path) as temporary:
+            figure.savefig(temporary, dpi=110)
+    except Exception as cause:  # nothing that matplotlib raises is worth a mask
+        logger.warning(f"no picture of {prediction.case}: {cause}")
+        return []
+    return [path]
 
 
 def _write_dicom_seg(prediction: Prediction, path: Path) -> list[Path]:

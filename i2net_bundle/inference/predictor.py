@@ -32,8 +32,8 @@ from i2net_bundle.files import file_sha256
 from i2net_bundle.inference.averaging import AveragedNetwork, Readout
 from i2net_bundle.inference.memory import image_bytes, tell_memory, volume_bytes
 from i2net_bundle.inference.statistics import class_shares, gland_statistics, organ_statistics
-from i2net_bundle.inference.tiles import CORE, MARGIN, TILED_ABOVE_PX, Read, infer_tiles, thumbnail
-from i2net_bundle.networks.hardware import for_inference, slices_at_a_time
+from i2net_bundle.inference.tiles import CORE, MARGIN, TILED_ABOVE_PX, Read, infer_tiles, thumbnail, thumbnail_step
+from i2net_bundle.networks.hardware import for_inference, slices_at_a_time, usable_device
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.run_settings import recorded_settings, require_settings
 from i2net_bundle.transforms.preprocessing import IMAGE, LENGTH_UNIT
@@ -91,7 +91,7 @@ class Predictor:
 
     Raises:
         FileNotFoundError: there are no weights, or no such bundle.
-        ValueError: weights do not fit the network, or were trained with other settings.
+        ValueError: weights do not fit the network, or were trained with other settings; there is no such device.
     """
 
     def __init__(
@@ -117,10 +117,10 @@ class Predictor:
         for key, value in (reading or {}).items():
             config[f"reading_options::{key}"] = value
         if device is not None:
-            config["device"] = torch.device(device)
+            config["device"] = device
         refuse_unknown_keys(config.get(), _settings(config))
 
-        self.device: torch.device = config.get_parsed_content("device")
+        self.device = usable_device(config.get_parsed_content("device"))
         self.class_names: list[str] = config.get_parsed_content("class_names")
         self.options: CTOptions | HistologyOptions = config.get_parsed_content("reading_options")
         self.preprocessing = config.get_parsed_content("preprocessing")
@@ -212,8 +212,9 @@ class Predictor:
             return seen
 
         maps = infer_tiles(read, size, self.network, self.readout, normalise=normalise, scale=scale, device=self.device)
-        small = torch.from_numpy(np.moveaxis(thumbnail(read, size), -1, 0))
-        return self._of_image(maps, np.asarray(normalise(small)), um_per_px, path, name, findings)
+        step = thumbnail_step(size)
+        small = torch.from_numpy(np.moveaxis(thumbnail(read, size, step), -1, 0))
+        return self._of_image(maps, np.asarray(normalise(small)), um_per_px, path, name, findings, step)
 
     @property
     def is_ct(self) -> bool:
@@ -264,6 +265,7 @@ class Predictor:
         path: Path,
         name: str,
         findings: list[Finding],
+        step: int = 1,
     ) -> Prediction:
         assert isinstance(self.options, HistologyOptions)
         mask = maps[0].astype(np.uint8, copy=False)
@@ -273,7 +275,6 @@ class Predictor:
             if glands
             else class_shares(mask, self.class_names)
         )
-        step = -(-mask.shape[0] // seen.shape[1])
         picture = seen, mask[::step, ::step]
         return Prediction(name, path, mask, None, self.class_names, statistics, self._named(maps), picture, findings)
 

@@ -268,18 +268,22 @@ def _first_centre(edge: int, own: int, scaled: int) -> int:
     return max(0, min(own, -((scaled - 2 * edge * own) // (2 * scaled))))
 
 
-def thumbnail(read: Read, size: tuple[int, int], longest: int = 1024) -> np.ndarray:
+def thumbnail_step(size: tuple[int, int], longest: int = 1024) -> int:
+    """Every which pixel of an image to take for ``longest`` rows or columns at most."""
+    return -(-max(size) // longest)
+
+
+def thumbnail(read: Read, size: tuple[int, int], step: int) -> np.ndarray:
     """Every n-th pixel of an image, read strip by strip.
 
     Args:
         read: rows and columns of the image to their pixels (h, w, 3), uint8.
         size: rows and columns of the image.
-        longest: most rows or columns of the result.
+        step: n.
 
     Returns:
         (h, w, 3), uint8; rows and columns 0, n, 2 n, ... of the image.
     """
-    step = -(-max(size) // longest)
     height = step * max(1, CORE // step)
     strips = [
         read(slice(top, min(top + height, size[0])), slice(0, size[1]))[::step, ::step]

@@ -33,6 +33,21 @@ def multiplies_bfloat16(device_type: str) -> bool:
     return any(_cpu_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def usable_device(name: str | torch.device) -> torch.device:
+    """A device by its name.
+
+    Raises:
+        ValueError: there is none of this name here; names those that there are.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as cause:  # the latter of a PyTorch that was built without CUDA
+        found = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise ValueError(f"There is no device '{name}' here. Take one of: {', '.join(found)}.") from cause
+    return device
+
+
 def product_dtype(dtype: torch.dtype, device_type: str) -> torch.dtype:
     """What matrix products of ``dtype`` are computed in: autocast's format where one is set and the device has it."""
     if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import torch
 from torch import nn
 
 logger = logging.getLogger("i2net.weights")
+
+_NETWORK_REMEDY = "Train first (training writes model.pt into its output_dir) and name the file with --weights."
+_ENCODER_REMEDY = "encoder_weights takes a path or 'imagenet'."
+_HEAD = "head.conv.weight"
 
 
 def load_network(network: nn.Module, path: str | Path) -> None:
@@ -21,15 +26,20 @@ def load_network(network: nn.Module, path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: there is no such file; says where weights come from.
-        ValueError: the file's parameters are not the network's; names the first that differ.
+        ValueError: the file's classes or parameters are not the network's; names the first that differ.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"No weights at {path}. Train first (training writes model.pt into its output_dir) and name the file with "
-            "--weights."
+        raise FileNotFoundError(f"No weights at {path}. {_NETWORK_REMEDY}")
+    state = _read_state(path, _NETWORK_REMEDY)
+    own = network.state_dict()
+    if _HEAD in state and _HEAD in own and len(state[_HEAD]) != len(own[_HEAD]):
+        found, wanted = (max(2, len(head)) for head in (state[_HEAD], own[_HEAD]))  # one channel tells two apart
+        raise ValueError(
+            f"{path} does not fit this {type(network).__name__}: it tells {found} classes apart and the task has "
+            f"{wanted}, background included. Name the task that it was trained for, or other weights. {_NETWORK_REMEDY}"
         )
-    _fill(network, _read_state(path), path)
+    _fill(network, state, path)
 
 
 def load_encoder(encoder: nn.Module, source: str | Path) -> None:
@@ -49,8 +59,8 @@ def load_encoder(encoder: nn.Module, source: str | Path) -> None:
     else:
         path = Path(source)
         if not path.is_file():
-            raise FileNotFoundError(f"No encoder weights at {path}; encoder_weights takes a path or 'imagenet'.")
-        state = _read_state(path)
+            raise FileNotFoundError(f"No encoder weights at {path}; {_ENCODER_REMEDY}")
+        state = _read_state(path, _ENCODER_REMEDY)
     _fill(encoder, {name: value for name, value in state.items() if not name.startswith("fc.")}, source)
 
 
@@ -68,15 +78,31 @@ def _published(encoder: nn.Module) -> dict[str, Any]:
         ) from error
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def _read_state(path: Path, remedy: str) -> dict[str, Any]:
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is not a file of weights that can be read safely: {error}") from error
+        problem = f"is not a file of weights that can be read safely: it is {_what_it_is(path)}"
+        raise ValueError(f"{path} {problem}. {remedy}") from error
     state = contents.get("network", contents) if isinstance(contents, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f"{path} holds no state dict (parameter names and tensors).")
+        raise ValueError(f"{path} holds no state dict (parameter names and tensors). {remedy}")
     return state
+
+
+def _what_it_is(path: Path) -> str:
+    """A file that PyTorch does not read, in words."""
+    with path.open("rb") as file:
+        start = file.read(32)
+    if not start:
+        return "empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, which was not fetched"
+    if start.lstrip()[:1] == b"<":
+        return "a web page"
+    if not start.startswith(b"PK"):
+        return f"of another kind, it starts with {start!r}"
+    return "one that holds more than tensors" if zipfile.is_zipfile(path) else "truncated or damaged"
 
 
 def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:

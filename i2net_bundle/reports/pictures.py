@@ -20,6 +20,7 @@ from i2net_bundle.transforms.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 CLASS_COLORS = tuple(item.color for item in label_table("synapse").classes[1:])
 """Okabe and Ito's palette, told apart by colour-blind readers, its grey replaced by wine; one colour per class."""
 _LONGEST_SIDE = 1024  # pixels of a picture without truth
+_TALLEST = 10  # times its width, of an image there: a strip's own shape would take a GiB to draw
 FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS = "#ff0000", "#0050ff", "#ffb000"
 
 
@@ -101,7 +102,8 @@ def show_prediction(image: np.ndarray, pred: np.ndarray, class_names: Sequence[s
         image, pred, where = image[..., depth], pred[..., depth], f"image, slice {depth}"
     step = max(1, max(pred.shape) // _LONGEST_SIDE)
     shown, labels = displayed(image[:, ::step, ::step]), pred[::step, ::step]
-    figure = Figure(figsize=(9, 0.9 + 4.4 * labels.shape[0] / labels.shape[1]), layout="constrained")
+    height = 4.4 * min(_TALLEST, labels.shape[0] / labels.shape[1])
+    figure = Figure(figsize=(9, 0.9 + height), layout="constrained")
     panels = {where: shown, "prediction": _painted(shown, labels)}
     for axis, (name, panel) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         axis.imshow(panel)

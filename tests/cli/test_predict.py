@@ -65,14 +65,27 @@ def test_nothing_is_overwritten_unasked(folder: Path, tmp_path: Path) -> None:
         predict(folder, tmp_path)
 
 
+def test_results_are_replaced_when_asked(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(folder, out, options=("--no-pictures", "--uncertainty"))
+    predict(folder, out, options=("--no-pictures", "--overwrite"))
+    assert not (out / "failed.csv").exists()
+    assert list(out.glob("*_mask.nii.gz")) and not list(out.glob("*_entropy.nii.gz"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--set", "imagesize=[32,32]"), "did you mean 'image_size'"),
         (("--set", "image_size"), "takes ID=VALUE"),
-        (("--task", "glas"), "does not fit"),
+        (("--set", "image_size=224"), r"i2net: .*SlicewiseInferer.* size.*: 'int' object is not iterable"),
+        (("--set", "class_names::table=nope"), r"i2net: Unknown label table 'nope'"),
+        (("--device", "foo"), "There is no device 'foo' here"),
+        (("--task", "glas"), "does not fit this I2Net: it tells 9 classes apart and the task has 2"),
+        (("--task", "glas", "--hu-offset", "-1024", "--series", "1.2"), "--series, --hu-offset: said of CT alone"),
+        (("--um-per-px", "0.5", "--resample"), "--um-per-px, --resample: said of histology alone, and the task is syn"),
     ],
-    ids=["misspelt", "no value", "other task"],
+    ids=["misspelt", "no value", "no size", "no table", "no device", "other task", "of CT", "of histology"],
 )
 def test_what_cannot_be_is_refused_before_any_work(
     folder: Path, tmp_path: Path, options: tuple[str, ...], message: str

@@ -98,7 +98,7 @@ def test_a_mask_of_more_classes_than_said_is_not_squashed(tmp_path: Path) -> Non
 def test_an_existing_mask_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
     target = tmp_path / "m.png"
     write_mask(np.zeros((2, 2)), tmp_path / "a.png", target)
-    with pytest.raises(FileExistsError, match=r"m\.png exists.*--overwrite true"):
+    with pytest.raises(FileExistsError, match=r"m\.png exists.*--overwrite \(of monai\.bundle: --overwrite true\)"):
         write_mask(np.ones((2, 2)), tmp_path / "a.png", target)
     assert not np.asarray(Image.open(target)).any()
     write_mask(np.ones((2, 2)), tmp_path / "a.png", target, overwrite=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from i2net_bundle.inference import prediction_files
 from i2net_bundle.inference.prediction_files import find_inputs, predict_files
-from i2net_bundle.inference.predictor import Predictor
+from i2net_bundle.inference.predictor import Prediction, Predictor
 from i2net_bundle.networks import synapse_i2net
 from tests.checks.ct_files import hu_volume, save
 from tests.checks.test_dicom import OTHER_UID, PATIENT, two_series, write_ct
@@ -90,3 +92,83 @@ def test_masks_of_equal_names_in_different_folders_do_not_collide(weights: Path,
         save(tmp_path / f"p{number}" / "ct.nii.gz", np.roll(hu_volume((20, 18, 3)), number, 1))
     predict_files([tmp_path / "p0", tmp_path / "p1"], tmp_path / "out", predictor(weights), pictures=False)
     assert {path.name for path in (tmp_path / "out").glob("*_mask.*")} == {"p0_ct_mask.nii.gz", "p1_ct_mask.nii.gz"}
+
+
+def test_earlier_files_of_a_case_go_and_those_of_others_stay(weights: Path, tmp_path: Path) -> None:
+    image, out = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3))), tmp_path / "out"
+    (out / "pictures").mkdir(parents=True)
+    earlier = ["ct_mask.nrrd", "ct_entropy.nii.gz", "ct_probabilities.nii.gz", "ct.geojson", "pictures/ct.png"]
+    for name in [*earlier, "ct_mask.nii.gz", "other_mask.nii.gz", "ct_2_mask.nii.gz"]:
+        (out / name).touch()
+    assert predict_files([image], out, predictor(weights), pictures=False, overwrite=True) == []
+    assert nib.load(out / "ct_mask.nii.gz").shape == (20, 18, 3)
+    assert {path.name for path in out.glob("*.nii.gz")} == {"ct_mask.nii.gz", "other_mask.nii.gz", "ct_2_mask.nii.gz"}
+    assert not any((out / name).exists() for name in earlier)
+
+
+def test_an_input_is_never_replaced(weights: Path, tmp_path: Path) -> None:
+    for name in ("ct.nii.gz", "ct_mask.nii.gz"):
+        save(tmp_path / name, hu_volume((20, 18, 3)))
+    with pytest.raises(ValueError, match=r"ct_mask\.nii\.gz is an input, and would be replaced"):
+        predict_files([tmp_path], tmp_path, predictor(weights), overwrite=True)
+    assert nib.load(tmp_path / "ct_mask.nii.gz").get_data_dtype() == "int16"
+
+
+@pytest.mark.parametrize("error", [IndexError("out of bounds"), KeyboardInterrupt()], ids=["a case's", "interrupt"])
+def test_whatever_one_file_leads_to_the_record_tells_what_was_done(
+    error: BaseException, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = [save(tmp_path / f"{name}.nii.gz", hu_volume((20, 18, 3))) for name in ("first", "second")]
+    network, predict = predictor(weights), Predictor.predict
+
+    def failing(self: Predictor, image: str, case: str) -> Prediction:
+        if case == "second":
+            raise error
+        return predict(self, image, case)
+
+    monkeypatch.setattr(Predictor, "predict", failing)
+    if isinstance(error, Exception):
+        assert predict_files(inputs, tmp_path / "out", network) == [inputs[1]]
+        assert (tmp_path / "out" / "failed.csv").read_text().splitlines()[1] == f"{inputs[1]},IndexError: out of bounds"
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            predict_files(inputs, tmp_path / "out", network)
+    assert set(json.loads((tmp_path / "out" / "statistics.json").read_text())) == {"first"}
+    assert set(json.loads((tmp_path / "out" / "prediction.json").read_text())["seconds"]) == {"first"}
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_warning(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise IndexError("out of bounds")
+
+    monkeypatch.setattr(prediction_files, "show_prediction", fail)
+    image = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3)))
+    assert predict_files([image], tmp_path / "out", predictor(weights)) == []
+    assert "no picture of ct: out of bounds" in caplog.text
+    assert (tmp_path / "out" / "ct_mask.nii.gz").is_file() and not list((tmp_path / "out").glob("pictures/*"))
+
+
+@pytest.mark.parametrize("name", ["ct.img", "ct.hdr"])
+def test_a_pair_of_files_is_to_be_converted(name: str, weights: Path, tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(hu_volume((20, 18, 3)), np.eye(4)), tmp_path / "ct.img")
+    assert predict_files([tmp_path / name], tmp_path / "out", predictor(weights)) == [str(tmp_path / name)]
+    assert "pairs are not read. Convert the pair to .nii.gz." in (tmp_path / "out" / "failed.csv").read_text()
+
+
+def test_findings_are_kept_where_there_are_any(weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sound = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3)))
+    metres = np.diag([-0.002, -0.002, 0.003, 1])
+    odd = save(tmp_path / "metres.nii.gz", hu_volume((20, 18, 3)), metres, xyzt_units=1)
+    broken = tmp_path / "broken.mha"
+    broken.write_bytes(b"no image")
+    predict_files([sound], tmp_path / "sound", predictor(weights), pictures=False)
+    assert not (tmp_path / "sound" / "data_findings.csv").exists()
+    with caplog.at_level(logging.ERROR):
+        predict_files([odd, broken], tmp_path / "odd", predictor(weights), pictures=False)
+    with (tmp_path / "odd" / "data_findings.csv").open(newline="") as file:
+        rows = [(row["severity"], row["rule"], row["file"]) for row in csv.DictReader(file)]
+    assert rows == [("warning", "units", odd), ("error", "unreadable", str(broken))]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"{broken}: cannot be read")  # and does not name the file twice

@@ -127,7 +127,49 @@ def test_large_images_are_predicted_in_tiles(
     assert tiled.statistics == whole.statistics
 
 
+def test_the_picture_of_a_long_strip_has_its_masks_pixels(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor_module, "TILED_ABOVE_PX", 1000)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (10, 7000, 3), np.uint8)).save(tmp_path / "strip.png")
+    prediction = Predictor("glas", folder / "glas.pt").predict(tmp_path / "strip.png")
+    assert prediction.picture is not None
+    image, mask = prediction.picture  # every seventh pixel; by the rows alone it would be every fifth
+    assert image.shape == (3, 2, 1000)
+    np.testing.assert_array_equal(mask, prediction.mask[::7, ::7])
+
+
+def test_what_is_found_in_an_array_is_said_of_the_array(folder: Path) -> None:
+    array, weights = np.full((20, 18, 3), 40, np.int16), folder / "synapse.pt"
+    array[:5] = -1000
+    with pytest.raises(ValueError, match=r"^the array: looks like HU \+ 1024"):
+        i2net_bundle.predict(array + np.int16(1024), "synapse", weights, spacing=(2, 2, 3), **options("synapse"))
+    array[5:10] = -90
+    prediction = i2net_bundle.predict(array, "synapse", weights, spacing=(0.01, 2, 3), **options("synapse"))
+    assert [(item.rule, item.file) for item in prediction.findings] == [("spacing", "the array")]
+
+
 class TestErrors:
+    @pytest.mark.parametrize(
+        ("geometry", "message"),
+        [
+            ({"spacing": (0, 3, 3)}, r"The spacing is \(0, 3, 3\); give three numbers of mm above 0"),
+            ({"affine": np.zeros((4, 4))}, "places no volume"),
+            ({"affine": np.eye(3)}, "places no volume"),
+        ],
+        ids=["spacing of 0", "degenerate affine", "another shape"],
+    )
+    def test_a_geometry_that_is_none_is_refused(self, geometry: dict[str, Any], message: str, folder: Path) -> None:
+        with pytest.raises(ValueError, match=message):
+            i2net_bundle.predict(np.zeros((4, 4, 2), np.int16), "synapse", folder / "synapse.pt", **geometry)
+
+    def test_a_geometry_beside_what_needs_none_is_refused(self, folder: Path) -> None:
+        with pytest.raises(ValueError, match=r"ct\.nii\.gz is a file, which says its own"):
+            i2net_bundle.predict("ct.nii.gz", spacing=(1, 1, 1))
+        with pytest.raises(ValueError, match="spacing and affine are of volumes"):
+            image = np.zeros((32, 32, 3), np.uint8)
+            i2net_bundle.predict(image, "glas", folder / "glas.pt", spacing=(1, 1, 1))
+
     def test_an_unknown_setting_is_answered_with_the_nearest(self, folder: Path) -> None:
         with pytest.raises(ValueError, match=r"'imagesize' .did you mean 'image_size'"):
             Predictor("synapse", folder / "synapse.pt", overrides={"imagesize": SIZE})

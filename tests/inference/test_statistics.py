@@ -42,6 +42,11 @@ def test_glands_are_counted_and_measured() -> None:
     assert flat_rows("x", statistics)[0]["total_area_px"] == 800
 
 
+def test_the_total_of_areas_has_as_many_digits_as_they() -> None:
+    (row,) = flat_rows("x", {"area_px": [1, 2], "area_um2": [0.1, 0.2]})  # whose sum is 0.30000000000000004
+    assert (row["total_area_px"], row["total_area_um2"]) == (3, 0.3)
+
+
 def test_shares_of_classes_sum_to_one() -> None:
     assert class_shares(np.array([[0, 2], [2, 2]], np.uint8), ["a", "b", "c"]) == {"a": 0.25, "b": 0.0, "c": 0.75}
 

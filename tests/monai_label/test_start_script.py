@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from i2net_bundle.data.phantoms import make_gland_phantoms
-from scripts.monai_label import parse
+from scripts.monai_label import FILES, parse
 from tests.monai_label.bundles import ROOT
 
 SCRIPT = str(ROOT / "scripts" / "monai_label.py")
@@ -39,6 +39,11 @@ def test_ct_has_no_imagenet_weights_to_begin_with(
     with pytest.raises(SystemExit):
         parse()
     assert "--start imagenet is not there for ct: untrained, phantoms" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "tiff"])
+def test_images_of_every_lossless_format_are_served(ending: str) -> None:
+    assert f"*.{ending}" in FILES["glands"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from i2net_bundle.networks import glas_i2net, hardware
-from i2net_bundle.networks.hardware import for_inference, for_training, slices_at_a_time
+from i2net_bundle.networks.hardware import for_inference, for_training, slices_at_a_time, usable_device
 
 
 def lies_channels_last(network: torch.nn.Module) -> bool:
@@ -27,6 +27,13 @@ def test_training_has_channels_last_on_cpus_with_avx512_alone(avx512: bool, monk
 
 def test_prediction_has_channels_last_everywhere() -> None:
     assert lies_channels_last(for_inference(glas_i2net(), torch.device("cpu")))
+
+
+@pytest.mark.parametrize("name", ["foo", "cuda:99"])
+def test_a_device_that_is_not_there_is_answered_with_those_that_are(name: str) -> None:
+    assert usable_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match=f"There is no device '{name}' here. Take one of: cpu"):
+        usable_device(name)
 
 
 def test_gradients_do_not_depend_on_the_layout() -> None:

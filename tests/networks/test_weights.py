@@ -60,11 +60,22 @@ class TestLoadNetwork:
         with pytest.raises(FileNotFoundError, match="No weights at"):
             load_network(small_i2net(), tmp_path)
 
-    @pytest.mark.parametrize("content", [b"", b"not a file of weights", b"PK\x03\x04 torn zip"], ids=repr)
-    def test_garbage_is_refused(self, content: bytes, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("content", "what"),
+        [
+            (b"", "empty"),
+            (b"<!doctype html>", "a web page"),
+            (b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS, which was not fetched"),
+            (b"not a file of weights", "of another kind, it starts with b'not a file of weights'"),
+            (b"PK\x03\x04 torn zip", "truncated or damaged"),
+        ],
+        ids=["empty", "page", "pointer", "text", "torn"],
+    )
+    def test_garbage_is_refused(self, content: bytes, what: str, tmp_path: Path) -> None:
         path = tmp_path / "model.pt"
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=re.escape(f"{path} is not a file of weights that can be read safely")):
+        said = f"{path} is not a file of weights that can be read safely: it is {what}. Train first"
+        with pytest.raises(ValueError, match=re.escape(said)):
             load_network(small_i2net(), path)
 
     def test_a_file_that_holds_code_is_refused_and_does_not_run(self, tmp_path: Path) -> None:
@@ -75,7 +86,7 @@ class TestLoadNetwork:
                 return Path.touch, (trace,)
 
         path = save({"network": Payload()}, tmp_path / "model.pt")
-        with pytest.raises(ValueError, match="is not a file of weights that can be read safely"):
+        with pytest.raises(ValueError, match="can be read safely: it is one that holds more than tensors"):
             load_network(small_i2net(), path)
         assert not trace.exists()
 
@@ -90,7 +101,10 @@ class TestLoadNetwork:
         ("other", "problem"),
         [
             pytest.param(
-                {"out_channels": 3}, "head.conv.weight is (3, 9, 1, 1), the network's (2, 9, 1, 1)", id="classes"
+                {"out_channels": 3},
+                "it tells 3 classes apart and the task has 2, background included. Name the task that it was trained "
+                "for, or other weights. Train first",
+                id="classes",
             ),
             pytest.param(
                 {"num_learners": 4}, "decoder.gate_net.3.weight is (4, 7), the network's (3, 7)", id="learners"

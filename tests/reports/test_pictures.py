@@ -53,3 +53,8 @@ def test_a_prediction_is_shown_where_it_holds_most_classes() -> None:
     pred[4, 4, 2] = 2
     figure = show_prediction(np.zeros((1, 6, 6, 5)), pred, ["background", "a", "b"], "case")
     assert [axis.get_title() for axis in figure.axes] == ["image, slice 2", "prediction"]
+
+
+def test_the_picture_of_a_tall_strip_is_of_a_size_that_can_be_looked_at() -> None:
+    figure = show_prediction(np.zeros((3, 1000, 2)), np.ones((1000, 2), np.uint8), ["background", "a"], "case")
+    assert figure.get_size_inches()[1] < 50  # 2200 in the strip's own shape
