@@ -27,12 +27,17 @@ class SlicewiseInferer(Inferer):
 
     Attributes:
         readout: what is kept of the network's output (N, O, h, w), maps (N, M, h, w); the class by default.
+
+    Raises:
+        ValueError: ``size`` is not two numbers.
     """
 
     def __init__(
         self, size: Sequence[int] = (224, 224), batch_size: int | None = None, progress: bool = False, amp: bool = False
     ) -> None:
         super().__init__()
+        if not isinstance(size, Sequence) or len(size) != 2:
+            raise ValueError(f"image_size must be two numbers, rows and columns such as [224,224]; got {size}.")
         self.amp = amp
         self.size, self.batch_size, self.progress = tuple(size), batch_size, progress
         self.readout: Callable[[Tensor], Tensor] = classify

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -226,3 +227,9 @@ def test_amp_is_bfloat16_where_the_device_has_it_and_float32_elsewhere(
 def test_of_equal_logits_the_first_class_is_taken() -> None:
     logits = torch.tensor([1.0, 3.0, 3.0, 2.0]).reshape(1, 4, 1, 1)
     assert classify(logits).item() == 1
+
+
+@pytest.mark.parametrize("size", [224, [224], [1, 2, 3]], ids=str)
+def test_a_size_that_is_not_rows_and_columns_is_refused(size: Any) -> None:
+    with pytest.raises(ValueError, match=r"image_size must be two numbers, rows and columns such as \[224,224\]; got"):
+        SlicewiseInferer(size)
