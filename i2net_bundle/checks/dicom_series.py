@@ -210,7 +210,7 @@ def find_series(folder: str | Path, chosen: int | str | None = None) -> DicomSer
     Args:
         folder: where to look, with the folders below it.
         chosen: which series, by its number in `list_series` or its UID. May be left out where there is one besides
-            localisers, or one that lies in the folder itself while the others lie below.
+            localisers, or one that lies in the folder itself while each of the others lies in one below.
 
     Raises:
         DataError: no series or several could be meant; lists them.
@@ -219,7 +219,7 @@ def find_series(folder: str | Path, chosen: int | str | None = None) -> DicomSer
     if chosen is None:
         candidates = [item for item in series if not item.is_localizer]
         inside = [item for item in candidates if Path(folder) in item.folders]
-        if len(inside) == 1 and inside[0].folders == {Path(folder)}:
+        if len(inside) == 1 and all(len(item.folders) == 1 for item in candidates):
             return inside[0]
         problem = f"holds {len(candidates)} series that could be meant" if candidates else "holds only localisers"
     elif isinstance(chosen, int):

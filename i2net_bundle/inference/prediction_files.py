@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import time
@@ -17,10 +18,12 @@ from PIL import Image
 from tqdm import tqdm
 
 import i2net_bundle
-from i2net_bundle.checks import DataError
+from i2net_bundle.checks import CTOptions, DataError
 from i2net_bundle.checks.cases import write_csv
+from i2net_bundle.checks.identifiers import is_identifying, without_identifiers
 from i2net_bundle.checks.volumes import is_volume
-from i2net_bundle.data.datalist import holds_images, list_images, name_cases
+from i2net_bundle.data.datalist import holds_images, image_stem, list_images, name_cases
+from i2net_bundle.data.dicom_folders import dicom_folders
 from i2net_bundle.files import write_rows, written_whole
 from i2net_bundle.inference.dicom_seg import write_dicom_seg
 from i2net_bundle.inference.masks import mask_name, write_mask
@@ -40,7 +43,8 @@ def predict_files(
     """Segment files and folders; writes a mask for each, and the statistics of all.
 
     Beside each mask lie its uncertainty and probabilities where ``predictor`` gives them, a picture, and for histology
-    polygons. A file that cannot be used does not stop the others: it is listed in ``failed.csv``.
+    polygons. A file that cannot be used does not stop the others: it is listed in ``failed.csv``. What stands for the
+    name of a DICOM folder that is not to be written is printed.
 
     Args:
         inputs: images, folders of images, and folders of DICOM series.
@@ -49,14 +53,16 @@ def predict_files(
         pictures: whether to draw them.
 
     Returns:
-        names of the cases that failed.
+        the images that failed, as `find_inputs` shows them.
 
     Raises:
         FileNotFoundError: an input does not exist, or a folder holds no image.
         ValueError: inputs are not of the task's kind.
     """
     out_dir = Path(out_dir)
-    cases = find_inputs(inputs, predictor.is_ct)
+    series = predictor.options.series if isinstance(predictor.options, CTOptions) else None
+    cases = find_inputs(inputs, predictor.is_ct, series)
+    _tell_hidden(cases)
     statistics: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     failed: list[list[str]] = []
@@ -66,8 +72,9 @@ def predict_files(
             prediction = predictor.predict(case["image"], case["case"])
             write_prediction(prediction, out_dir, pictures)
         except (DataError, OSError, torch.OutOfMemoryError) as fault:
-            logger.error(f"{case['image']}: {fault}")
-            failed.append([case["image"], str(fault)])
+            reason = without_identifiers(str(fault)) if Path(case["image"]).is_dir() else str(fault)
+            logger.error(f"{case['shown']}: {reason}")
+            failed.append([case["shown"], reason])
             continue
         statistics[prediction.case] = prediction.statistics
         seconds[prediction.case] = round(time.perf_counter() - started, 3)
@@ -76,7 +83,7 @@ def predict_files(
     versions = {name: version(name) for name in ("torch", "monai", "nibabel", "SimpleITK")}
     record = {
         **predictor.describe(),
-        "images": {case["case"]: str(case["image"]) for case in cases},
+        "images": {case["case"]: case["shown"] for case in cases},
         "seconds": seconds,
         "failed": [row[0] for row in failed],
         "versions": {"i2net_bundle": i2net_bundle.__version__, **versions},
@@ -85,12 +92,17 @@ def predict_files(
     return [row[0] for row in failed]
 
 
-def find_inputs(inputs: Sequence[str | Path], is_ct: bool) -> list[dict[str, Any]]:
-    """Images of files and folders, each under a name of its own: ``[{"image": path, "case": name}, ...]``.
+def find_inputs(inputs: Sequence[str | Path], is_ct: bool, series: int | str | None = None) -> list[dict[str, Any]]:
+    """Images of files and folders, each under a name of its own.
 
     Args:
-        inputs: images, folders of images at any depth, and folders of DICOM series.
+        inputs: images, and folders that hold images and DICOM series at any depth; see `dicom_folders`.
         is_ct: volumes are wanted, else images.
+        series: one was chosen, by number or UID: it is looked for in each input folder with all that lies below it.
+
+    Returns:
+        ``[{"image": path, "case": name, "shown": path or name}, ...]``. A DICOM folder whose path holds a UID or a
+        patient's name is shown by the case's name, which is neutral then: ``dicom_1``, ....
 
     Raises:
         FileNotFoundError: an input does not exist, or a folder holds no image.
@@ -101,15 +113,53 @@ def find_inputs(inputs: Sequence[str | Path], is_ct: bool) -> list[dict[str, Any
         path = Path(name)
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist.")
-        if path.is_file() or (is_ct and not holds_images(path)):  # else it can only hold a DICOM series
+        if path.is_file():
             found.append({"image": str(path)})
+        elif is_ct:
+            found += [{"image": str(image)} for image in _volumes(path, series)]
         else:
             found += [{"image": item["image"]} for item in list_images(path, recursive=True)]
     for item in found:
         if is_volume(item["image"]) != is_ct:
             kind, task = ("an image", "synapse reads CT volumes") if is_ct else ("a volume", "glas reads 2D images")
             raise ValueError(f"{item['image']} is {kind}, and the task {task}. Choose it with --task.")
-    return name_cases(found)
+    return _shown(name_cases(found))
+
+
+def _volumes(folder: Path, series: int | str | None) -> list[str | Path]:
+    """Volume files and DICOM cases of a folder; the folder where there are none: its reading says what it holds."""
+    files = [item["image"] for item in list_images(folder, recursive=True)] if holds_images(folder) else []
+    folders = dicom_folders(folder, files)
+    if folders and series is not None:
+        folders = [folder]
+    return [*files, *folders] or [folder]
+
+
+def _shown(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Say how cases are shown, and give DICOM folders neutral names where their own tell of a patient."""
+    taken = {case["case"] for case in cases}
+    neutral = (name for name in map("dicom_{}".format, itertools.count(1)) if name not in taken)
+    shown = []
+    for case in cases:
+        name = case["case"]
+        own, parts = image_stem(case["image"]), Path(case["image"]).parts
+        identifying = [part for part in (own, *parts) if is_identifying(part)]
+        if not (identifying and Path(case["image"]).is_dir()):
+            shown.append({**case, "shown": case["image"]})
+            continue
+        if own in identifying or any(part in name for part in identifying):
+            name = next(neutral)
+        shown.append({**case, "case": name, "shown": name})
+    return shown
+
+
+def _tell_hidden(cases: Sequence[dict[str, Any]]) -> None:
+    """Print, and only that, which folders the neutral names stand for."""
+    hidden = [case for case in cases if case["shown"] != case["image"]]
+    if hidden:
+        print("DICOM folders whose names hold a UID or a patient's name, which are written nowhere:")
+    for case in hidden:
+        print(f"  {case['case']}: {case['image']}")
 
 
 def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = True) -> list[Path]:
@@ -149,7 +199,7 @@ def _write_dicom_seg(prediction: Prediction, path: Path) -> list[Path]:
     try:
         write_dicom_seg(prediction.mask, prediction.image_path, path, prediction.class_names, prediction.series)
     except (ImportError, ValueError) as cause:
-        logger.warning(f"no DICOM-SEG of {prediction.case}, only NIfTI: {cause}")
+        logger.warning(f"no DICOM-SEG of {prediction.case}, only NIfTI: {without_identifiers(str(cause))}")
         return []
     return [path]
 
