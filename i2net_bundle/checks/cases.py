@@ -15,6 +15,7 @@ from tqdm import tqdm
 from i2net_bundle.checks.ct import CTOptions, check_ct
 from i2net_bundle.checks.findings import DataError, Finding, error, errors
 from i2net_bundle.checks.histology import HistologyOptions, check_histology
+from i2net_bundle.checks.identifiers import shown_path
 from i2net_bundle.checks.verdicts import Verdicts
 from i2net_bundle.files import written_whole
 
@@ -31,7 +32,7 @@ def check_case(
         options: how its files are read; their type tells CT from histology.
         verdicts: memory of what was checked before.
     """
-    files = [case[key] for key in ("image", "label") if key in case]
+    files = _files(case)
     key = None
     if verdicts is not None:
         with suppress(OSError):  # the check names every file that cannot be opened
@@ -43,6 +44,10 @@ def check_case(
     if verdicts is not None and key is not None and not findings:
         verdicts.add(key)
     return findings
+
+
+def _files(case: Mapping[str, Any]) -> list[Any]:
+    return [case[key] for key in ("image", "label") if key in case]
 
 
 class CheckedCases(list):
@@ -107,8 +112,8 @@ class FindingsRecord:
         reasons = {finding.file: str(finding) for finding in reversed(errors(cases.findings))}
         failed = [
             [
-                case["image"],
-                next(reasons[str(case[key])] for key in ("image", "label") if str(case.get(key)) in reasons),
+                shown_path(case["image"]),
+                next(reasons[path] for path in map(shown_path, _files(case)) if path in reasons),
             ]
             for case in cases.failed
         ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
 from i2net_bundle.checks.findings import DataError, Finding, enforce, error, errors, warning
+from i2net_bundle.checks.identifiers import shown_path
 from i2net_bundle.checks.intensities import intensity_findings, nonfinite_findings
 from i2net_bundle.checks.nifti import (
     HeaderOptions,
@@ -30,7 +31,7 @@ class CTOptions(HeaderOptions):
     Attributes:
         header: "sform" or "qform", to be believed where the two disagree.
         volume: index of the volume to take from a 4D file.
-        series: SeriesInstanceUID of the series to take from a DICOM folder that holds several.
+        series: number, from 1, or UID of the series to take from a DICOM folder that holds several.
         geometry: "image" or "label": whose header holds for both where the two disagree, voxel by voxel.
         fill_nonfinite: HU that takes the place of NaN and infinite voxels.
         hu_offset: added to every voxel; -1024 for files that hold HU + 1024.
@@ -180,13 +181,13 @@ def pair_findings(
     """
     findings = []
     if image.shape != label.shape:
-        problem = f"has shape {label.shape}, its image {image_path} {image.shape}"
+        problem = f"has shape {label.shape}, its image {shown_path(image_path)} {image.shape}"
         return [error("shape", label_path, problem, "Give the label of this very image, on its grid.")]
     if not same_grid(image.affine, label.affine, image.shape):
         apart = largest_corner_distance(image.affine, label.affine, image.shape)
         problem = (
-            f"lies {apart:.1f} mm off its image {image_path}: the image is {describe_affine(image.affine)}; the label "
-            f"{describe_affine(label.affine)}"
+            f"lies {apart:.1f} mm off its image {shown_path(image_path)}: the image is "
+            f"{describe_affine(image.affine)}; the label {describe_affine(label.affine)}"
         )
         if options.geometry is None:
             remedy = (

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from i2net_bundle.checks.cases import check_case
 from i2net_bundle.checks.ct import CTOptions
-from i2net_bundle.checks.dicom import list_series
+from i2net_bundle.checks.dicom_series import list_series
 from i2net_bundle.checks.findings import DataError, Finding, error, errors, warning, warnings
 from i2net_bundle.checks.histology import HistologyOptions, load_image
 from i2net_bundle.checks.nifti import HeaderOptions

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
+from i2net_bundle.checks.identifiers import shown_path
+
 logger = logging.getLogger("i2net.checks")
 
 
@@ -24,7 +26,7 @@ class Finding:
     Attributes:
         severity: errors stop the work on this file, warnings are kept in the run's record.
         rule: the check's name, such as ``sform-qform``.
-        file: path as the user gave it.
+        file: path as the user gave it; of a folder without names that are a UID or a patient's.
         problem: what is wrong, with the values found.
         remedy: what to do, a whole sentence.
     """
@@ -41,12 +43,12 @@ class Finding:
 
 def error(rule: str, file: object, problem: str, remedy: str) -> Finding:
     """A finding that stops the work on a file."""
-    return Finding(Severity.ERROR, rule, str(file), problem, remedy)
+    return Finding(Severity.ERROR, rule, shown_path(str(file)), problem, remedy)
 
 
 def warning(rule: str, file: object, problem: str, remedy: str) -> Finding:
     """A finding that is reported while work goes on."""
-    return Finding(Severity.WARNING, rule, str(file), problem, remedy)
+    return Finding(Severity.WARNING, rule, shown_path(str(file)), problem, remedy)
 
 
 class DataError(ValueError):

@@ -37,15 +37,19 @@ class HeaderOptions:
     Attributes:
         header: "sform" or "qform", to be believed where the two disagree.
         volume: index of the volume to take from a 4D file.
-        series: SeriesInstanceUID of the series to take from a DICOM folder that holds several.
+        series: number, from 1, or UID of the series to take from a DICOM folder that holds several.
     """
 
     header: str | None = None
     volume: int | None = None
-    series: str | None = field(default=None, kw_only=True)
+    series: int | str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Refuse other values."""
+        """Refuse other values; a series' number may come as text, as from a command line."""
+        if isinstance(self.series, str) and self.series.isdecimal():
+            object.__setattr__(self, "series", int(self.series))
+        if isinstance(self.series, int) and self.series < 1:
+            raise ValueError(f"series must be a number from 1 or a UID, got {self.series}.")
         if self.header not in (None, "sform", "qform"):
             raise ValueError(f"header must be sform or qform, got {self.header!r}.")
 

@@ -1,4 +1,4 @@
-"""Commands that prepare, check and preview data sets."""
+"""Commands that prepare, check and preview data sets, and list DICOM series."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from i2net_bundle.cli.options import add_ct_options, add_histology_options, ct_options, histology_options
+from i2net_bundle.cli.options import (
+    add_ct_options,
+    add_histology_options,
+    add_series_option,
+    ct_options,
+    histology_options,
+)
 
 _DOCS = "Faults, messages and remedies: docs/data.md."
 
@@ -40,6 +46,12 @@ Check data sets (folders with dataset.json), folders of images or of a DICOM ser
 
 Training, evaluation and inference run the same checks on what they load. Exit status 1 when there are errors."""
 
+_SERIES = """\
+List the series of a DICOM folder and of the folders below it: number, size, description, UID.
+
+--series of `i2net predict` and `i2net check` takes the number or the UID. Descriptions may hold a patient's name: this
+is the only command that prints them, and it writes no file."""
+
 _PREVIEW = """\
 Draw a data set: pages of middle slices with label contours, or of images with outlines, and one HTML page.
 
@@ -47,7 +59,7 @@ Organs whose place or volume no human has are marked."""
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``prepare``, ``check`` and ``preview`` to the command line's subparsers."""
+    """Add ``prepare``, ``check``, ``series`` and ``preview`` to the command line's subparsers."""
     prepare = commands.add_parser("prepare", help="make a verified data set of what was downloaded")
     kinds = prepare.add_subparsers(title="data sets", required=True, metavar="DATASET")
 
@@ -73,11 +85,15 @@ def add_commands(commands: Any) -> None:
     check = _add(commands, "check", "check data sets and images", _CHECK)
     check.add_argument("paths", nargs="+", metavar="DIR|FILE", help="what to check")
     check.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
-    check.add_argument("--series", metavar="UID", help="which series of a DICOM folder, where there are several")
+    add_series_option(check)
     check.add_argument("--json", action="store_true", help="print the reports as JSON")
     add_ct_options(check)
     add_histology_options(check)
     check.set_defaults(run=_check)
+
+    series = _add(commands, "series", "list the series of a DICOM folder", _SERIES)
+    series.add_argument("folder", metavar="FOLDER", help="where to look, with the folders below it")
+    series.set_defaults(run=_list_series)
 
     preview = _add(commands, "preview", "draw a data set with its labels", _PREVIEW)
     preview.add_argument("dataset_dir", metavar="DIR", help="folder of dataset.json")
@@ -154,6 +170,13 @@ def _check(arguments: argparse.Namespace) -> int:
     reports = [check_path(path, *options, datalist=arguments.datalist) for path in arguments.paths]
     print(report_json(reports) if arguments.json else "\n\n".join(report.text() for report in reports))
     return int(any(errors(report.findings) for report in reports))
+
+
+def _list_series(arguments: argparse.Namespace) -> None:
+    from i2net_bundle.checks.dicom_series import list_series
+
+    for number, series in enumerate(list_series(arguments.folder), 1):
+        print(f"{number}. {series.summary}\n   {series.description or 'no description'}\n   {series.uid}")
 
 
 def _preview(arguments: argparse.Namespace) -> int:

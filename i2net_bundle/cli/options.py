@@ -20,6 +20,15 @@ def add_ct_options(parser: argparse.ArgumentParser, labels: bool = True) -> None
     group.add_argument("--any-intensities", action="store_true", help="accept values that do not look like HU")
 
 
+def add_series_option(parser: argparse.ArgumentParser) -> None:
+    """Which series of a DICOM folder to take."""
+    parser.add_argument(
+        "--series",
+        metavar="NUMBER|UID",
+        help="which series of a DICOM folder that holds several, as `i2net series` numbers them",
+    )
+
+
 def add_histology_options(parser: argparse.ArgumentParser, labels: bool = True) -> None:
     """Options of `i2net_bundle.checks.HistologyOptions`; without ``labels`` those that images alone have."""
     group = parser.add_argument_group("histology files")

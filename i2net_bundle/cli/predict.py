@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from i2net_bundle.cli.options import add_ct_options, add_histology_options
+from i2net_bundle.cli.options import add_ct_options, add_histology_options, add_series_option
 
 _PREDICT = """\
 Segment images, or folders of them: CT volumes (NIfTI, NRRD, MHA, folders of a DICOM series) or histology (PNG, BMP,
@@ -43,7 +43,7 @@ def add_commands(commands: Any) -> None:
     predict.add_argument("--probabilities", action="store_true", help="write every class's probability")
     predict.add_argument("--no-pictures", action="store_true", help="draw no pictures")
     predict.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")
-    predict.add_argument("--series", metavar="UID", help="which series of a DICOM folder, where there are several")
+    add_series_option(predict)
     predict.add_argument(
         "--set",
         action="append",

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 import i2net_bundle
-from i2net_bundle.checks.dicom import find_series
+from i2net_bundle.checks.dicom_series import find_series
+from i2net_bundle.checks.identifiers import shown_path, without_identifiers
 from i2net_bundle.files import written_whole
 from i2net_bundle.labels import LabelClass, label_table
 
@@ -26,7 +27,7 @@ _SERIES_NUMBER = 9001
 
 
 def write_dicom_seg(
-    mask: np.ndarray, folder: str | Path, path: Path, class_names: Sequence[str], series_uid: str | None = None
+    mask: np.ndarray, folder: str | Path, path: Path, class_names: Sequence[str], chosen: int | str | None = None
 ) -> None:
     """Write a mask as a binary DICOM Segmentation with one segment per organ.
 
@@ -35,7 +36,7 @@ def write_dicom_seg(
         folder: the series, with the folders below it.
         path: the file; written beside it and renamed.
         class_names: background first; those of the table of abdominal organs carry its SNOMED codes.
-        series_uid: which series of the folder, where there are several.
+        chosen: which series of the folder, by number or UID, where there are several.
 
     Raises:
         ImportError: highdicom is not installed.
@@ -46,18 +47,19 @@ def write_dicom_seg(
         import pydicom
     except ImportError as cause:
         raise ImportError(_INSTALL) from cause
-    series = find_series(folder, series_uid)
+    series = find_series(folder, chosen)
+    shown = shown_path(folder)
     expected = (*series.size, series.num_slices)
     if mask.shape != expected:
-        raise ValueError(f"{folder} is a volume of {expected}, its mask {mask.shape}: the mask was not brought back.")
+        raise ValueError(f"{shown} is a volume of {expected}, its mask {mask.shape}: the mask was not brought back.")
     sources = [pydicom.dcmread(item.path, stop_before_pixels=True) for item in series.slices]
-    _complete(sources, series.spacing_mm[2], folder)
-    segmentation = _segmentation(mask, sources, class_names, folder)
+    _complete(sources, series.spacing_mm[2], shown)
+    segmentation = _segmentation(mask, sources, class_names, shown)
     with written_whole(path) as temporary:
         segmentation.save_as(temporary)
 
 
-def _complete(sources: Sequence[Any], spacing_mm: float, folder: str | Path) -> None:
+def _complete(sources: Sequence[Any], spacing_mm: float, folder: str) -> None:
     """Fill in what a de-identification emptied, and a segmentation must say of its slices."""
     from pydicom.uid import generate_uid
 
@@ -80,7 +82,7 @@ def _complete(sources: Sequence[Any], spacing_mm: float, folder: str | Path) -> 
                 setattr(source, name, value)
 
 
-def _segmentation(mask: np.ndarray, sources: Sequence[Any], class_names: Sequence[str], folder: str | Path) -> Any:
+def _segmentation(mask: np.ndarray, sources: Sequence[Any], class_names: Sequence[str], folder: str) -> Any:
     import highdicom
 
     logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of UIDs
@@ -103,8 +105,9 @@ def _segmentation(mask: np.ndarray, sources: Sequence[Any], class_names: Sequenc
             omit_empty_frames=bool(mask.any()),  # a segmentation without any frame is none
         )
     except (ValueError, AttributeError, KeyError) as cause:  # an attribute that the standard wants was removed
+        reason = without_identifiers(str(cause))
         raise ValueError(
-            f"{folder}: its slices lack what a DICOM-SEG must say of them ({cause}). Take the NIfTI mask, or the "
+            f"{folder}: its slices lack what a DICOM-SEG must say of them ({reason}). Take the NIfTI mask, or the "
             "series before it was stripped."
         ) from cause
 

@@ -18,13 +18,13 @@ from PIL import Image
 from tqdm import tqdm
 
 import i2net_bundle
-from i2net_bundle.checks import DataError, Finding
+from i2net_bundle.checks import CTOptions, DataError, Finding
 from i2net_bundle.checks.cases import write_csv, write_findings
-from i2net_bundle.checks.volumes import is_volume
-from i2net_bundle.data.datalist import holds_images, list_images, name_cases
+from i2net_bundle.checks.identifiers import without_identifiers
 from i2net_bundle.errors import root_cause
 from i2net_bundle.files import write_rows, written_whole
 from i2net_bundle.inference.dicom_seg import write_dicom_seg
+from i2net_bundle.inference.inputs import find_inputs, tell_hidden
 from i2net_bundle.inference.masks import mask_name, write_mask
 from i2net_bundle.inference.polygons import write_geojson
 from i2net_bundle.inference.predictor import Prediction, Predictor
@@ -49,7 +49,7 @@ def predict_files(
 
     Beside each mask lie its uncertainty and probabilities where ``predictor`` gives them, a picture, and for histology
     polygons. A file that cannot be used does not stop the others: it is listed in ``failed.csv``. What the checks found
-    is kept in ``data_findings.csv``.
+    is kept in ``data_findings.csv``. What stands for the name of a DICOM folder that is not to be written is printed.
 
     Args:
         inputs: images, folders of images, and folders of DICOM series.
@@ -59,14 +59,16 @@ def predict_files(
         overwrite: whether earlier files of the same cases go, all of them, before work starts.
 
     Returns:
-        paths of the images that failed.
+        the images that failed, as `find_inputs` shows them.
 
     Raises:
         FileNotFoundError: an input does not exist, or a folder holds no image.
         ValueError: inputs are not of the task's kind, or would be replaced.
     """
     out_dir = Path(out_dir)
-    cases = find_inputs(inputs, predictor.is_ct)
+    series = predictor.options.series if isinstance(predictor.options, CTOptions) else None
+    cases = find_inputs(inputs, predictor.is_ct, series)
+    tell_hidden(cases)
     if overwrite:
         _remove_earlier_files(out_dir, cases)
     statistics: dict[str, Any] = {}
@@ -81,10 +83,10 @@ def predict_files(
                 write_prediction(prediction, out_dir, pictures)
             except Exception as error:  # whatever one file leads to, the others are done
                 fault = root_cause(error)
-                reason = _reason(fault)
-                logger.error(reason if reason.startswith(case["image"]) else f"{case['image']}: {reason}")
+                reason = _reason(fault, case["image"])
+                logger.error(reason if reason.startswith(case["shown"]) else f"{case['shown']}: {reason}")
                 logger.debug("where it happened:", exc_info=True)
-                failed[case["image"]] = reason
+                failed[case["shown"]] = reason
                 findings += fault.findings if isinstance(fault, DataError) else []
                 continue
             findings += prediction.findings
@@ -97,40 +99,13 @@ def predict_files(
         versions = {name: version(name) for name in ("torch", "monai", "nibabel", "SimpleITK")}
         record = {
             **predictor.describe(),
-            "images": {case["case"]: case["image"] for case in cases},
+            "images": {case["case"]: case["shown"] for case in cases},
             "seconds": seconds,
             "failed": list(failed),
             "versions": {"i2net_bundle": i2net_bundle.__version__, **versions},
         }
         _write_json(out_dir / RECORD, record)
     return list(failed)
-
-
-def find_inputs(inputs: Sequence[str | Path], is_ct: bool) -> list[dict[str, Any]]:
-    """Images of files and folders, each under a name of its own: ``[{"image": path, "case": name}, ...]``.
-
-    Args:
-        inputs: images, folders of images at any depth, and folders of DICOM series.
-        is_ct: volumes are wanted, else images.
-
-    Raises:
-        FileNotFoundError: an input does not exist, or a folder holds no image.
-        ValueError: a file is of the other kind.
-    """
-    found: list[dict[str, Any]] = []
-    for name in inputs:
-        path = Path(name)
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist.")
-        if path.is_file() or (is_ct and not holds_images(path)):  # else it can only hold a DICOM series
-            found.append({"image": str(path)})
-        else:
-            found += [{"image": item["image"]} for item in list_images(path, recursive=True)]
-    for item in found:
-        if is_volume(item["image"]) != is_ct:
-            kind, task = ("an image", "synapse reads CT volumes") if is_ct else ("a volume", "glas reads 2D images")
-            raise ValueError(f"{item['image']} is {kind}, and the task {task}. Choose it with --task.")
-    return name_cases(found)
 
 
 def _remove_earlier_files(out_dir: Path, cases: Sequence[dict[str, Any]]) -> None:
@@ -145,10 +120,11 @@ def _remove_earlier_files(out_dir: Path, cases: Sequence[dict[str, Any]]) -> Non
         path.unlink()
 
 
-def _reason(fault: BaseException) -> str:
+def _reason(fault: BaseException, image: str) -> str:
     """An error in words; one that was not foreseen by its kind too, since its words alone may say little."""
     foreseen = isinstance(fault, DataError | OSError | torch.OutOfMemoryError)
-    return str(fault) if foreseen else f"{type(fault).__name__}: {fault}"
+    reason = str(fault) if foreseen else f"{type(fault).__name__}: {fault}"
+    return without_identifiers(reason) if Path(image).is_dir() else reason
 
 
 def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = True) -> list[Path]:
@@ -197,7 +173,7 @@ def _write_dicom_seg(prediction: Prediction, path: Path) -> list[Path]:
     try:
         write_dicom_seg(prediction.mask, prediction.image_path, path, prediction.class_names, prediction.series)
     except (ImportError, ValueError) as cause:
-        logger.warning(f"no DICOM-SEG of {prediction.case}, only NIfTI: {cause}")
+        logger.warning(f"no DICOM-SEG of {prediction.case}, only NIfTI: {without_identifiers(str(cause))}")
         return []
     return [path]
 

@@ -60,7 +60,7 @@ class Prediction:
         maps: "entropy" (0 to 1), "variance" and "probability_0", ... where they were asked for, float16, like the mask.
         picture: what the network saw, (C, H, W) or (1, H, W, D), and the mask on that grid.
         findings: warnings of the file's check.
-        series: SeriesInstanceUID that was chosen of a DICOM folder.
+        series: number or UID of the series that was chosen of a DICOM folder.
     """
 
     case: str
@@ -72,7 +72,7 @@ class Prediction:
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     picture: tuple[np.ndarray, np.ndarray] | None = None
     findings: list[Finding] = field(default_factory=list)
-    series: str | None = None
+    series: int | str | None = None
 
 
 class Predictor:
@@ -222,13 +222,16 @@ class Predictor:
         return isinstance(self.options, CTOptions)
 
     def describe(self) -> dict[str, Any]:
-        """What the predictions were made with, for the record."""
+        """What the predictions were made with, for the record; of a series chosen by its UID only that it was."""
+        reading = {name: value for name, value in vars(self.options).items() if value not in (None, False)}
+        if isinstance(reading.get("series"), str):
+            reading["series"] = "chosen by UID"
         return {
             "class_names": self.class_names,
             "weights": [{"file": path.name, "sha256": file_sha256(path)} for path in self.weights],
             "views": len(self.network.views),
             "device": str(self.device),
-            "reading": {name: value for name, value in vars(self.options).items() if value not in (None, False)},
+            "reading": reading,
         }
 
     @property

@@ -28,6 +28,7 @@ from i2net_bundle.checks import (
 )
 from i2net_bundle.checks.verdicts import Verdicts
 from tests.checks.ct_files import CLASS_NAMES, ORGAN_AFFINE, hu_volume, label_volume, organ_labels, save
+from tests.checks.test_dicom import truncated
 
 PLAIN = CTOptions()
 Case = dict[str, str]
@@ -135,6 +136,16 @@ def test_cases_that_cannot_be_used_are_left_out_where_asked_and_named(
     assert [finding.file for finding in cases.findings] == [given[0]["image"], given[2]["label"]]
     told = [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "i2net.checks"]
     assert told == [(logging.ERROR, str(finding)) for finding in cases.findings]
+
+
+def test_a_damaged_dicom_series_is_left_out_without_the_name_of_its_patient(tmp_path: Path) -> None:
+    scan = tmp_path / "DOE^JOHN"
+    truncated(scan)
+    cases = CheckedCases([{"image": str(scan)}, sound_case(tmp_path)], PLAIN, skip_failed=True)
+    start(cases, tmp_path / "run")
+    (row,) = rows_of(tmp_path / "run" / "failed.csv")[1:]
+    hidden = str(tmp_path / "[hidden]")
+    assert row[0] == hidden and row[1].startswith(f"{hidden}: holds 1 slice that cannot be read")
 
 
 def test_where_no_case_is_left_the_work_stops_even_if_faults_are_to_be_skipped(tmp_path: Path) -> None:

@@ -11,12 +11,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813, its usual name
 
-from i2net_bundle.checks.dicom import list_series, read_series, series_findings
+from i2net_bundle.checks import CTOptions
+from i2net_bundle.checks.dicom import read_series, series_findings
+from i2net_bundle.checks.dicom_series import list_series
 from i2net_bundle.checks.findings import DataError, Severity
 
 CT_UID, OTHER_UID, SCOUT_UID = "1.2.3.4", "1.2.3.5", "1.2.3.6"
 AXIAL, CORONAL = (1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1)
+FILE_UID = "1.3.12.2.1107.5.1"
 PATIENT = {"0010|0010": "Doe^Jane", "0010|0020": "JD-4711", "0010|0030": "19700131"}
+DESCRIPTION = "Arterial Doe"
+SECRETS = (*PATIENT.values(), CT_UID, OTHER_UID, SCOUT_UID, FILE_UID, DESCRIPTION)
+"""What no message, table or file name may hold."""
 SPACING_MM = (0.8, 0.9)
 
 
@@ -95,9 +101,15 @@ def multiframe(folder: Path) -> None:
     sitk.WriteImage(image, str(folder / "0.dcm"), imageIO="GDCMImageIO")
 
 
+def named_by_uids(folder: Path) -> None:
+    """Rename the slices as archives do."""
+    for number, path in enumerate(sorted(folder.rglob("*.dcm"))):
+        path.rename(path.with_name(f"CT.{FILE_UID}.{number}"))
+
+
 def two_series(folder: Path) -> None:
     write_ct(folder / "portal")
-    write_ct(folder / "arterial", (0, 3), uid=OTHER_UID, description="Arterial")
+    write_ct(folder / "arterial", (0, 3), uid=OTHER_UID, description=DESCRIPTION)
     write_scout(folder)
 
 
@@ -123,7 +135,8 @@ def test_series_are_listed_with_what_tells_them_apart(tmp_path: Path) -> None:
     listed = {series.uid: series for series in list_series(tmp_path)}
     assert listed.keys() == {CT_UID, OTHER_UID, SCOUT_UID}
     series = listed[OTHER_UID]
-    assert (series.description, series.modality, series.num_slices, series.size) == ("Arterial", "CT", 2, (6, 5))
+    assert (series.description, series.modality, series.num_slices, series.size) == (DESCRIPTION, "CT", 2, (6, 5))
+    assert listed[SCOUT_UID].plane == "coronal" and series.plane == "axial"
     assert series.spacing_mm == pytest.approx((*SPACING_MM, 3))
     assert [uid for uid, series in listed.items() if series.is_localizer] == [SCOUT_UID]
 
@@ -136,10 +149,27 @@ def test_the_only_series_besides_localisers_is_chosen(tmp_path: Path) -> None:
     assert read_series(tmp_path).GetSize() == (6, 5, 4)
 
 
-@pytest.mark.parametrize(("uid", "slices"), [(CT_UID, 4), (OTHER_UID, 2), (SCOUT_UID, 1)])
-def test_a_named_series_is_read(uid: str, slices: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "slices"), [(CT_UID, 4), (OTHER_UID, 2), (SCOUT_UID, 1), (1, 2), (2, 4), (3, 1)], ids=str
+)
+def test_a_series_is_chosen_by_its_number_or_its_uid(chosen: int | str, slices: int, tmp_path: Path) -> None:
     two_series(tmp_path)
-    assert read_series(tmp_path, uid).GetSize()[2] == slices
+    assert read_series(tmp_path, chosen).GetSize()[2] == slices
+
+
+def test_a_series_number_may_come_as_text_and_counts_from_1() -> None:
+    assert (CTOptions(series="2").series, CTOptions(series="1.2.3").series) == (2, "1.2.3")
+    with pytest.raises(ValueError, match="series must be a number from 1 or a UID, got 0"):
+        CTOptions(series="0")
+
+
+def test_a_series_in_the_folder_itself_goes_before_those_of_folders_below(tmp_path: Path) -> None:
+    write_ct(tmp_path)
+    write_ct(tmp_path / "below", (0, 3), uid=OTHER_UID)
+    assert read_series(tmp_path).GetSize()[2] == 4
+    write_slice(tmp_path / "below" / "more.dcm", (-3, -2, 20))  # of the folder's own series
+    with pytest.raises(DataError, match="holds 2 series that could be meant"):
+        read_series(tmp_path)
 
 
 def test_a_series_whose_uid_was_removed_goes_by_its_folder(tmp_path: Path) -> None:
@@ -168,26 +198,30 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "several series": (
         two_series,
-        r"scan: holds 2 series that could be meant\. Choose one with --series UID:\n"
-        r"  1\. 1\.2\.3\.5: Arterial, CT, 2 slices of 6 × 5, 0\.8 × 0\.9 × 3 mm\n"
-        r"  2\. 1\.2\.3\.4: Abdomen, CT, 4 slices of 6 × 5, 0\.8 × 0\.9 × 5 mm\n"
-        r"  3\. 1\.2\.3\.6: Topogram, CT, 1 slice of 6 × 5, 0\.8 × 0\.9 × 1 mm, localiser",
+        r"scan: holds 2 series that could be meant\. Pass this folder with --series NUMBER; `i2net series FOLDER` "
+        r"shows descriptions and UIDs\.\n"
+        r"  1\. CT, 2 slices of 6 × 5, 0\.8 × 0\.9 × 3 mm, axial\n"
+        r"  2\. CT, 4 slices of 6 × 5, 0\.8 × 0\.9 × 5 mm, axial\n"
+        r"  3\. CT, 1 slice of 6 × 5, 0\.8 × 0\.9 × 1 mm, coronal, localiser$",
     ),
     "only a localiser": (
         write_scout,
-        r"scan: holds only localisers\. Choose one with --series UID:\n  1\. 1\.2\.3\.6:",
+        r"scan: holds only localisers\. Pass this folder with --series NUMBER; .*\n  1\. CT, 1 slice",
     ),
     "missing slice": (
         lambda folder: write_ct(folder, (0, 5, 10, 20, 25)),
-        r"scan: misses slices or is spaced irregularly: 10 mm between 2\.dcm and 3\.dcm, and mostly 5 mm\. Export the",
+        r"scan: misses slices or is spaced irregularly: 10 mm between slices 3 and 4 "
+        r"\(at 10\.0 and 20\.0 mm\), and mostly 5 mm\. Export the",
     ),
     "irregular spacing": (
         lambda folder: write_ct(folder, (0, 5, 10.8, 15, 20)),
-        r"scan: misses slices or is spaced irregularly: 5\.8 mm between 1\.dcm and 2\.dcm, .*\. Export the whole",
+        r"scan: misses slices or is spaced irregularly: 5\.8 mm between slices 2 and 3 "
+        r"\(at 5\.0 and 10\.8 mm\), .*\. Export the whole",
     ),
     "duplicates": (
         lambda folder: write_ct(folder, (0, 5, 5, 10, 10)),
-        r"scan: has slices at one position, 2 more than positions: 1\.dcm and 2\.dcm\. Keep one of each",
+        r"scan: has slices at one position, 2 more than positions: slices 2 and 3 "
+        r"\(at 5\.0 and 5\.0 mm\)\. Keep one of each",
     ),
     "gantry tilt": (tilted, r"scan: was taken with the gantry tilted by 15\.0°\. Convert it with dcm2niix"),
     "modality": (
@@ -196,10 +230,18 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "two sizes": (
         of_two_sizes,
-        r"scan: mixes slices of different size.*: 0\.dcm \(6 × 5, .*\) and 4\.dcm \(7 × 5, .*\)\. Keep the slices",
+        r"scan: mixes slices of different size.*: slices 1 and 5 \(at 0\.0 and 20\.0 mm\) are 6 × 5, .*, "
+        r"and 7 × 5, .*\. Keep the slices",
     ),
     "multi-frame": (multiframe, r"scan: has 3 slices in one file\. Convert it with dcm2niix"),
-    "truncated": (truncated, r"3\.dcm: is a CT slice that cannot be read: truncated or damaged\. Copy or export"),
+    "truncated": (
+        truncated,
+        r"scan: holds 1 slice that cannot be read: truncated or damaged \(3\.dcm\)\. Copy or export",
+    ),
+    "truncated, named by UIDs": (
+        lambda folder: (truncated(folder), named_by_uids(folder)),
+        r"scan: holds 1 slice that cannot be read: truncated or damaged\. Copy or export",
+    ),
 }
 
 
@@ -216,13 +258,33 @@ def test_a_folder_that_gives_no_whole_volume_is_refused_without_a_word_on_the_pa
         read_series(tmp_path / "scan")
     assert {finding.severity for finding in caught.value.findings} == {Severity.ERROR}
     told = str(caught.value) + repr(caught.value.findings) + "".join(capfd.readouterr()) + caplog.text
-    assert not any(secret in told for secret in PATIENT.values())
+    assert not any(secret in told for secret in SECRETS)
 
 
-def test_an_unknown_series_is_refused_with_the_list(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "problem"),
+    [
+        ("9.9.8.7", r"holds no series of the UID that was chosen"),
+        (2, r"holds 1 series, and number 2 is none of them"),
+    ],
+)
+def test_an_unknown_series_is_refused_with_the_list_and_without_uids(
+    chosen: int | str, problem: str, tmp_path: Path
+) -> None:
     write_ct(tmp_path)
-    with pytest.raises(DataError, match=r"holds no series 9\.9\. Choose one with --series UID:\n  1\. 1\.2\.3\.4: Abd"):
-        read_series(tmp_path, "9.9")
+    with pytest.raises(
+        DataError, match=rf"{problem}\. Pass this folder with --series .*\n  1\. CT, 4 slices"
+    ) as caught:
+        read_series(tmp_path, chosen)
+    assert not any(secret in str(caught.value) for secret in (*SECRETS, "9.9.8.7"))
+
+
+def test_messages_tell_a_folder_that_is_named_by_a_patient_by_its_place_only(tmp_path: Path) -> None:
+    folder = write_ct(tmp_path / "DOE^JOHN" / "1.2.840.113.7" / "scan", modality="MR")
+    with pytest.raises(DataError) as caught:
+        read_series(folder)
+    (found,) = caught.value.findings
+    assert found.file == str(tmp_path / "[hidden]" / "[hidden]" / "scan")
 
 
 def test_what_is_returned_says_nothing_of_the_patient(tmp_path: Path) -> None:
@@ -267,5 +329,7 @@ def test_a_slice_of_the_real_series_with_damaged_pixels_is_named(shared: Path, t
     for number, file in enumerate(files):
         content = file.read_bytes()
         (tmp_path / f"{number}.dcm").write_bytes(content[:-2000] + bytes(2000) if number == 1 else content)
-    with pytest.raises(DataError, match=r"1\.dcm: its pixels cannot be decoded: damaged, .*\. Copy or export"):
+    with pytest.raises(
+        DataError, match=r"holds 1 slice that cannot be decoded: damaged, .* \(1\.dcm\)\. Copy or export"
+    ):
         read_series(tmp_path)

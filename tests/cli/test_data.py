@@ -22,6 +22,7 @@ from i2net_bundle.checks.findings import error, warning
 from i2net_bundle.cli import main
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from tests.checks.ct_files import hu_volume, save
+from tests.checks.test_dicom import DESCRIPTION, OTHER_UID, two_series
 from tests.prepare.lookalikes import write_btcv, write_transunet
 
 IDS = np.array([[0, 1, 1, 0], [0, 2, 0, 7]], np.uint8)
@@ -226,6 +227,24 @@ def test_a_broken_data_list_is_reported_and_the_other_paths_are_checked(
     assert sound["findings"] == []
 
 
+# Series
+
+
+def test_series_are_listed_with_what_tells_them_apart_only_where_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    two_series(tmp_path)
+    assert status_of(["series", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.split("\n")[:3] == [
+        "1. CT, 2 slices of 6 × 5, 0.8 × 0.9 × 3 mm, axial",
+        f"   {DESCRIPTION}",
+        f"   {OTHER_UID}",
+    ]
+    assert "\n3. CT, 1 slice of 6 × 5, 0.8 × 0.9 × 1 mm, coronal, localiser\n   Topogram\n" in printed.out
+    assert (printed.err, caplog.text) == ("", "")
+
+
 # Previewing
 
 
@@ -372,6 +391,7 @@ def test_errors_alone_decide_the_status_of_a_check(
         ("prepare glas", ["train_1.bmp", "Grade.csv", "PNG", "patient_split.json", "fold_0.json", "--out DIR"]),
         ("prepare cityscapes", ["leftImg8bit/", "gtFine/", "train ids", "255", "--out DIR", "folder to write"]),
         ("check", ["dataset.json", "DICOM", "folders of images", "single images", "JSON", "Exit status 1"]),
+        ("series", ["DICOM", "--series", "patient's name", "writes no file"]),
         ("preview", ["folder of dataset.json", "HTML", "folder to write (default DIR/preview)"]),
         ("phantoms", ["folder to write"]),
         ("demo", ["folder to write (default runs/demo)"]),

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813, its usual name
 import torch
 
+from i2net_bundle.checks import DataError
+from i2net_bundle.checks.dicom import read_series
 from i2net_bundle.inference import prediction_files
-from i2net_bundle.inference.prediction_files import find_inputs, predict_files
+from i2net_bundle.inference.inputs import find_inputs
+from i2net_bundle.inference.prediction_files import predict_files
 from i2net_bundle.inference.predictor import Prediction, Predictor
 from i2net_bundle.networks import synapse_i2net
 from tests.checks.ct_files import hu_volume, save
-from tests.checks.test_dicom import OTHER_UID, PATIENT, two_series, write_ct
+from tests.checks.test_dicom import (
+    CT_UID,
+    DESCRIPTION,
+    OTHER_UID,
+    PATIENT,
+    SECRETS,
+    named_by_uids,
+    truncated,
+    two_series,
+    write_ct,
+    write_scout,
+    write_slice,
+)
 from tests.checks.test_volumes import converted
+
+FOLDER_UID = "1.2.840.113.555"
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +89,148 @@ def test_a_chosen_series_gives_nifti_and_dicom_seg_and_no_name_elsewhere(weights
 
 def test_a_folder_of_dicom_is_one_volume_and_one_of_files_is_many(tmp_path: Path) -> None:
     series = write_ct(tmp_path / "scan")
-    save(tmp_path / "ct.nii.gz", hu_volume())
-    assert [case["image"] for case in find_inputs([series], is_ct=True)] == [str(series)]
-    assert [case["image"] for case in find_inputs([tmp_path], is_ct=True)] == [str(tmp_path / "ct.nii.gz")]
+    volume = save(tmp_path / "ct.nii.gz", hu_volume())
+    assert images([series]) == [str(series)]
+    assert images([tmp_path]) == [str(volume), str(series)]
+
+
+def images(inputs: list[Path], series: int | str | None = None) -> list[str]:
+    """What is found in them."""
+    return [case["image"] for case in find_inputs(inputs, True, series)]
+
+
+def test_every_patient_of_a_cohort_is_a_case(tmp_path: Path) -> None:
+    for name in ("p1", "p2"):
+        write_ct(tmp_path / name / "DICOM", uid=f"1.2.3.{name[1]}")
+    write_scout(tmp_path / "p2" / "scout")
+    assert images([tmp_path]) == [str(tmp_path / "p1"), str(tmp_path / "p2")]
+
+
+def test_a_series_in_several_folders_is_one_case(tmp_path: Path) -> None:
+    for name, heights in (("a", (0, 5)), ("b", (10, 15))):
+        write_ct(tmp_path / "split" / name, heights)
+    assert images([tmp_path / "split"]) == [str(tmp_path / "split")]
+    assert read_series(tmp_path / "split").GetSize()[2] == 4
+    write_ct(tmp_path / "other", uid=OTHER_UID)
+    assert images([tmp_path]) == [str(tmp_path / "other"), str(tmp_path / "split")]
+
+
+def test_where_folders_share_a_series_beside_others_none_is_read_in_part(tmp_path: Path) -> None:
+    write_ct(tmp_path / "a", (0, 5))
+    write_ct(tmp_path / "b", (10, 15))
+    write_slice(tmp_path / "b" / "other.dcm", (-3, -2, 0), uid=OTHER_UID)
+    assert images([tmp_path]) == [str(tmp_path)]
+    with pytest.raises(DataError, match="holds 2 series that could be meant"):
+        read_series(tmp_path)
+    write_ct(tmp_path / "c", uid="1.2.3.7")
+    assert images([tmp_path]) == [str(tmp_path), str(tmp_path / "c")]
+
+
+def test_series_of_a_folder_and_of_one_below_it_are_a_case_each(tmp_path: Path) -> None:
+    write_ct(tmp_path / "scan")
+    write_ct(tmp_path / "scan" / "below", (0, 3), uid=OTHER_UID)
+    found = images([tmp_path])
+    assert found == [str(tmp_path / "scan"), str(tmp_path / "scan" / "below")]
+    assert [read_series(folder).GetSize()[2] for folder in found] == [4, 2]
+
+
+def test_of_a_chosen_series_the_whole_input_is_searched(tmp_path: Path) -> None:
+    two_series(tmp_path)
+    assert images([tmp_path]) == [str(tmp_path / "arterial"), str(tmp_path / "portal")]
+    assert images([tmp_path], 1) == images([tmp_path], CT_UID) == [str(tmp_path)]
+
+
+def test_a_folder_of_damaged_slices_is_a_case_that_fails(tmp_path: Path) -> None:
+    write_ct(tmp_path / "whole")
+    truncated(tmp_path / "damaged")
+    for number in range(3):
+        (tmp_path / "damaged" / f"{number}.dcm").unlink()
+    assert images([tmp_path]) == [str(tmp_path / "damaged"), str(tmp_path / "whole")]
+
+
+def test_reports_and_the_disc_s_index_are_no_cases(tmp_path: Path) -> None:
+    write_ct(tmp_path / "scan")
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "SR000001").write_bytes(bytes(128) + b"DICM")
+    assert images([tmp_path]) == [str(tmp_path)]
+
+
+def test_finding_one_series_or_many_volumes_reads_no_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = write_ct(tmp_path / "scan")
+    (tmp_path / "volumes").mkdir()
+    volume = save(tmp_path / "volumes" / "ct.nii.gz", hu_volume())
+    monkeypatch.setattr("i2net_bundle.checks.dicom_series._read_header", lambda path: pytest.fail(f"reads {path}"))
+    assert images([series, tmp_path / "volumes"]) == [str(series), str(volume)]
+
+
+def test_dicom_folders_named_by_uids_or_patients_get_neutral_names(tmp_path: Path) -> None:
+    shown = {
+        "1.2.840.113.555": ("dicom_2", "dicom_2"),
+        "DOE^JANE/scan": ("scan", "scan"),
+        "DOE^JOHN": ("dicom_3", "dicom_3"),
+        "dicom_1": ("dicom_1", str(tmp_path / "dicom_1")),
+        "p 2.1": ("p 2.1", str(tmp_path / "p 2.1")),
+    }
+    inputs = [write_ct(tmp_path / name, uid=f"1.2.3.{number}") for number, name in enumerate(shown)]
+    found = [(case["case"], case["shown"]) for case in find_inputs(inputs, is_ct=True)]
+    assert found == list(shown.values())
+
+
+def test_folders_of_patients_do_not_get_into_the_names_that_tell_cases_apart(tmp_path: Path) -> None:
+    for number, name in enumerate(("DOE^JANE", "DOE^JOHN")):
+        write_ct(tmp_path / name / "scan", uid=f"1.2.3.{number}")
+    inputs = [tmp_path / name / "scan" for name in ("DOE^JANE", "DOE^JOHN")]
+    assert [case["case"] for case in find_inputs(inputs, is_ct=True)] == ["dicom_1", "dicom_2"]
+
+
+@pytest.mark.parametrize(("chosen", "told"), [(1, 1), (OTHER_UID, "chosen by UID")], ids=["number", "UID"])
+def test_the_record_tells_a_series_number_and_no_uid(
+    chosen: int | str, told: int | str, weights: Path, tmp_path: Path
+) -> None:
+    two_series(tmp_path / "study")
+    predict_files([tmp_path / "study"], tmp_path / "out", predictor(weights, series=chosen), pictures=False)
+    record = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    assert record["reading"]["series"] == told
+
+
+def uids_of(folder: Path) -> set[str]:
+    """UIDs of a folder's slices, other than those of the standard itself."""
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            reader = sitk.ImageFileReader()
+            reader.SetImageIO("GDCMImageIO")
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            found |= {reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys()}
+    return {value for value in found if re.fullmatch(r"\d+(\.\d+){2,}", value) and "1.2.840.10008." not in value}
+
+
+def test_nothing_written_or_logged_tells_of_the_patient(
+    weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    write_ct(scans / FOLDER_UID, uid="1.2.3.9")
+    write_ct(scans / "missing", (0, 5, 10, 20, 25), uid="1.2.3.7")
+    write_ct(scans / "DOE^JOHN", uid="1.2.3.8", description=DESCRIPTION)
+    write_slice(scans / "DOE^JOHN" / "other.dcm", (-3, -2, 0), uid=OTHER_UID, description=DESCRIPTION)
+    truncated(scans / "damaged")
+    secrets = {*SECRETS, *uids_of(scans / FOLDER_UID), *uids_of(scans / "DOE^JOHN"), FOLDER_UID, "DOE^JOHN"}
+    assert len(secrets) > 12  # those of the slices too
+    named_by_uids(scans)
+    with caplog.at_level(logging.DEBUG):
+        failed = predict_files([scans], out, predictor(weights, any_intensities=True))
+    assert failed == ["dicom_2", str(scans / "damaged"), str(scans / "missing")]
+    assert f"  dicom_1: {scans / FOLDER_UID}\n  dicom_2: {scans / 'DOE^JOHN'}\n" in capsys.readouterr().out
+
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert {"dicom_1_mask.nii.gz", "dicom_1.png", "failed.csv", "statistics.csv"} <= {path.name for path in files}
+    told = "".join(record.getMessage() for record in caplog.records).encode()
+    for path in files:
+        content = b"" if path.suffix == ".dcm" else path.read_bytes()
+        told += str(path.relative_to(out)).encode() + (gzip.decompress(content) if path.suffix == ".gz" else content)
+    assert [secret for secret in secrets if secret.encode() in told] == []
 
 
 @pytest.mark.parametrize(("name", "is_ct"), [("a.png", True), ("a.nrrd", False), ("a.nii.gz", False)])

@@ -9,12 +9,16 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from i2net_bundle.checks import CTOptions
 from i2net_bundle.checks.ct import load_ct
 from i2net_bundle.inference.dicom_seg import write_dicom_seg
 from i2net_bundle.inference.masks import write_mask
+from i2net_bundle.inference.prediction_files import predict_files
+from i2net_bundle.inference.predictor import Predictor
 from i2net_bundle.labels import class_names
+from i2net_bundle.networks import synapse_i2net
 
 NAMES = class_names("synapse")
 
@@ -62,6 +66,25 @@ def test_masks_of_the_series_and_of_its_nifti_version_have_one_geometry(
     )
     np.testing.assert_allclose(affine, expected_affine, atol=1e-3)
     assert np.array_equal(found, expected)
+
+
+def test_predictions_for_the_series_and_for_its_nifti_version_are_one_mask(
+    shared: Path, folder: Path, tmp_path: Path
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = synapse_i2net()
+        torch.nn.init.normal_(network.head.conv.weight, std=3)  # tells classes apart
+        torch.save(network.state_dict(), tmp_path / "model.pt")
+    predictor = Predictor("synapse", tmp_path / "model.pt", overrides={"image_size": [64, 64]}, device="cpu")
+    inputs = {"series": folder, "nifti": shared / "data" / "ct" / "abdomen_20slices_ct.nii.gz"}
+    for name, path in inputs.items():
+        assert predict_files([path], tmp_path / name, predictor, pictures=False) == []
+    (found, affine), (expected, expected_affine) = (
+        in_ras(nib.load(next((tmp_path / name).glob("*_mask.nii.gz")))) for name in inputs
+    )
+    assert np.array_equal(affine, expected_affine)
+    assert np.array_equal(found, expected) and len(np.unique(found)) > 2
 
 
 # DICOM-SEG, read back by pydicom alone: no code of highdicom, ITK or this package takes part
