@@ -30,6 +30,7 @@ from i2net_bundle.data.datalist import image_stem
 from i2net_bundle.data.tiff import TiledTiff, is_tiled_tiff
 from i2net_bundle.files import file_sha256
 from i2net_bundle.inference.averaging import AveragedNetwork, Readout
+from i2net_bundle.inference.inferers import in_bfloat16
 from i2net_bundle.inference.memory import image_bytes, tell_memory, volume_bytes
 from i2net_bundle.inference.statistics import class_shares, gland_statistics, organ_statistics
 from i2net_bundle.inference.tiles import CORE, MARGIN, TILED_ABOVE_PX, Read, infer_tiles, thumbnail, thumbnail_step
@@ -211,7 +212,8 @@ class Predictor:
             seen: torch.Tensor = self.intensity({IMAGE: pixels})[IMAGE]
             return seen
 
-        maps = infer_tiles(read, size, self.network, self.readout, normalise=normalise, scale=scale, device=self.device)
+        network = in_bfloat16(self.network) if self.inferer.amp else self.network
+        maps = infer_tiles(read, size, network, self.readout, normalise=normalise, scale=scale, device=self.device)
         step = thumbnail_step(size)
         small = torch.from_numpy(np.moveaxis(thumbnail(read, size, step), -1, 0))
         return self._of_image(maps, np.asarray(normalise(small)), um_per_px, path, name, findings, step)

@@ -108,17 +108,17 @@ def test_uncertainty_and_probabilities_lie_on_the_files_grid(folder: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize(("ending", "amp"), [("png", False), ("tif", False), ("png", True)])
 def test_large_images_are_predicted_in_tiles(
-    ending: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ending: str, amp: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pixels = np.random.default_rng(0).integers(0, 255, (96, 160, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 255, (90, 150, 3), np.uint8)
     path = tmp_path / f"large.{ending}"
     if ending == "tif":
         tifffile.imwrite(path, pixels, tile=(32, 32), compression="deflate")
     else:
         Image.fromarray(pixels).save(path)
-    predictor = Predictor("glas", folder / "glas.pt", uncertainty=True)
+    predictor = Predictor("glas", folder / "glas.pt", overrides={"amp": amp}, uncertainty=True)
     whole = predictor.predict(path)
     monkeypatch.setattr(predictor_module, "TILED_ABOVE_PX", 1000)
     tiled = predictor.predict(path)
