@@ -77,8 +77,8 @@ def run(setting: Setting) -> list[Table]:
     note = (
         f"`i2net predict` of {side}×{side} pixels in float32 with random weights, mask, polygons, statistics and "
         f"picture included. The decoded image takes {pixels.nbytes / 1e6:.0f} MB and the mask "
-        f"{pixels.nbytes / 3e6:.0f} MB. Masks of random weights hold shapes as large as the slide, whose polygons take more "
-        "memory than those of glands."
+        f"{pixels.nbytes / 3e6:.0f} MB. Masks of random weights hold shapes as large as the slide, whose polygons take "
+        "more memory than those of glands."
     )
     header = ["file", "s", "U", "peak extra, MB"]
     return [Table("Time and memory", header, rows, note), _seams(setting, pixels)]
