@@ -6,6 +6,7 @@ a prediction here is the one of ``python -m monai.bundle run``, and of MONAI Lab
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ TASKS: dict[str, tuple[str, ...]] = {
 }
 """Name of a task to its inference configuration and overlays."""
 HU = "hu"
+
+logger = logging.getLogger("i2net.inference")
 
 
 @dataclass
@@ -140,7 +143,7 @@ class Predictor:
         self.inferer.readout = self.readout
 
     def predict(self, image: str | Path, case: str | None = None) -> Prediction:
-        """Segment one file.
+        """Segment one file; where a GPU's memory does not suffice for a single slice, image or tile, on the CPU.
 
         Args:
             image: its path, or the folder of a DICOM series.
@@ -148,8 +151,20 @@ class Predictor:
 
         Raises:
             DataError: the file cannot be used; names it, the fault and the remedy.
-            torch.OutOfMemoryError: memory does not suffice for a single slice or image.
+            torch.OutOfMemoryError: nor does the CPU's.
         """
+        try:
+            return self._predict(image, case)
+        except torch.OutOfMemoryError as fault:
+            if self.device.type == "cpu":
+                raise
+            logger.warning(f"{self.device}: {fault} Going on with the CPU.")
+        # here, where the traceback no longer holds the tensors
+        self.device, self.network.max_batch = torch.device("cpu"), None
+        self.network.to(self.device)
+        return self._predict(image, case)
+
+    def _predict(self, image: str | Path, case: str | None) -> Prediction:
         name = case or image_stem(image)
         if isinstance(self.options, HistologyOptions) and is_tiled_tiff(image):
             with TiledTiff(image) as slide:

@@ -139,6 +139,30 @@ def test_the_picture_of_a_long_strip_has_its_masks_pixels(
     np.testing.assert_array_equal(mask, prediction.mask[::7, ::7])
 
 
+def test_what_a_gpus_memory_does_not_hold_is_done_on_the_cpu_and_the_log_says_so(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / "image.png")
+    predictor = Predictor("glas", folder / "glas.pt")
+    expected = predictor.predict(tmp_path / "image.png").mask
+    infer = predictor._infer
+
+    def infer_on_a_full_gpu(ready: Any) -> Any:
+        if predictor.device.type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return infer(ready)
+
+    monkeypatch.setattr(predictor, "_infer", infer_on_a_full_gpu)
+    predictor.device, predictor.network.max_batch = torch.device("cuda:0"), 1
+    with caplog.at_level("WARNING"):
+        np.testing.assert_array_equal(predictor.predict(tmp_path / "image.png").mask, expected)
+    assert "cuda:0: CUDA out of memory. Going on with the CPU." in caplog.messages
+    assert (predictor.device.type, predictor.network.max_batch) == ("cpu", None)
+    monkeypatch.setattr(predictor, "_infer", lambda ready: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
+    with pytest.raises(torch.OutOfMemoryError, match="full"):
+        predictor.predict(tmp_path / "image.png")
+
+
 def test_what_is_found_in_an_array_is_said_of_the_array(folder: Path) -> None:
     array, weights = np.full((20, 18, 3), 40, np.int16), folder / "synapse.pt"
     array[:5] = -1000
