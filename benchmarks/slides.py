@@ -35,9 +35,9 @@ def make_slide(side: int) -> np.ndarray:
     return np.ascontiguousarray(np.tile(pair, (times, times, 1))[:side, :side])
 
 
-def predict(path: Path, out: Path, weights: Path, amp: bool) -> dict[str, float]:
+def predict(path: Path, out: Path, weights: Path) -> dict[str, float]:
     """Seconds and peak extra memory of `i2net predict` on one file, its network loaded before."""
-    predictor = Predictor("glas", weights, overrides={"amp": amp}, device="cpu")
+    predictor = Predictor("glas", weights, device="cpu")
     result: dict[str, float] = {}
 
     def work() -> None:
@@ -71,7 +71,7 @@ def run(setting: Setting) -> list[Table]:
     for what, name in files.items():
         out = setting.work_dir / "slide_masks"
         shutil.rmtree(out, ignore_errors=True)
-        found = in_own_process(predict, setting.work_dir / name, out, weights, False)
+        found = in_own_process(predict, setting.work_dir / name, out, weights)
         unit = alternating({}, 3, "unit")[UNIT]
         rows.append([what, f"{found['seconds']:.0f}", f"{found['seconds'] / unit:.1f}", f"{found['peak_mb']:.0f}"])
     note = (
