@@ -7,6 +7,7 @@ import torch
 from benchmarks.cases import PLAIN
 from benchmarks.measuring import UNIT, Setting, Table, alternating, in_own_process, peak_extra_mb
 from i2net_bundle.networks import ImplicitDecoder
+from i2net_bundle.networks.products import linear
 from tests.networks.plain_decoder import PlainDecoder
 
 TITLE = "Decoder"
@@ -96,4 +97,4 @@ def run(setting: Setting) -> list[Table]:
 
 def _product_rate() -> float:
     left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    return 2048**3 / alternating({"product": lambda: left @ right}, 3, "rate of products")["product"]
+    return 2048**3 / alternating({"product": lambda: linear(left, right)}, 3, "rate of products")["product"]

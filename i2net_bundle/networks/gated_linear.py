@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from i2net_bundle.networks.codes import CellMap, Codes
 from i2net_bundle.networks.hardware import blocks, without_autocast
+from i2net_bundle.networks.products import linear, sum_of_outer_products
 
 
 def project_tables(tables: Sequence[Tensor], weight: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ def project_tables(tables: Sequence[Tensor], weight: Tensor) -> Tensor:
     column, row = width - sum(table.shape[1] for table in tables), 0
     for table in tables:
         part = weight[:, :, column : column + table.shape[1]].flatten(0, 1)
-        torch.mm(table, part.t(), out=projected[row : row + len(table)])
+        projected[row : row + len(table)] = linear(table, part)
         column, row = column + table.shape[1], row + len(table)
     return projected
 
@@ -48,6 +49,11 @@ def weigh(x: Tensor, gate: Tensor | None) -> Tensor:
     # a sum of weighted rows is what an embedding bag is, many times faster than a product and a sum
     own_rows = torch.arange(gate.numel(), dtype=torch.int32, device=gate.device).view_as(gate)
     return F.embedding_bag(own_rows, x.reshape(gate.numel(), -1), mode="sum", per_sample_weights=gate)
+
+
+def learner_products(x: Tensor, y: Tensor) -> Tensor:
+    """x_kᵀ y of what each learner made of a point: (P, K) of x (P, K·C) and y (P, C)."""
+    return (x.view(len(y), -1, y.shape[1]) * y[:, None]).sum(dim=2)
 
 
 def gather(projected: Tensor, bags: Tensor, gate: Tensor | None) -> Tensor:
@@ -84,9 +90,9 @@ class Mixture:
         self.weighs_inputs = codes.cell_map is not None or width <= self.out_channels
         of_direct = weight[:, :, :width]
         if self.weighs_inputs:
-            self.matrix = of_direct.transpose(1, 2).flatten(0, 1)  # (K·D, O)
+            self.matrix = of_direct.transpose(1, 2).flatten(0, 1).t()  # (O, K·D)
         else:
-            self.matrix = of_direct.flatten(0, 1).t()  # (D, K·O)
+            self.matrix = of_direct.flatten(0, 1)  # (K·O, D)
         self.projected = None
         if codes.cell_map is not None:
             self.projected = project_tables(codes.tables, weight).view(-1, self.out_channels)
@@ -100,14 +106,13 @@ class Mixture:
         """(P, O) of a block of P points and its gates (P, K); no gate means 1."""
         direct = codes.direct[block]
         if not self.weighs_inputs:
-            of_learners = direct @ self.matrix if self.bias is None else self.bias.flatten().addmm(direct, self.matrix)
-            return weigh(of_learners, gate)
+            return weigh(linear(direct, self.matrix, None if self.bias is None else self.bias.flatten()), gate)
         x = times_gate(direct, gate)
         if self.projected is not None and codes.cell_map is not None:
             mixed = gather(self.projected, codes.cell_map.bags(self.num_learners, block), gate)
-            mixed.addmm_(x, self.matrix)
+            mixed.add_(linear(x, self.matrix))
         else:
-            mixed = x @ self.matrix
+            mixed = linear(x, self.matrix)
         if self.bias is None:
             return mixed
         return mixed.add_(self.bias) if gate is None else mixed.addmm_(gate, self.bias)
@@ -133,23 +138,38 @@ def code_and_gate_gradients(
         collected, column, row = collect(delta, gate, codes.cell_map), width, 0
         for table in codes.tables:
             part = weight[:, :, column : column + table.shape[1]].flatten(0, 1)
-            table_gradients.append(collected[row : row + len(table)] @ part)
+            table_gradients.append(linear(collected[row : row + len(table)], part.t()))
             column, row = column + table.shape[1], row + len(table)
     if gate is None:
-        return [delta @ weight[0, :, :width], *table_gradients], None
+        return [linear(delta, weight[0, :, :width].t()), *table_gradients], None
     direct_gradient, gate_gradient = torch.empty_like(direct), torch.empty_like(gate)
-    by_output = weight[:, :, :width].transpose(0, 1).flatten(1)  # (O, K·D)
+    by_output = weight[:, :, :width].transpose(0, 1).flatten(1).t()  # (K·D, O)
     projected = None if codes.cell_map is None else project_tables(codes.tables, weight)
     for block in blocks(len(direct), num_learners * (width + out_channels), direct.device):
-        back = delta[block] @ by_output  # W_kᵀ δ of every learner
+        back = linear(delta[block], by_output)  # W_kᵀ δ of every learner
         direct_gradient[block] = weigh(back, gate[block])
-        torch.bmm(back.view(-1, num_learners, width), direct[block][:, :, None], out=gate_gradient[block][:, :, None])
+        gate_gradient[block] = learner_products(back, direct[block])
         if projected is not None and codes.cell_map is not None:
-            coarse = gather(projected, codes.cell_map.cells[block], None).view(-1, num_learners, out_channels)
-            gate_gradient[block] += torch.bmm(coarse, delta[block][:, :, None]).squeeze(2)
+            gate_gradient[block] += learner_products(gather(projected, codes.cell_map.cells[block], None), delta[block])
     if bias is not None:
         gate_gradient.addmm_(delta, bias.t())
     return [direct_gradient, *table_gradients], gate_gradient
+
+
+def mix_and_gate_gradient(delta: Tensor, codes: Codes, gate: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """∂T/∂δ and ∂T/∂g without bias, of one product: Σ_k g_k W_k x, (P, O), and δᵀ W_k x, (P, K)."""
+    direct, (num_learners, out_channels, _) = codes.direct, weight.shape
+    width = direct.shape[1]
+    of_direct = weight[:, :, :width].flatten(0, 1)  # (K·O, D)
+    projected = None if codes.cell_map is None else project_tables(codes.tables, weight)
+    mixed, gate_gradient = torch.empty_like(delta), torch.empty_like(gate)
+    for block in blocks(len(direct), width + 2 * num_learners * out_channels, direct.device):
+        of_learners = linear(direct[block], of_direct)
+        if projected is not None and codes.cell_map is not None:
+            of_learners += gather(projected, codes.cell_map.cells[block], None)
+        mixed[block] = weigh(of_learners, gate[block])
+        gate_gradient[block] = learner_products(of_learners, delta[block])
+    return mixed, gate_gradient
 
 
 def learner_gradient(delta: Tensor, codes: Codes, gate: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -158,11 +178,12 @@ def learner_gradient(delta: Tensor, codes: Codes, gate: Tensor | None) -> tuple[
     rows = num_learners * out_channels
     gradient = delta.new_zeros(rows, width)
     for block in blocks(len(delta), rows + width, delta.device):
-        gradient.addmm_(times_gate(delta[block], None if gate is None else gate[block]).t(), codes.direct[block])
+        weighted = times_gate(delta[block], None if gate is None else gate[block])
+        gradient += sum_of_outer_products(weighted, codes.direct[block])
     parts = [gradient]
     if codes.cell_map is not None:
         collected = collect(delta, gate, codes.cell_map).split([len(table) for table in codes.tables])
-        parts += [part.t() @ table for part, table in zip(collected, codes.tables, strict=True)]
+        parts += [sum_of_outer_products(part, table) for part, table in zip(collected, codes.tables, strict=True)]
     bias = delta.sum(0, keepdim=True) if gate is None else gate.t() @ delta
     return torch.cat(parts, dim=1).view(num_learners, out_channels, -1), bias
 
@@ -237,8 +258,11 @@ class _MixBackward(torch.autograd.Function):
         if any(cotangent is not None for cotangent in of_codes):
             filled = [torch.zeros_like(v) if c is None else c for v, c in zip(x, of_codes, strict=True)]
             other = Codes(filled[0], filled[1:], ctx.cell_map)
-            _, gate_gradient = code_and_gate_gradients(delta, other, gate, weight, None)
-            terms.append((mix(other, gate, weight, None), learner_gradient(delta, other, gate)[0], None, gate_gradient))
+            if gate is None:
+                mixed, of_gate_itself = mix(other, None, weight, None), None
+            else:
+                mixed, of_gate_itself = mix_and_gate_gradient(delta, other, gate, weight)
+            terms.append((mixed, learner_gradient(delta, other, gate)[0], None, of_gate_itself))
         if of_gate is not None:
             code_gradients, _ = code_and_gate_gradients(delta, codes, of_gate, weight, bias)
             of_learners = learner_gradient(delta, codes, of_gate)

@@ -33,6 +33,11 @@ def multiplies_bfloat16(device_type: str) -> bool:
     return any(_cpu_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def has_avx512() -> bool:
+    """Whether this processor computes sixteen numbers at a time."""
+    return bool(_cpu_capabilities().get("avx512_f"))
+
+
 def usable_device(name: str | torch.device) -> torch.device:
     """A device by its name.
 
@@ -117,7 +122,7 @@ def for_training(network: nn.Module, device: str | torch.device) -> nn.Module:
         device: where to.
     """
     device = torch.device(device)
-    if device.type == "cuda" or (device.type == "cpu" and _cpu_capabilities().get("avx512_f")):
+    if device.type == "cuda" or (device.type == "cpu" and has_avx512()):
         return _channels_last(network, device)
     return network.to(device)
 
