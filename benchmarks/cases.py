@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from monai.networks.nets import AttentionUnet, BasicUNet, FlexibleUNet, SegResNet, SwinUNETR
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from i2net_bundle.losses import BoundaryWeightedLoss, CrossEntropyDiceLoss, I2NetLoss
 from i2net_bundle.networks import I2Net, glas_i2net, synapse_i2net
 from i2net_bundle.networks.hardware import for_training
+from i2net_bundle.training.trainer import GatedNetwork
 from tests.networks.plain_decoder import plain_network
 
 OURS, PLAIN = "I²Net", "I²Net, plain form"
@@ -75,10 +77,14 @@ def training_step(
         learners = net.decoder.learner_parameters()
         loss = I2NetLoss(segmentation, learners, lambda_gs=weights[0], lambda_lo=weights[1])
 
+    forward: Callable[[Tensor], Any] = net
+    if isinstance(net, I2Net):
+        forward = net.forward_with_gates if name == PLAIN else GatedNetwork(net)
+
     def step() -> None:
         net.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            output = net.forward_with_gates(image) if loss is not None else net(image)
+            output = forward(image)
         if loss is not None:
             loss(output, target)["loss"].backward()
         else:

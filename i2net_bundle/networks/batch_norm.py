@@ -1,6 +1,9 @@
-"""Batch normalisation and ReLU of many points, with a second derivative written out.
+"""Batch normalisation and ReLU: of maps, lean in memory; of points, with a second derivative written out.
 
-PyTorch composes the second derivative of batch normalisation of some forty passes over its input. With x̂ the
+Maps: the output need not be kept, since what it was made of is. Within `lean_activations`, layers that would keep it
+for their backward pass keep a way to make it anew, which costs one pass over the map.
+
+Points: PyTorch composes the second derivative of batch normalisation of some forty passes over its input. With x̂ the
 normalised input, w the weight, r = 1/σ, m() the mean over the P points, δ the gradient behind the ReLU, v the cotangent
 of the input's gradient, and per channel a = m(v), b = m(δ), p = m(v x̂), q = m(δ x̂), s = m(v δ), the function that the
 second backward pass differentiates is P w r (s - a b - p q) + u_w · P q + u_b · P b, u the cotangents of the gradients
@@ -9,22 +12,101 @@ of weight and bias: five sums and two linear combinations.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+_lean = contextvars.ContextVar("lean", default=False)
+
 
 def norm_relu(x: Tensor, norm: Any) -> Tensor:
-    """Apply a batch normalisation and a ReLU to points (P, C)."""
+    """Apply a batch normalisation and a ReLU to points (P, C) or maps (B, C, H, W)."""
     # another normalisation may stand here, as when layers are synchronised between processes
-    if type(norm) is not nn.BatchNorm1d or not norm.training or norm.momentum is None or norm.running_mean is None:
-        return norm(x).relu()
+    if not norm.training or type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or norm.running_mean is None:
+        return norm(x).relu_()
+    if norm.momentum is None or (x.ndim == 4 and not _lean.get()):
+        return norm(x).relu_()
     counter: Any = norm.num_batches_tracked
     counter.add_(1)
-    return _TrainedNormRelu.apply(
+    function = _LeanNormRelu if x.ndim == 4 else _TrainedNormRelu
+    output: Tensor = function.apply(
         x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps
     )
+    if x.ndim == 4 and output.grad_fn is not None:
+        output.activation = output.grad_fn.activation  # type: ignore[attr-defined]
+    return output
+
+
+@contextlib.contextmanager
+def lean_activations() -> Iterator[None]:
+    """Let the backward pass make normalised maps anew, where layers within would keep them."""
+    token = _lean.set(True)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(_forget, _remember):
+            yield
+    finally:
+        _lean.reset(token)
+
+
+def _forget(tensor: Tensor) -> Tensor | Callable[[], Tensor]:
+    """What autograd keeps of a tensor: the tensor, unless it is, or shows, an output of `_LeanNormRelu`."""
+    source = tensor if tensor._base is None else tensor._base
+    activation = getattr(source, "activation", None)
+    if activation is None:
+        return tensor
+    shape, stride, offset = tensor.shape, tensor.stride(), tensor.storage_offset()
+    return lambda: activation.made_anew().as_strided(shape, stride, offset)
+
+
+def _remember(kept: Tensor | Callable[[], Tensor]) -> Tensor:
+    return kept if isinstance(kept, Tensor) else kept()
+
+
+class _Activation:
+    """An output of `_LeanNormRelu`, made anew when first asked for and kept until its own backward pass takes it."""
+
+    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inv_std: Tensor) -> None:
+        self.made_of = x, weight, bias, mean, inv_std
+        self.output: Tensor | None = None
+
+    def made_anew(self) -> Tensor:
+        if self.output is None:
+            x, weight, bias, mean, inv_std = self.made_of
+            with torch.no_grad():
+                normalised, *_ = torch.native_batch_norm(x, weight, bias, mean, inv_std**-2, False, 0.0, 0.0)
+                self.output = normalised.relu_()
+        return self.output
+
+    def take(self) -> Tensor:
+        output, self.output = self.made_anew(), None
+        return output
+
+
+class _LeanNormRelu(torch.autograd.Function):
+    """Batch statistics, affine map, ReLU of maps; keeps its input alone, and updates the running statistics."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
+    ) -> Tensor:
+        normalised, batch_mean, batch_inv_std = torch.native_batch_norm(x, weight, bias, mean, var, True, momentum, eps)
+        ctx.activation = _Activation(x.detach(), weight.detach(), bias.detach(), batch_mean, batch_inv_std)
+        return normalised.relu_()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, delta: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, _, mean, inv_std = ctx.activation.made_of
+        output = ctx.activation.take()
+        torch.ops.aten.threshold_backward.grad_input(delta, output, 0, grad_input=output)
+        gradients = torch.ops.aten.native_batch_norm_backward(
+            output, x, weight, None, None, mean, inv_std, True, 0.0, [True, True, True]
+        )
+        return *gradients, None, None, None, None
 
 
 class _TrainedNormRelu(torch.autograd.Function):

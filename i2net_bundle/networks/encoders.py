@@ -10,15 +10,59 @@ import itertools
 from typing import Any
 
 import torch
-from monai.networks.nets import resnet18, resnet34, resnet50
+from monai.networks.nets.resnet import ResNet, ResNetBlock, ResNetBottleneck, get_inplanes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_RESNETS = {
-    18: (resnet18, 1, "resnet18-f37072fd.pth"),
-    34: (resnet34, 1, "resnet34-b627a593.pth"),
-    50: (resnet50, 4, "resnet50-0676ba61.pth"),
+from i2net_bundle.networks.batch_norm import norm_relu
+
+
+class _BasicBlock(ResNetBlock):
+    """MONAI's, with `norm_relu` between its convolutions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.jit.is_scripting():
+            out: Tensor = self.act(self.bn1(self.conv1(x)))
+        else:
+            out = norm_relu(self.conv1(x), self.bn1)
+        out = self.bn2(self.conv2(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.act(out)
+
+
+class _Bottleneck(ResNetBottleneck):
+    """The same of three convolutions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.jit.is_scripting():
+            out: Tensor = self.act(self.bn2(self.conv2(self.act(self.bn1(self.conv1(x))))))
+        else:
+            out = norm_relu(self.conv2(norm_relu(self.conv1(x), self.bn1)), self.bn2)
+        out = self.bn3(self.conv3(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.act(out)
+
+
+_RESNETS: dict[int, tuple[type[ResNetBlock | ResNetBottleneck], list[int], str]] = {
+    18: (_BasicBlock, [2, 2, 2, 2], "resnet18-f37072fd.pth"),
+    34: (_BasicBlock, [3, 4, 6, 3], "resnet34-b627a593.pth"),
+    50: (_Bottleneck, [3, 4, 6, 3], "resnet50-0676ba61.pth"),
 }
+
+
+class ConvNormReLU(nn.Sequential):
+    """Convolutions, each followed by batch normalisation and ReLU: modules in threes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) through all of them."""
+        if torch.jit.is_scripting():
+            for module in self:
+                x = module(x)
+            return x
+        modules = list(self)
+        for convolution, norm in zip(modules[::3], modules[1::3], strict=True):
+            x = norm_relu(convolution(x), norm)
+        return x
 
 
 class ResNetEncoder(nn.Module):
@@ -37,9 +81,12 @@ class ResNetEncoder(nn.Module):
         super().__init__()
         if depth not in _RESNETS:
             raise ValueError(f"ResNet depth must be one of {sorted(_RESNETS)}, got {depth}.")
-        build, expansion, weights_file = _RESNETS[depth]
+        block, blocks, weights_file = _RESNETS[depth]
         # MONAI's defaults (stride 1 stem, biased shortcuts) would load ImageNet weights and compute something else
-        trunk = build(
+        trunk = ResNet(
+            block,
+            blocks,
+            get_inplanes(),
             spatial_dims=2,
             n_input_channels=in_channels,
             conv1_t_stride=2,
@@ -62,15 +109,18 @@ class ResNetEncoder(nn.Module):
             kernel, padding = first.conv1.kernel_size, first.conv1.padding
             first.conv1 = nn.Conv2d(128, first.conv1.out_channels, kernel, padding=padding, bias=False)
             first.downsample = nn.Sequential(
-                nn.Conv2d(128, 64 * expansion, kernel_size=1, bias=False), nn.BatchNorm2d(64 * expansion)
+                nn.Conv2d(128, 64 * block.expansion, kernel_size=1, bias=False), nn.BatchNorm2d(64 * block.expansion)
             )
-        self.level_channels = tuple(width * expansion for width in (64, 128, 256, 512))
+        self.level_channels = tuple(width * block.expansion for width in (64, 128, 256, 512))
         self.min_size = 2
         self.imagenet_url = None if deep_stem else f"https://download.pytorch.org/models/{weights_file}"
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Encode an image (B, C, H, W)."""
-        stem = self.act(self.bn1(self.conv1(image)))
+        if torch.jit.is_scripting():
+            stem: Tensor = self.act(self.bn1(self.conv1(image)))
+        else:
+            stem = norm_relu(self.conv1(image), self.bn1)
         level1 = self.layer1(self.maxpool(stem))
         level2 = self.layer2(level1)
         level3 = self.layer3(level2)
@@ -130,5 +180,5 @@ def _conv_bn_relu(in_channels: int, out_channels: int, stride: int = 1) -> list[
     return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
 
 
-def _double_conv(in_channels: int, mid_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(*_conv_bn_relu(in_channels, mid_channels), *_conv_bn_relu(mid_channels, out_channels))
+def _double_conv(in_channels: int, mid_channels: int, out_channels: int) -> ConvNormReLU:
+    return ConvNormReLU(*_conv_bn_relu(in_channels, mid_channels), *_conv_bn_relu(mid_channels, out_channels))

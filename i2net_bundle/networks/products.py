@@ -1,7 +1,7 @@
 """Products of matrices by the faster of the two libraries that PyTorch carries.
 
-`torch.mm` in single precision is MKL's, which leaves the AVX-512 of other makers' processors unused: there oneDNN, which
-PyTorch keeps for convolutions and compiled linear layers, takes half the time.
+`torch.mm` in single precision is MKL's, which leaves the AVX-512 of other makers' processors unused: there oneDNN,
+which PyTorch keeps for convolutions and compiled linear layers, takes half the time.
 """
 
 from __future__ import annotations
@@ -41,4 +41,4 @@ def sum_of_outer_products(left: Tensor, right: Tensor) -> Tensor:
     """Σ_p l_p r_pᵀ, without gradients: (M, N) of left (P, M) and right (P, N), the narrower of the two."""
     if not _takes_onednn(left):
         return left.t() @ right
-    return linear(right.t().contiguous(), left.t()).t()  # oneDNN reads its second factor in any order, the first by rows
+    return linear(right.t().contiguous(), left.t()).t()  # oneDNN reads the second in any order, the first by rows

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
 from i2net_bundle.networks import I2Net
+from i2net_bundle.networks.batch_norm import lean_activations
 from i2net_bundle.networks.hardware import bfloat16
 
 TERMS = "terms"
@@ -23,7 +24,7 @@ TERMS = "terms"
 
 
 class GatedNetwork(nn.Module):
-    """What training wraps the network in: its forward also returns the gates, and DDP can wrap it.
+    """What training wraps the network in: its forward also returns the gates, is lean in memory, and DDP can wrap it.
 
     Args:
         network: the network whose names checkpoints hold.
@@ -35,7 +36,8 @@ class GatedNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Image (B, C, H, W) to logits (B, O, H, W) and gates (B, K, h, w)."""
-        return self.network.forward_with_gates(image)
+        with lean_activations():
+            return self.network.forward_with_gates(image)
 
 
 class I2NetTrainer(SupervisedTrainer):

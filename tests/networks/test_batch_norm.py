@@ -1,15 +1,20 @@
-"""Batch normalisation and ReLU with a second derivative written out."""
+"""Batch normalisation and ReLU: with a second derivative written out, and lean in memory."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import weakref
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
+from torch.nn import functional as F
 
-from i2net_bundle.networks.batch_norm import norm_relu
+from i2net_bundle.losses import CrossEntropyDiceLoss, I2NetLoss
+from i2net_bundle.networks.batch_norm import lean_activations, norm_relu
+from tests.networks.small_networks import assert_gradients_close, randomise_batch_norms, small_i2net
 
 
 @pytest.fixture
@@ -51,3 +56,55 @@ def test_another_normalisation_is_applied_as_it_is() -> None:
     x = torch.randn(5, 4)
     norm = nn.GroupNorm(2, 4)
     torch.testing.assert_close(norm_relu(x, norm), norm(x).relu())
+
+
+class TestLeanActivations:
+    @pytest.fixture
+    def layers(self) -> nn.ModuleDict:
+        torch.manual_seed(0)
+        layers = nn.ModuleDict({"norm": nn.BatchNorm2d(4), "next": nn.Conv2d(4, 5, 3)})
+        randomise_batch_norms(layers)
+        return layers.train()
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
+    def test_gradients_and_statistics_stay(
+        self, layers: nn.ModuleDict, memory_format: torch.memory_format, dtype: torch.dtype
+    ) -> None:
+        image = torch.randn(2, 4, 9, 7).to(dtype).contiguous(memory_format=memory_format)
+        found = []
+        for context in (contextlib.nullcontext(), lean_activations()):
+            net, x = copy.deepcopy(layers), image.clone().requires_grad_()
+            with context, torch.autocast("cpu", enabled=dtype == torch.bfloat16):
+                y = norm_relu(x, net["norm"])
+                # read by a layer, by one that pools, and as a view
+                loss = net["next"](y).sin().sum() + F.max_pool2d(y, 3).sum()
+                loss = loss + F.linear(y.permute(0, 2, 3, 1), torch.arange(4.0).to(y)[None]).cos().sum()
+            for _ in range(2):  # the second time as well
+                loss.backward(retain_graph=True)
+            found.append({"x": x.grad} | {name: p.grad for name, p in net.named_parameters()} | dict(net.state_dict()))
+        for name, value in found[0].items():
+            torch.testing.assert_close(found[1][name], value, msg=lambda text, name=name: f"{name}: {text}")
+
+    @pytest.mark.parametrize("lean", [False, True], ids=["as usual", "lean"])
+    def test_maps_are_not_kept(self, layers: nn.ModuleDict, lean: bool) -> None:
+        with lean_activations() if lean else contextlib.nullcontext():
+            y = norm_relu(torch.randn(2, 4, 9, 7, requires_grad=True), layers["norm"])
+            output = layers["next"](y)
+        kept = weakref.ref(y)
+        del y
+        assert (kept() is None) == lean
+        output.sum().backward()
+
+    def test_a_network_trains_the_same(self) -> None:
+        torch.manual_seed(0)
+        network, image = small_i2net().train(), torch.randn(2, 1, 24, 24)
+        gradients = []
+        for context in (contextlib.nullcontext(), lean_activations()):
+            network.zero_grad()
+            with context:
+                logits, gates = network.forward_with_gates(image)
+            losses = I2NetLoss(CrossEntropyDiceLoss(), network.decoder.learner_parameters())
+            losses((logits, gates), (image > 0).long())["loss"].backward()
+            gradients.append({name: p.grad.clone() for name, p in network.named_parameters()})
+        assert_gradients_close(gradients[1], gradients[0])
