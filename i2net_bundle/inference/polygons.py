@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from i2net_bundle.files import written_whole
 from i2net_bundle.labels import label_table
-from i2net_bundle.metrics.objects import MIN_AREA_PX, find_glands
+from i2net_bundle.metrics.objects import MIN_AREA_PX, gland_runs
+from i2net_bundle.metrics.runs import Runs
 
 _RIGHT, _DOWN, _LEFT, _UP = range(4)
-_PIXEL_BESIDE = {_RIGHT: (0, 0), _DOWN: (0, -1), _LEFT: (-1, -1), _UP: (-1, 0)}
-"""Row and column, from an edge's start, of the pixel that it has on its right hand as seen on a screen."""
 
 
 def write_geojson(
@@ -51,7 +49,7 @@ def gland_features(
 ) -> Iterator[dict[str, Any]]:
     """Glands as GeoJSON features with what QuPath understands: an annotation, its class and colour, its measurements.
 
-    What a gland is, `find_glands` says; its polygon follows the mask, so a lumen that the mask leaves out is a hole.
+    What a gland is, `gland_runs` says; its polygon follows the mask, so a lumen that the mask leaves out is a hole.
 
     Args:
         mask: 0 outside, (H, W).
@@ -61,18 +59,23 @@ def gland_features(
     """
     gland = label_table("glas").find(name)
     color = gland.color if gland else label_table("glas").classes[1].color
-    inside = mask > 0
-    glands = find_glands(inside, min_area)
-    for number, box in enumerate(ndimage.find_objects(glands), 1):
-        pixels = (glands[box] == number) & inside[box]
-        area = int(pixels.sum())
+    inside = Runs.of(mask)
+    glands, numbers = gland_runs(inside, min_area)
+    held_by = glands.holding(inside.starts)
+    number = np.where(held_by < 0, -1, numbers[held_by]) if len(numbers) else held_by
+    order = np.argsort(number, kind="stable")
+    for which in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
+        if not len(which) or number[which[0]] < 0:
+            continue
+        pixels = inside.select(which)
+        area = int(pixels.lengths.sum())
         # QuPath has columns of its own for "Area", of the polygon
         measurements: dict[str, float] = {"Mask area px^2": area}
         if um_per_px is not None:
             measurements["Mask area µm^2"] = area * um_per_px**2
         yield {
             "type": "Feature",
-            "geometry": _geometry(polygons(pixels, (box[0].start, box[1].start))),
+            "geometry": _geometry(polygons(pixels)),
             "properties": {
                 "objectType": "annotation",
                 "classification": {"name": name, "color": [int(color[k : k + 2], 16) for k in (1, 3, 5)]},
@@ -81,32 +84,33 @@ def gland_features(
         }
 
 
-def polygons(pixels: np.ndarray, origin: tuple[int, int] = (0, 0)) -> list[list[list[list[int]]]]:
+def polygons(pixels: Runs) -> list[list[list[list[int]]]]:
     """Outlines of pixels along their edges.
 
     Args:
-        pixels: bool (H, W).
-        origin: row and column of the first pixel in the image.
+        pixels: runs of a mask.
 
     Returns:
         a polygon for each set of pixels connected by edges: its exterior ring, then its holes. A ring is a list of
         [x, y] whose last equals its first.
 
-    >>> polygons(np.ones((1, 2), bool))
+    >>> polygons(Runs.of(np.ones((1, 2), bool)))
     [[[[0, 0], [2, 0], [2, 1], [0, 1], [0, 0]]]]
     """
-    parts, count = ndimage.label(pixels)
+    parts = pixels.components(corners=False)
+    count = parts.max(initial=-1) + 1
     exteriors: list[list[list[int]]] = [[] for _ in range(count)]
     holes: list[list[list[list[int]]]] = [[] for _ in range(count)]
-    for corners, beside in _rings(pixels):
-        part = parts[beside] - 1
-        y, x = np.array(corners, np.int64).T
+    rings, beside = _rings(pixels)
+    for ring, part in zip(rings, parts[pixels.holding(beside)], strict=True):
+        y, x = np.divmod(ring, pixels.stride)
         twice_area = int((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
-        ring = [[int(col) + origin[1], int(row) + origin[0]] for row, col in [*corners, corners[0]]]
+        corners = np.stack([x, y], axis=1).tolist()
+        corners.append(corners[0])
         if twice_area > 0:
-            exteriors[part] = ring
+            exteriors[part] = corners
         else:
-            holes[part].append(ring)
+            holes[part].append(corners)
     return [[exterior, *inner] for exterior, inner in zip(exteriors, holes, strict=True)]
 
 
@@ -116,11 +120,13 @@ def _geometry(parts: list[list[list[list[int]]]]) -> dict[str, Any]:
     return {"type": "MultiPolygon", "coordinates": parts}
 
 
-def _rings(pixels: np.ndarray) -> Iterator[tuple[list[tuple[int, int]], tuple[int, int]]]:
-    """Closed walks along edges, as corners (row, column) that none passes twice; and a pixel that each borders on."""
-    starts, directions, following = (part.tolist() for part in _edges(pixels))
-    width = pixels.shape[1] + 1
-    done = [False] * len(starts)
+def _rings(pixels: Runs) -> tuple[list[np.ndarray], np.ndarray]:
+    """Closed walks along edges, as positions of corners that none passes twice; and a pixel that each borders on."""
+    edges, directions, following_edges = _edges(pixels)
+    starts, following = edges.tolist(), following_edges.tolist()
+    done = bytearray(len(starts))
+    rings: list[np.ndarray] = []
+    firsts: list[int] = []
     for first in range(len(starts)):
         walk: list[int] = []  # edges since the first, without the rings that were closed on the way
         places: dict[int, int] = {}  # of their starts in it
@@ -137,35 +143,36 @@ def _rings(pixels: np.ndarray) -> Iterator[tuple[list[tuple[int, int]], tuple[in
             del walk[place:]
             for passed in ring:
                 del places[starts[passed]]
-            corners = [divmod(starts[passed], width) for passed in ring]
-            down, right = _PIXEL_BESIDE[directions[ring[0]]]
-            yield corners, (corners[0][0] + down, corners[0][1] + right)
+            rings.append(edges[ring])
+            firsts.append(ring[0])
+    pixel_beside = np.array([0, -1, -1 - pixels.stride, -pixels.stride])  # on the right hand, by direction
+    return rings, edges[firsts] + pixel_beside[directions[firsts]]
 
 
-def _edges(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _edges(pixels: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Straight edges between corners, each with its pixels on the right hand as seen on a screen.
 
     Returns:
-        start (N,) of each edge, as row · (W + 1) + column of the grid of corners; its direction (N,); and the index
-        (N,) of the edge that follows it.
+        position (N,) of each edge's start, on the grid whose corner (row, column) is the upper left one of that pixel;
+        its direction (N,); and the index (N,) of the edge that follows it.
     """
-    padded = np.pad(pixels, 1)
-    width = pixels.shape[1] + 1
-    above_left, above_right = padded[:-1, :-1], padded[:-1, 1:]
-    below_left, below_right = padded[1:, :-1], padded[1:, 1:]
-    odd = above_left ^ above_right ^ below_left ^ below_right
-    crossing = (above_left == below_right) & (above_right == below_left) & (above_left != above_right)
-    visits = odd.astype(np.int8) + 2 * crossing  # where two pixels meet by a corner alone, two walks pass
+    stride = pixels.stride
+    ends_of_runs = np.concatenate([pixels.starts, pixels.stops])
+    order = np.argsort(ends_of_runs)
+    ends_below, opens_below = ends_of_runs[order], order < len(pixels.starts)  # a row's runs end at its upper corners
+    corners = np.union1d(ends_below, ends_below + stride)  # and at its lower ones
+    below, below_opens = _look_up(corners, ends_below, opens_below)
+    above, above_opens = _look_up(corners, ends_below + stride, opens_below)
+    # an edge runs through where both rows change alike; where they change contrarily, two walks pass
+    visits = np.where(below & above, 2 * (below_opens != above_opens), 1)
+    corners, below, below_opens, above_opens = (
+        values.repeat(visits) for values in (corners, below, below_opens, above_opens)
+    )
 
-    rows, cols = (index.repeat(visits[odd | crossing]) for index in np.nonzero(odd | crossing))
-    ends = np.stack([rows, cols]).reshape(2, -1, 2)  # along a row, corners are joined two by two
-    to_right = padded[ends[0, :, 0] + 1, ends[1, :, 0] + 1]
-    across = _directed(ends, to_right, width, (_RIGHT, _LEFT))
-
-    order = np.lexsort((rows, cols))
-    ends = np.stack([rows[order], cols[order]]).reshape(2, -1, 2)
-    downwards = padded[ends[0, :, 0] + 1, ends[1, :, 0]]
-    along = _directed(ends, downwards, width, (_DOWN, _UP))
+    # along a row, corners are joined two by two; and so along a column
+    across = _directed(corners, np.where(below, below_opens, ~above_opens), (_RIGHT, _LEFT))
+    by_column = np.lexsort((corners, corners % stride))
+    along = _directed(corners[by_column], ~below_opens[by_column], (_DOWN, _UP))
 
     start, stop, direction = (np.concatenate(pair) for pair in zip(across, along, strict=True))
     keys = start * 4 + direction
@@ -181,9 +188,16 @@ def _edges(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return start, direction, following
 
 
+def _look_up(wanted: np.ndarray, keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each wanted number is among sorted keys, and the value that belongs to it, False elsewhere."""
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    found = keys[place] == wanted
+    return found, found & values[place]
+
+
 def _directed(
-    ends: np.ndarray, forwards: np.ndarray, width: int, names: tuple[int, int]
+    corners: np.ndarray, forwards: np.ndarray, names: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Start, stop and direction of edges whose ends (2, N, 2) are rows and columns in rising order."""
-    low, high = (ends[0, :, side] * width + ends[1, :, side] for side in (0, 1))
+    """Start, stop and direction of edges between every two corners; the first of each two tells which way."""
+    low, high, forwards = corners[::2], corners[1::2], forwards[::2]
     return np.where(forwards, low, high), np.where(forwards, high, low), np.where(forwards, *names)

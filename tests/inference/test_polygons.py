@@ -13,12 +13,17 @@ from skimage.draw import polygon2mask
 
 from i2net_bundle.inference.polygons import gland_features, polygons, write_geojson
 from i2net_bundle.metrics import find_glands
+from i2net_bundle.metrics.runs import Runs
 
 Polygons = list[list[list[list[int]]]]
 
 
 def pixels(*rows: str) -> np.ndarray:
     return np.array([[letter == "#" for letter in row] for row in rows])
+
+
+def outlines(mask: np.ndarray) -> Polygons:
+    return polygons(Runs.of(mask))
 
 
 def painted(parts: Polygons, shape: tuple[int, ...]) -> np.ndarray:
@@ -50,11 +55,13 @@ def assert_valid(parts: Polygons) -> None:
 
 
 def test_outlines_of_hand_worked_shapes() -> None:
-    assert polygons(pixels("....", ".##.")) == [[[[1, 1], [3, 1], [3, 2], [1, 2], [1, 1]]]]
-    ((exterior, hole),) = polygons(pixels("###", "#.#", "###"), origin=(10, 20))
+    assert outlines(pixels("....", ".##.")) == [[[[1, 1], [3, 1], [3, 2], [1, 2], [1, 1]]]]
+    mask = np.zeros((14, 25), bool)
+    mask[10:13, 20:23] = pixels("###", "#.#", "###")
+    ((exterior, hole),) = outlines(mask)
     assert exterior == [[20, 10], [23, 10], [23, 13], [20, 13], [20, 10]]
     assert sorted(hole[:-1]) == [[21, 11], [21, 12], [22, 11], [22, 12]]
-    assert polygons(np.zeros((3, 4), bool)) == []
+    assert outlines(np.zeros((3, 4), bool)) == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +81,7 @@ def test_pixels_that_meet_by_a_corner_make_no_ring_that_touches_itself(
     rows: tuple[str, ...], parts: int, holes: int
 ) -> None:
     mask = pixels(*rows)
-    found = polygons(mask)
+    found = outlines(mask)
     assert_valid(found)
     assert (len(found), sum(len(part) - 1 for part in found)) == (parts, holes)
     assert np.array_equal(painted(found, mask.shape), mask)
@@ -84,7 +91,7 @@ def test_pixels_that_meet_by_a_corner_make_no_ring_that_touches_itself(
 def test_random_pixels_are_enclosed_exactly(density: float) -> None:
     for seed in range(20):
         mask = np.random.default_rng(seed).random((13, 17)) < density
-        found = polygons(mask)
+        found = outlines(mask)
         assert_valid(found)
         assert len(found) == ndimage.label(mask)[1]
         assert np.array_equal(painted(found, mask.shape), mask)

@@ -1,0 +1,121 @@
+"""Runs of a mask: pixels of a row that follow each other.
+
+Connected components, holes and outlines of runs take memory by the length of the outlines, not by the area: a slide's
+mask need not be numbered pixel by pixel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+_STRIP_PIXELS = 1 << 22
+"""What is searched for runs at a time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """Runs of a mask, in reading order; no two touch.
+
+    Attributes:
+        shape: (H, W) of the mask.
+        starts: position of each run's first pixel, (N,) int64; a position is row · (W + 2) + column.
+        stops: position after each run's last pixel, in the same row.
+    """
+
+    shape: tuple[int, int]
+    starts: np.ndarray
+    stops: np.ndarray
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> Runs:
+        """Runs of what is not 0 in a mask (H, W)."""
+        height, width = mask.shape
+        stride = width + 2
+        rows = max(1, _STRIP_PIXELS // stride)
+        starts, stops = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for top in range(0, height, rows):
+            strip = mask[top : top + rows] != 0
+            padded = np.zeros((len(strip), stride), bool)
+            padded[:, 1:-1] = strip
+            changes = np.flatnonzero(padded[:, 1:] ^ padded[:, :-1])  # in rows of W + 1
+            row, col = np.divmod(changes, width + 1)
+            positions = (top + row) * stride + col
+            starts.append(positions[::2])
+            stops.append(positions[1::2])
+        return cls((height, width), np.concatenate(starts), np.concatenate(stops))
+
+    @property
+    def stride(self) -> int:
+        """Difference between the positions of pixels one below the other; rows never touch in positions."""
+        return self.shape[1] + 2
+
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """Pixels of each run."""
+        return self.stops - self.starts
+
+    def at_border(self) -> np.ndarray:
+        """Whether each run holds a pixel of the mask's first or last row or column."""
+        row, col = np.divmod(self.starts, self.stride)
+        return (row == 0) | (row == self.shape[0] - 1) | (col == 0) | (self.stops % self.stride == self.shape[1])
+
+    def select(self, which: np.ndarray) -> Runs:
+        """Some of the runs, by index or condition."""
+        return Runs(self.shape, self.starts[which], self.stops[which])
+
+    def holding(self, positions: np.ndarray) -> np.ndarray:
+        """Index of the run that holds each position, -1 where none does."""
+        index = np.searchsorted(self.starts, positions, side="right") - 1
+        held = index >= 0
+        held[held] = positions[held] < self.stops[index[held]]
+        return np.where(held, index, -1)
+
+    def components(self, corners: bool) -> np.ndarray:
+        """Number of each run's connected component, from 0, in the order of their first pixels.
+
+        Args:
+            corners: whether pixels that share a corner alone are connected.
+        """
+        reach = 1 if corners else 0
+        first = np.searchsorted(self.stops, self.starts + self.stride - reach, side="right")
+        last = np.searchsorted(self.starts, self.stops + self.stride + reach, side="left")
+        below = np.maximum(last - first, 0)
+        above = np.repeat(np.arange(len(below)), below)
+        following = np.arange(len(above)) - np.repeat(np.cumsum(below) - below, below) + first[above]
+        joined = coo_array((np.ones(len(above), bool), (above, following)), (len(below), len(below)))
+        return connected_components(joined, directed=False)[1]
+
+    def filled(self) -> Runs:
+        """With the holes: background that no path along edges joins to the mask's border."""
+        background = self._background()
+        number = background.components(corners=False)
+        open_ones = np.zeros(number.max(initial=-1) + 1, bool)
+        open_ones[number[background.at_border()]] = True
+        holes = background.select(~open_ones[number])
+        # a hole's run begins where a run of the mask stops, and stops where one begins
+        starts = np.setdiff1d(self.starts, holes.stops, assume_unique=True)
+        stops = np.setdiff1d(self.stops, holes.starts, assume_unique=True)
+        return Runs(self.shape, starts, stops)
+
+    def _background(self) -> Runs:
+        rows = np.arange(self.shape[0]) * self.stride
+        starts, stops = np.concatenate([rows, self.stops]), np.concatenate([rows + self.shape[1], self.starts])
+        starts.sort()
+        stops.sort()
+        return Runs(self.shape, starts[starts < stops], stops[starts < stops])
+
+    def painted(self, values: np.ndarray) -> np.ndarray:
+        """A map (H, W) int32 of a value per run, 0 elsewhere."""
+        row, col = np.divmod(self.starts, self.stride)
+        first = row * self.shape[1] + col
+        pixels = np.arange(self.lengths.sum()) + np.repeat(
+            first - (np.cumsum(self.lengths) - self.lengths), self.lengths
+        )
+        image = np.zeros(self.shape, np.int32)
+        image.ravel()[pixels] = np.repeat(values, self.lengths)
+        return image
