@@ -41,7 +41,7 @@ class Setting:
     @property
     def rounds(self) -> int:
         """Timed runs of each function."""
-        return 1 if self.quick else 3
+        return 1 if self.quick else 5
 
     def size(self, side: int) -> int:
         """Side of an image in pixels."""
