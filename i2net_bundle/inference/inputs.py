@@ -14,7 +14,7 @@ from i2net_bundle.data.dicom_folders import dicom_folders
 
 
 def find_inputs(inputs: Sequence[str | Path], is_ct: bool, series: int | str | None = None) -> list[dict[str, Any]]:
-    """Images of files and folders, each under a name of its own.
+    """Images of files and folders, each under a name of its own; what is named twice is there once.
 
     Args:
         inputs: images, and folders that hold images and DICOM series at any depth; see `dicom_folders`.
@@ -40,6 +40,10 @@ def find_inputs(inputs: Sequence[str | Path], is_ct: bool, series: int | str | N
             found += [{"image": str(image)} for image in _volumes(path, series)]
         else:
             found += [{"image": item["image"]} for item in list_images(path, recursive=True)]
+    once: dict[Path, dict[str, Any]] = {}
+    for item in found:
+        once.setdefault(Path(item["image"]).resolve(), item)
+    found = list(once.values())
     for item in found:
         if is_volume(item["image"]) != is_ct:
             kind, task = ("an image", "synapse reads CT volumes") if is_ct else ("a volume", "glas reads 2D images")

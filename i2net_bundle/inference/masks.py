@@ -141,9 +141,11 @@ def write_mask(
                 raise ValueError(
                     f"{image_path}: its mask holds class {int(mask.max())} of {num_classes}: wrong num_classes."
                 )
-            pixels = np.where(mask, 255, 0) if num_classes <= 2 else mask
+            picture = Image.fromarray(mask.astype(np.uint8, copy=False))
+            if num_classes <= 2:
+                picture = picture.point([0] + 255 * [255])
             options = {"compression": "tiff_adobe_deflate"} if path.suffix.lower() in (".tif", ".tiff") else {}
-            Image.fromarray(pixels.astype(np.uint8)).save(temporary, **options)
+            picture.save(temporary, **options)
 
 
 def _itk_like(mask: np.ndarray, image_path: Path) -> sitk.Image:

@@ -158,11 +158,18 @@ class Predictor:
         except torch.OutOfMemoryError as fault:
             if self.device.type == "cpu":
                 raise
-            logger.warning(f"{self.device}: {fault} Going on with the CPU.")
+            logger.warning(f"{self.device}: {fault} This image is segmented on the CPU.")
         # here, where the traceback no longer holds the tensors
-        self.device, self.network.max_batch = torch.device("cpu"), None
-        self.network.to(self.device)
-        return self._predict(image, case)
+        chosen = self.device
+        self._move_to(torch.device("cpu"))
+        try:
+            return self._predict(image, case)
+        finally:
+            self._move_to(chosen)
+
+    def _move_to(self, device: torch.device) -> None:
+        self.device, self.network.max_batch = device, None
+        self.network.to(device)
 
     def _predict(self, image: str | Path, case: str | None) -> Prediction:
         name = case or image_stem(image)

@@ -245,6 +245,13 @@ def test_an_absent_input_is_named(tmp_path: Path) -> None:
         find_inputs([tmp_path / "nothing"], is_ct=True)
 
 
+def test_an_image_named_twice_is_segmented_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.nii.gz", hu_volume())
+    inputs = [tmp_path / "b.nii.gz", tmp_path, tmp_path / ".." / tmp_path.name / "b.nii.gz"]
+    assert [case["case"] for case in find_inputs(inputs, is_ct=True)] == ["b", "a"]
+
+
 def test_masks_of_equal_names_in_different_folders_do_not_collide(weights: Path, tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / f"p{number}").mkdir()

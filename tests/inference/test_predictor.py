@@ -139,25 +139,29 @@ def test_the_picture_of_a_long_strip_has_its_masks_pixels(
     np.testing.assert_array_equal(mask, prediction.mask[::7, ::7])
 
 
-def test_what_a_gpus_memory_does_not_hold_is_done_on_the_cpu_and_the_log_says_so(
+def test_what_a_gpus_memory_does_not_hold_is_done_on_the_cpu_and_the_next_image_on_the_gpu(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / "image.png")
     predictor = Predictor("glas", folder / "glas.pt")
     expected = predictor.predict(tmp_path / "image.png").mask
-    infer = predictor._infer
+    infer, used, moved = predictor._infer, [], []
 
     def infer_on_a_full_gpu(ready: Any) -> Any:
-        if predictor.device.type == "cuda":
+        used.append(predictor.device.type)
+        if used == ["cuda"]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return infer(ready)
 
     monkeypatch.setattr(predictor, "_infer", infer_on_a_full_gpu)
+    monkeypatch.setattr(predictor.network, "to", lambda device: moved.append(str(device)))
     predictor.device, predictor.network.max_batch = torch.device("cuda:0"), 1
     with caplog.at_level("WARNING"):
         np.testing.assert_array_equal(predictor.predict(tmp_path / "image.png").mask, expected)
-    assert "cuda:0: CUDA out of memory. Going on with the CPU." in caplog.messages
-    assert (predictor.device.type, predictor.network.max_batch) == ("cpu", None)
+    assert "cuda:0: CUDA out of memory. This image is segmented on the CPU." in caplog.messages
+    assert (used, moved) == (["cuda", "cpu"], ["cpu", "cuda:0"])
+    assert (str(predictor.device), predictor.network.max_batch) == ("cuda:0", None)
+    predictor.device = torch.device("cpu")
     monkeypatch.setattr(predictor, "_infer", lambda ready: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
     with pytest.raises(torch.OutOfMemoryError, match="full"):
         predictor.predict(tmp_path / "image.png")
