@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from i2net_bundle.networks.hardware import blocks
+
 _lean = contextvars.ContextVar("lean", default=False)
 
 
@@ -149,32 +151,41 @@ class _TrainedNormReluBackward(torch.autograd.Function):
         ctx: Any, of_x: Tensor | None, of_weight: Tensor | None, of_bias: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         delta, x, weight, mean, inv_std, output = ctx.saved_tensors
-        dtype, x_dtype = inv_std.dtype, x.dtype
-        v = torch.zeros_like(x, dtype=dtype) if of_x is None else of_x.to(dtype)
+        dtype, count, w = inv_std.dtype, len(x), weight.to(inv_std.dtype)
         u_w = torch.zeros_like(inv_std) if of_weight is None else of_weight
         u_b = torch.zeros_like(inv_std) if of_bias is None else of_bias
-        delta, x, w = delta.to(dtype), (x.to(dtype) - mean).mul_(inv_std), weight.to(dtype)  # x is x̂ from here
-        a, b, p, q, s = v.mean(0), delta.mean(0), (v * x).mean(0), (delta * x).mean(0), (v * delta).mean(0)
-        spread, wr = s - a * b - p * q, w * inv_std
 
-        of_delta = torch.addcmul(u_b - wr * a, v, wr).addcmul_(x, u_w - wr * p)
+        def parts(block: slice) -> tuple[Tensor, Tensor, Tensor]:
+            """x̂, δ and v of a block of points."""
+            x_hat = (x[block].to(dtype) - mean).mul_(inv_std)
+            v = torch.zeros_like(x_hat) if of_x is None else of_x[block].to(dtype)
+            return x_hat, delta[block].to(dtype), v
+
+        in_cache = list(blocks(count, 4 * x.shape[1], x.device))
+        sums = torch.zeros(5, x.shape[1], dtype=dtype, device=x.device)
+        for block in in_cache:
+            x_hat, d, v = parts(block)
+            for place, summands in enumerate((v, d, v * x_hat, d * x_hat, v * d)):
+                sums[place] += summands.sum(dim=0)
+        a, b, p, q, s = sums / count
+        spread, wr = s - a * b - p * q, w * inv_std
         # gradient with respect to x̂ is e = -w r (q v + p δ) + u_w δ; x̂ itself and r hang on x
         by_v, by_delta = -wr * q, u_w - wr * p
         mean_e = by_v * a + by_delta * b
         mean_ex = by_v * p + by_delta * q
         by_x = -(inv_std * mean_ex + wr * inv_std * spread)
-        of_input = torch.addcmul(-inv_std * mean_e, v, inv_std * by_v)
-        of_input.addcmul_(delta, inv_std * by_delta).addcmul_(x, by_x)
-        of_weight = inv_std * spread * len(x)
-        return (
-            _through_relu(of_delta, output).to(output.dtype),
-            of_input.to(x_dtype),
-            of_weight.to(weight.dtype),
-            None,
-            None,
-            None,
-            None,
-        )
+
+        of_delta, of_input = torch.empty_like(output), torch.empty_like(x)
+        for block in in_cache:
+            x_hat, d, v = parts(block)
+            of_input[block] = (
+                torch.addcmul(-inv_std * mean_e, v, inv_std * by_v)
+                .addcmul_(d, inv_std * by_delta)
+                .addcmul_(x_hat, by_x)
+            )
+            of_delta[block] = torch.addcmul(u_b - wr * a, v, wr).addcmul_(x_hat, u_w - wr * p)
+        of_weight = inv_std * spread * count
+        return _through_relu(of_delta, output), of_input, of_weight.to(weight.dtype), None, None, None, None
 
 
 def _through_relu(delta: Tensor, output: Tensor) -> Tensor:
