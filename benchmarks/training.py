@@ -18,8 +18,8 @@ LOSSES = {
 
 
 def median_peak(setting: Setting, *step: object) -> float:
-    """Median of `peak` over a process per round: what the allocator gives back in between differs from run to run."""
-    return statistics.median(in_own_process(peak, *step) for _ in range(setting.rounds))
+    """Median of `peak` over three processes: what the allocator gives back in between differs from run to run."""
+    return statistics.median(in_own_process(peak, *step) for _ in range(1 if setting.quick else 3))
 
 
 def peak(name: str, task: str, batch: int, side: int, num_learners: int) -> float:
@@ -71,7 +71,7 @@ def _networks(setting: Setting, task: str, side: int) -> Table:
     peers = list(PEERS)[:1] if setting.quick else list(PEERS)
     steps = {name: training_step(name, task, 1, side) for name in (OURS, PLAIN, *peers)}
     if multiplies_bfloat16("cpu"):
-        steps[f"{OURS}, bfloat16"] = training_step(OURS, task, 1, side, bfloat16=True)
+        steps[_BFLOAT16] = training_step(OURS, task, 1, side, bfloat16=True)
     seconds = alternating(steps, setting.rounds, f"{task}, networks")
     rows = []
     for name in steps:
@@ -98,12 +98,17 @@ def _growth(setting: Setting) -> Table:
     cases += [("Synapse", 4, 112), ("Synapse", 4, 224)]
     for task, batch, side in cases[:1] if setting.quick else cases:
         steps = {name: training_step(name, task, batch, side) for name in (OURS, PLAIN)}
+        if multiplies_bfloat16("cpu"):
+            steps[_BFLOAT16] = training_step(OURS, task, batch, side, bfloat16=True)
         seconds = alternating(steps, setting.rounds, f"{task}, {batch}×{side}²")
         peaks = [median_peak(setting, name, task, batch, side, 3) for name in (OURS, PLAIN)]
-        rows.append([task, f"{batch}×{side}²", *_beside_plain(seconds, peaks)])
-    return Table("Growth of a step with image and batch, K 3", ["task", "images", *_BESIDE_PLAIN], rows)
+        in_bfloat16 = f"{seconds[PLAIN] / seconds[_BFLOAT16]:.2f}" if _BFLOAT16 in steps else ""
+        rows.append([task, f"{batch}×{side}²", *_beside_plain(seconds, peaks), in_bfloat16])
+    header = ["task", "images", *_BESIDE_PLAIN, "time ratio, bfloat16"]
+    return Table("Growth of a step with image and batch, K 3", header, rows)
 
 
+_BFLOAT16 = f"{OURS}, bfloat16"
 _BESIDE_PLAIN = ["s", "plain, s", "ratio", "peak extra, MB", "plain, MB", "ratio"]
 
 
