@@ -1,87 +1,50 @@
-"""Decoded cases are kept exactly, are never stale, never half written, and mended when the disk damages them."""
+"""Decoded cases are kept exactly, never stale, and never half written."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import multiprocessing
 import os
 import pickle
-import shutil
 import threading
 import tracemalloc
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
-import psutil
 import pytest
 from monai.transforms import Compose, Flipd, Lambdad
 
 from i2net_bundle.checks import CTOptions
 from i2net_bundle.data import load_cases
-from i2net_bundle.data.cache import CachedCase, CaseCache, DecodedCase
+from i2net_bundle.data.cache import CaseCache
 from i2net_bundle.labels import class_names
 from i2net_bundle.transforms import ct_reading, histology_reading
 from tests.data.counting import Count
+from tests.data.small_cases import (
+    KEYS,
+    SHAPE,
+    assert_same,
+    counting,
+    expected,
+    slices_first,
+    stacked,
+    warnings_in,
+    write_case,
+)
 
-KEYS = ("image", "label")
-SHAPE = (5, 6, 4)  # right, anterior, superior
 ORGANS = tuple(class_names("synapse"))
 REAL_SAVE = np.save
 
 Start = Callable[[list[dict[str, str]], Path, list[Path]], None]
 
 
-def write_case(
-    folder: Path, image: np.ndarray | None = None, label: np.ndarray | None = None, seed: int = 0
-) -> dict[str, str]:
-    """A CT of 5×6×4 voxels; int16 HU and uint8 labels unless given."""
-    rng = np.random.default_rng(seed)
-    image = rng.integers(-1024, 300, SHAPE).astype(np.int16) if image is None else image
-    label = rng.integers(0, 9, SHAPE).astype(np.uint8) if label is None else label
-    folder.mkdir(exist_ok=True)
-    case = {key: str(folder / f"{key}.nii.gz") for key in KEYS}
-    for key, array in zip(KEYS, (image, label), strict=True):
-        nib.save(nib.Nifti1Image(array, np.eye(4)), case[key])
-    return case
-
-
-def slices_first(ras: np.ndarray) -> np.ndarray:
-    """(R, A, S) to (S, 1, P, L), by the obvious indexing."""
-    return np.stack([ras[::-1, ::-1, s].T[None] for s in range(ras.shape[2])])
-
-
-def expected(case: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """What the case's files hold, (S, 1, P, L)."""
-    return {key: slices_first(np.asarray(nib.load(case[key]).dataobj)) for key in KEYS}
-
-
-def stacked(read: CachedCase | DecodedCase) -> dict[str, np.ndarray]:
-    """All slices of a case that was read, (D, C, H, W)."""
-    slices = [read[index] for index in range(len(read))]
-    return {key: np.stack([item[key] for item in slices]) for key in KEYS}
-
-
-def assert_same(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> None:
-    """Equal values and types."""
-    for key in KEYS:
-        assert found[key].dtype == wanted[key].dtype, key
-        np.testing.assert_array_equal(found[key], wanted[key], key)
-
-
 def message_of(error: BaseException) -> str:
     """What the first error of the chain says, which a command line shows last (see `i2net_bundle.errors`)."""
     return str(error) if error.__cause__ is None else message_of(error.__cause__)
-
-
-def counting(cache_dir: Path | None, options: CTOptions | None = None) -> tuple[CaseCache, Count]:
-    count = Count()
-    return CaseCache(Compose([count, *ct_reading(KEYS, options).transforms]), cache_dir), count
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
@@ -306,286 +269,6 @@ class TestWriting:
         for case in cases:
             again.read(case)
         assert alone.calls == 0
-
-
-def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    found = [record for record in caplog.records if record.name == "i2net.cache"]
-    return [record.getMessage() for record in found if record.levelno == logging.WARNING]
-
-
-def file_of(cache_dir: Path, kind: str) -> Path:
-    """The cache's only file of a kind: image, label or crc32."""
-    (path,) = cache_dir.glob(f"*.{kind}.npy")
-    return path
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-3])
-
-
-def emptied(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def zeroed(path: Path) -> None:
-    """As a disk that lost its power may leave a file: its length is right."""
-    path.write_bytes(bytes(path.stat().st_size))
-
-
-def one_bit_flipped_in_slice_2(path: Path) -> None:
-    array = np.load(path)
-    array[2].reshape(-1).view(np.uint8)[5] ^= 16
-    REAL_SAVE(path, array)
-
-
-def slices_swapped(path: Path) -> None:
-    REAL_SAVE(path, np.load(path)[::-1])
-
-
-def another_depth(path: Path) -> None:
-    REAL_SAVE(path, np.load(path)[:-1])
-
-
-def removed(path: Path) -> None:
-    path.unlink()
-
-
-def header_flipped(old: bytes, new: bytes) -> Callable[[Path], None]:
-    """Exchange bytes of the .npy header."""
-
-    def damage(path: Path) -> None:
-        contents = path.read_bytes()
-        assert old in contents
-        path.write_bytes(contents.replace(old, new, 1))
-
-    return damage
-
-
-CONTENT_DAMAGES = {
-    "truncated": truncated,
-    "emptied": emptied,
-    "zeroed": zeroed,
-    "one bit of one slice": one_bit_flipped_in_slice_2,
-    "slices in another order": slices_swapped,
-}
-HEADER_DAMAGES = {
-    "unreadable header": header_flipped(b"{", b"["),
-    "other shape in header": header_flipped(b"(4, 1, 6, 5)", b"(4, 1, 5, 6)"),
-    "another depth": another_depth,
-}
-
-
-class TestDamage:
-    """A damaged entry is decoded again with a warning, and what is served is right."""
-
-    @pytest.mark.parametrize(
-        "damage",
-        [pytest.param(function, id=name) for name, function in (CONTENT_DAMAGES | HEADER_DAMAGES).items()],
-    )
-    @pytest.mark.parametrize("kind", KEYS)
-    def test_to_an_array_is_mended_by_the_next_run(
-        self, tmp_path: Path, kind: str, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        case, cache_dir = write_case(tmp_path), tmp_path / "cache"
-        counting(cache_dir)[0].read(case)
-        damage(file_of(cache_dir, kind))
-        (second, decoded), (third, decoded_again) = (counting(cache_dir) for _ in range(2))
-        assert_same(stacked(second.read(case)), expected(case))
-        (warning,) = warnings_in(caplog)
-        assert f"the cached copy of {case['image']} is damaged" in warning
-        assert "it is decoded again" in warning
-        assert_same(stacked(third.read(case)), expected(case))
-        assert (decoded.calls, decoded_again.calls) == (1, 0)
-        assert len(list(cache_dir.iterdir())) == 3
-
-    @pytest.mark.parametrize(
-        "damage",
-        [
-            pytest.param(header_flipped(b"<i2", b">i2"), id="byte order"),
-            pytest.param(header_flipped(b"<i2", b"<u2"), id="signed to unsigned"),
-        ],
-    )
-    def test_to_the_type_in_a_header_is_mended_by_the_next_run(
-        self, tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        case, cache_dir = write_case(tmp_path), tmp_path / "cache"
-        counting(cache_dir)[0].read(case)
-        damage(file_of(cache_dir, "image"))
-        assert_same(stacked(counting(cache_dir)[0].read(case)), expected(case))
-        assert len(warnings_in(caplog)) == 1
-
-    @pytest.mark.parametrize(
-        "damage",
-        [truncated, emptied, zeroed, one_bit_flipped_in_slice_2, another_depth],
-        ids=lambda damage: damage.__name__.replace("_", " "),
-    )
-    def test_to_the_checksums_is_mended_by_the_next_run(
-        self, tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        case, cache_dir = write_case(tmp_path), tmp_path / "cache"
-        counting(cache_dir)[0].read(case)
-        damage(file_of(cache_dir, "crc32"))
-        cache, decoded = counting(cache_dir)
-        assert_same(stacked(cache.read(case)), expected(case))
-        (warning,) = warnings_in(caplog)
-        assert f"the cached copy of {case['image']} is damaged" in warning
-        assert decoded.calls == 1
-
-    @pytest.mark.parametrize("kind", [*KEYS, "crc32"])
-    def test_by_which_a_file_is_gone_has_the_case_decoded_again(self, tmp_path: Path, kind: str) -> None:
-        case, cache_dir = write_case(tmp_path), tmp_path / "cache"
-        counting(cache_dir)[0].read(case)
-        removed(file_of(cache_dir, kind))
-        cache, decoded = counting(cache_dir)
-        assert_same(stacked(cache.read(case)), expected(case))
-        assert decoded.calls == 1
-        assert len(list(cache_dir.iterdir())) == 3
-
-    @pytest.mark.parametrize(
-        "damage",
-        [pytest.param(function, id=name) for name, function in ({**CONTENT_DAMAGES, "removed": removed}).items()],
-    )
-    @pytest.mark.parametrize("kind", KEYS)
-    def test_between_two_reads_is_noticed_by_the_second(
-        self, tmp_path: Path, kind: str, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        case, cache_dir = write_case(tmp_path), tmp_path / "cache"
-        cache, decoded = counting(cache_dir)
-        read = cache.read(case)
-        assert_same(stacked(read), expected(case))
-        damage(file_of(cache_dir, kind))
-        assert_same(stacked(read), expected(case))
-        (warning,) = warnings_in(caplog)
-        assert f"the cached copy of {case['image']} is damaged" in warning
-        assert decoded.calls == 2
-        assert_same(stacked(counting(cache_dir)[0].read(case)), expected(case))
-
-    def test_to_one_slice_does_not_disturb_the_reading_of_others(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        case, cache_dir = write_case(tmp_path), tmp_path / "cache"
-        cache, decoded = counting(cache_dir)
-        read = cache.read(case)
-        one_bit_flipped_in_slice_2(file_of(cache_dir, "image"))
-        for index in (0, 1, 3):
-            np.testing.assert_array_equal(read[index]["image"], expected(case)["image"][index])
-        assert (decoded.calls, warnings_in(caplog)) == (1, [])
-
-
-class TestRoom:
-    """How much decoded cases take is told before they are decoded, and refused where it does not fit."""
-
-    @pytest.fixture
-    def half_a_gb(self, tmp_path: Path) -> list[dict[str, str]]:
-        """Two headers without voxels, of 512×512×318: 2 · 318 · 512² · 3 bytes are 0.50 GB."""
-        header = nib.Nifti1Header()
-        header.set_data_dtype(np.int16)
-        header.set_data_shape((512, 512, 318))
-        paths = [tmp_path / f"{index}.nii" for index in range(2)]
-        for path in paths:
-            with path.open("wb") as file:
-                header.write_to(file)
-        return [{"image": str(path), "label": str(path)} for path in paths]
-
-    @pytest.fixture
-    def free(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-        """Pretend that so many GB of memory and of disk are free."""
-
-        def pretend(gb: float) -> None:
-            monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=int(gb * 1e9)))
-            monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=int(gb * 1e9)))
-
-        return pretend
-
-    @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-    def test_is_told(
-        self,
-        half_a_gb: list[dict[str, str]],
-        free: Callable[[float], None],
-        tmp_path: Path,
-        on_disk: bool,
-        caplog: pytest.LogCaptureFixture,
-    ) -> None:
-        free(7)
-        with caplog.at_level(logging.INFO, logger="i2net.cache"):
-            CaseCache(ct_reading(KEYS), tmp_path / "cache" if on_disk else None).require_room(half_a_gb)
-        place = f"in {tmp_path / 'cache'}" if on_disk else "in memory"
-        assert caplog.messages == [f"2 decoded cases take about 0.50 GB {place} (7.0 GB there)"]
-
-    @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-    def test_beyond_the_limit_is_refused(
-        self, half_a_gb: list[dict[str, str]], free: Callable[[float], None], tmp_path: Path, on_disk: bool
-    ) -> None:
-        free(7)
-        cache_dir = tmp_path / "cache" if on_disk else None
-        with pytest.raises(OSError, match=r"need 0\.50 GB in .*, and cache_limit_gb is 0\.49\. Raise it, or train on"):
-            CaseCache(ct_reading(KEYS), cache_dir, 0.49).require_room(half_a_gb)
-        CaseCache(ct_reading(KEYS), cache_dir, 0.51).require_room(half_a_gb)
-
-    @pytest.mark.parametrize(
-        ("on_disk", "message"),
-        [
-            (False, r"need 0\.50 GB in memory, and only 0\.49 GB are there\. Set cache_dir, so that they lie on disk"),
-            (True, r"need 0\.50 GB in .*cache, and only 0\.49 GB are there\. Name a cache_dir on a larger disk"),
-        ],
-        ids=["memory", "disk"],
-    )
-    @pytest.mark.parametrize("limit_gb", [None, 100.0], ids=["no limit", "a generous limit"])
-    def test_that_is_not_there_is_refused(
-        self,
-        half_a_gb: list[dict[str, str]],
-        free: Callable[[float], None],
-        tmp_path: Path,
-        on_disk: bool,
-        message: str,
-        limit_gb: float | None,
-    ) -> None:
-        cache = CaseCache(ct_reading(KEYS), tmp_path / "cache" if on_disk else None, limit_gb)
-        free(0.49)
-        with pytest.raises(OSError, match=message):
-            cache.require_room(half_a_gb)
-        free(0.51)
-        cache.require_room(half_a_gb)
-
-    def test_is_there_when_the_cache_is_built_already(self, free: Callable[[float], None], tmp_path: Path) -> None:
-        case, cache = write_case(tmp_path), CaseCache(ct_reading(KEYS), tmp_path / "cache")
-        free(0)
-        with pytest.raises(OSError, match="Name a cache_dir on a larger disk"):
-            cache.require_room([case])
-        cache.read(case)
-        cache.require_room([case])
-
-    @pytest.mark.parametrize(
-        ("kind", "reading"), [("ct_dir", ct_reading), ("gland_dir", histology_reading)], ids=["ct", "glands"]
-    )
-    def test_is_what_the_arrays_take(self, kind: str, reading: Any, request: pytest.FixtureRequest) -> None:
-        cases = load_cases(request.getfixturevalue(kind), "training")
-        taken = sum(array.nbytes for case in cases for array in stacked(CaseCache(reading(KEYS)).read(case)).values())
-        CaseCache(reading(KEYS), limit_gb=(taken + 0.5) / 1e9).require_room(cases)
-        with pytest.raises(OSError, match="cache_limit_gb"):
-            CaseCache(reading(KEYS), limit_gb=(taken - 0.5) / 1e9).require_room(cases)
-
-    @pytest.mark.parametrize(
-        ("image_class", "shape", "options"),
-        [
-            (nib.Nifti2Image, SHAPE, CTOptions()),
-            (nib.Nifti1Image, (*SHAPE, 1), CTOptions()),
-            (nib.Nifti1Image, (*SHAPE, 3), CTOptions(volume=1)),
-        ],
-        ids=["NIfTI-2", "one volume in 4D", "one of three volumes"],
-    )
-    def test_is_that_of_the_volume_which_is_read(
-        self, tmp_path: Path, image_class: type, shape: tuple[int, ...], options: CTOptions
-    ) -> None:
-        case = write_case(tmp_path)
-        image = np.random.default_rng(0).integers(-1024, 300, shape).astype(np.int16)
-        nib.save(image_class(image, np.eye(4)), case["image"])
-        read = stacked(CaseCache(ct_reading(KEYS, options)).read(case))
-        taken = sum(array.nbytes for array in read.values())
-        assert taken == 3 * np.prod(SHAPE)
-        CaseCache(ct_reading(KEYS, options), limit_gb=(taken + 0.5) / 1e9).require_room([case])
-        with pytest.raises(OSError, match="cache_limit_gb"):
-            CaseCache(ct_reading(KEYS, options), limit_gb=(taken - 0.5) / 1e9).require_room([case])
 
 
 class TestRefusals:
