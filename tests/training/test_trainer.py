@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from monai.data import MetaTensor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -314,3 +315,17 @@ class TestHealth:
     ) -> None:
         (terms,) = terms_of_run(make_trainer(make_network(), make_batches(1), weights=weights))
         assert not absent & terms.keys()
+
+
+def test_images_with_metadata_train_as_those_without(
+    make_network: Make, make_batches: Make, make_trainer: Make
+) -> None:
+    trained = []
+    for image_type in (Tensor, MetaTensor):
+        net, batches = make_network(), make_batches(2)
+        for batch in batches:
+            batch["image"] = image_type(batch["image"])
+        make_trainer(net, batches).run()
+        trained.append(net.state_dict())
+    for name, value in trained[0].items():
+        torch.testing.assert_close(trained[1][name], value)
