@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,9 @@ def find_inputs(inputs: Sequence[str | Path], is_ct: bool, series: int | str | N
             found += [{"image": str(image)} for image in _volumes(path, series)]
         else:
             found += [{"image": item["image"]} for item in list_images(path, recursive=True)]
-    once: dict[Path, dict[str, Any]] = {}
+    once: dict[str, dict[str, Any]] = {}
     for item in found:
-        once.setdefault(Path(item["image"]).resolve(), item)
+        once.setdefault(os.path.abspath(item["image"]), item)
     found = list(once.values())
     for item in found:
         if is_volume(item["image"]) != is_ct:

@@ -165,7 +165,14 @@ class Predictor:
         try:
             return self._predict(image, case)
         finally:
-            self._move_to(chosen)
+            self._move_back_to(chosen)
+
+    def _move_back_to(self, device: torch.device) -> None:
+        try:
+            self._move_to(device)
+        except torch.OutOfMemoryError:
+            self._move_to(torch.device("cpu"))
+            logger.warning(f"{device}: has no room for the network any more. Going on with the CPU.")
 
     def _move_to(self, device: torch.device) -> None:
         self.device, self.network.max_batch = device, None

@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 _STRIP_PIXELS = 1 << 22
-"""What is searched for runs at a time."""
+"""What is searched for runs, or painted, at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,10 +112,11 @@ class Runs:
     def painted(self, values: np.ndarray) -> np.ndarray:
         """A map (H, W) int32 of a value per run, 0 elsewhere."""
         row, col = np.divmod(self.starts, self.stride)
-        first = row * self.shape[1] + col
-        pixels = np.arange(self.lengths.sum()) + np.repeat(
-            first - (np.cumsum(self.lengths) - self.lengths), self.lengths
-        )
+        first, done = row * self.shape[1] + col, np.cumsum(self.lengths)
         image = np.zeros(self.shape, np.int32)
-        image.ravel()[pixels] = np.repeat(values, self.lengths)
+        strips = np.searchsorted(done, np.arange(_STRIP_PIXELS, self.lengths.sum(), _STRIP_PIXELS))
+        for part in np.split(np.arange(len(first)), strips):
+            lengths = self.lengths[part]
+            pixels = np.arange(lengths.sum()) + np.repeat(first[part] - (np.cumsum(lengths) - lengths), lengths)
+            image.ravel()[pixels] = np.repeat(values[part], lengths)
         return image

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -27,20 +28,28 @@ _lean = contextvars.ContextVar("lean", default=False)
 
 def norm_relu(x: Tensor, norm: Any) -> Tensor:
     """Apply a batch normalisation and a ReLU to points (P, C) or maps (B, C, H, W)."""
-    # another normalisation may stand here, as when layers are synchronised between processes
-    if not norm.training or type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or norm.running_mean is None:
-        return norm(x).relu_()
-    if norm.momentum is None or (x.ndim == 4 and not _lean.get()):
+    function = _function(x, norm)
+    if function is None:
         return norm(x).relu_()
     counter: Any = norm.num_batches_tracked
     counter.add_(1)
-    function = _LeanNormRelu if x.ndim == 4 else _TrainedNormRelu
     output: Tensor = function.apply(
         x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps
     )
-    if x.ndim == 4 and output.grad_fn is not None:
-        output.activation = output.grad_fn.activation  # type: ignore[attr-defined]
+    if function is _LeanNormRelu and output.grad_fn is not None:
+        output.activation = _Activation(output)  # type: ignore[attr-defined]
     return output
+
+
+def _function(x: Tensor, norm: Any) -> type[torch.autograd.Function] | None:
+    """What stands for a normalisation in training; none for other kinds, as when processes share their statistics."""
+    if not norm.training or type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or type(x) is not Tensor:
+        return None
+    if norm.momentum is None or norm.running_mean is None or norm.weight is None or x.numel() <= x.shape[1]:
+        return None  # the last has no variance, which PyTorch says
+    if x.ndim == 2:
+        return _TrainedNormRelu
+    return _LeanNormRelu if _lean.get() else None
 
 
 @contextlib.contextmanager
@@ -54,38 +63,46 @@ def lean_activations() -> Iterator[None]:
         _lean.reset(token)
 
 
-def _forget(tensor: Tensor) -> Tensor | Callable[[], Tensor]:
-    """What autograd keeps of a tensor: the tensor, unless it is, or shows, an output of `_LeanNormRelu`."""
-    source = tensor if tensor._base is None else tensor._base
-    activation = getattr(source, "activation", None)
-    if activation is None:
-        return tensor
-    shape, stride, offset = tensor.shape, tensor.stride(), tensor.storage_offset()
-    return lambda: activation.made_anew().as_strided(shape, stride, offset)
-
-
-def _remember(kept: Tensor | Callable[[], Tensor]) -> Tensor:
-    return kept if isinstance(kept, Tensor) else kept()
-
-
 class _Activation:
     """An output of `_LeanNormRelu`, made anew when first asked for and kept until its own backward pass takes it."""
 
-    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inv_std: Tensor) -> None:
-        self.made_of = x, weight, bias, mean, inv_std
+    def __init__(self, output: Tensor) -> None:
+        node: Any = output.grad_fn
+        self.node, self.version = node, output._version
+        node.activation = weakref.ref(self)
         self.output: Tensor | None = None
 
     def made_anew(self) -> Tensor:
         if self.output is None:
-            x, weight, bias, mean, inv_std = self.made_of
-            with torch.no_grad():
-                normalised, *_ = torch.native_batch_norm(x, weight, bias, mean, inv_std**-2, False, 0.0, 0.0)
-                self.output = normalised.relu_()
+            self.output = _made_of(*self.node.saved_tensors)
         return self.output
 
     def take(self) -> Tensor:
         output, self.output = self.made_anew(), None
         return output
+
+
+def _made_of(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inv_std: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.native_batch_norm(x, weight, bias, mean, inv_std**-2, False, 0.0, 0.0)[0].relu_()
+
+
+def _forget(tensor: Tensor) -> tuple[Tensor | _Activation, int, Any]:
+    """What autograd keeps of a tensor: the tensor, unless it is, or shows, an output of `_LeanNormRelu`."""
+    source = tensor if tensor._base is None else tensor._base
+    activation = getattr(source, "activation", None)
+    if activation is not None and source._version == activation.version:
+        return activation, 0, (tensor.shape, tensor.stride(), tensor.storage_offset())
+    return tensor.detach(), tensor._version, None  # itself would hold the graph that holds it
+
+
+def _remember(kept: tuple[Tensor | _Activation, int, Any]) -> Tensor:
+    what, version, layout = kept
+    if isinstance(what, _Activation):
+        return what.made_anew().as_strided(*layout)
+    if what._version != version:
+        raise RuntimeError(f"A tensor of {tuple(what.shape)} that the backward pass needs was modified in place.")
+    return what
 
 
 class _LeanNormRelu(torch.autograd.Function):
@@ -96,17 +113,17 @@ class _LeanNormRelu(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
     ) -> Tensor:
         normalised, batch_mean, batch_inv_std = torch.native_batch_norm(x, weight, bias, mean, var, True, momentum, eps)
-        ctx.activation = _Activation(x.detach(), weight.detach(), bias.detach(), batch_mean, batch_inv_std)
+        ctx.save_for_backward(x, weight, bias, batch_mean, batch_inv_std)
         return normalised.relu_()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, delta: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, _, mean, inv_std = ctx.activation.made_of
-        output = ctx.activation.take()
-        torch.ops.aten.threshold_backward.grad_input(delta, output, 0, grad_input=output)
+        x, weight, bias, mean, inv_std = ctx.saved_tensors
+        activation = ctx.activation()
+        output = _made_of(x, weight, bias, mean, inv_std) if activation is None else activation.take()
         gradients = torch.ops.aten.native_batch_norm_backward(
-            output, x, weight, None, None, mean, inv_std, True, 0.0, [True, True, True]
+            _through_relu(delta, output), x, weight, None, None, mean, inv_std, True, 0.0, [True, True, True]
         )
         return *gradients, None, None, None, None
 

@@ -137,8 +137,8 @@ class I2Net(nn.Module):
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """1×1 convolution of (B, C, H, W) by weight (O, C, 1, 1) and bias (O,).
 
-    To few channels, and where channels lie last, it is a product of matrices whose backward pass takes a quarter of the
-    time of oneDNN's convolution.
+    Where channels lie last it is a product of matrices: to few classes its backward pass takes a quarter of the time of
+    oneDNN's convolution.
     """
     exporting = torch.jit.is_scripting() or torch.jit.is_tracing()
     if exporting or not x.is_contiguous(memory_format=torch.channels_last):

@@ -33,12 +33,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if onednn is not None and _takes_onednn(x):
         if not weight.t().is_contiguous():
             weight = weight.contiguous()  # gaps between rows end in oneDNN's reference code, a thousand times slower
-        return onednn(x, weight, bias, "none", [], "")
+        # of the bias it reads as many numbers as there should be, whatever lies between them
+        return onednn(x, weight, None if bias is None else bias.contiguous(), "none", [], "")
     return x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
 
 
 def sum_of_outer_products(left: Tensor, right: Tensor) -> Tensor:
-    """Σ_p l_p r_pᵀ, without gradients: (M, N) of left (P, M) and right (P, N), the narrower of the two."""
+    """Σ_p l_p r_pᵀ, without gradients: (M, N) of left (P, M) and right (P, N); right is best the narrower."""
     if not _takes_onednn(left):
         return left.t() @ right
     return linear(right.t().contiguous(), left.t()).t()  # oneDNN reads the second in any order, the first by rows

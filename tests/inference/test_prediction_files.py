@@ -248,8 +248,9 @@ def test_an_absent_input_is_named(tmp_path: Path) -> None:
 def test_an_image_named_twice_is_segmented_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save(tmp_path / f"{name}.nii.gz", hu_volume())
+    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "a.nii.gz")  # a name of its own
     inputs = [tmp_path / "b.nii.gz", tmp_path, tmp_path / ".." / tmp_path.name / "b.nii.gz"]
-    assert [case["case"] for case in find_inputs(inputs, is_ct=True)] == ["b", "a"]
+    assert [case["case"] for case in find_inputs(inputs, is_ct=True)] == ["b", "a", "link"]
 
 
 def test_masks_of_equal_names_in_different_folders_do_not_collide(weights: Path, tmp_path: Path) -> None:

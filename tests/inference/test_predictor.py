@@ -161,7 +161,15 @@ def test_what_a_gpus_memory_does_not_hold_is_done_on_the_cpu_and_the_next_image_
     assert "cuda:0: CUDA out of memory. This image is segmented on the CPU." in caplog.messages
     assert (used, moved) == (["cuda", "cpu"], ["cpu", "cuda:0"])
     assert (str(predictor.device), predictor.network.max_batch) == ("cuda:0", None)
-    predictor.device = torch.device("cpu")
+
+    def move_to_a_gpu_that_others_filled(device: torch.device) -> None:
+        if device.type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(predictor.network, "to", move_to_a_gpu_that_others_filled)
+    used.clear()
+    np.testing.assert_array_equal(predictor.predict(tmp_path / "image.png").mask, expected)
+    assert str(predictor.device) == "cpu"
     monkeypatch.setattr(predictor, "_infer", lambda ready: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
     with pytest.raises(torch.OutOfMemoryError, match="full"):
         predictor.predict(tmp_path / "image.png")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from i2net_bundle.networks import products
+from i2net_bundle.networks.hardware import has_avx512
 
 
 @pytest.fixture(params=["the faster library", "MKL"])
@@ -27,11 +29,22 @@ WEIGHTS = {
 @pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("weight", WEIGHTS.values(), ids=WEIGHTS.keys())
 @pytest.mark.parametrize("x", [torch.ones(9, 7), torch.ones(9, 20)[:, 3:10]], ids=["rows", "part of wider rows"])
-@pytest.mark.parametrize("bias", [None, torch.arange(5.0)], ids=["without bias", "with bias"])
+@pytest.mark.parametrize(
+    "bias",
+    [None, torch.arange(5.0), torch.ones(1).expand(5), torch.arange(10.0).view(5, 2)[:, 0]],
+    ids=["without bias", "with bias", "one number for all", "with gaps"],
+)
 def test_a_linear_layer(weight: object, x: Tensor, bias: Tensor | None) -> None:
     matrix, x = weight(), x * torch.rand(9, 1)  # type: ignore[operator]
     expected = (x[:, None] * matrix).sum(dim=2)
     torch.testing.assert_close(products.linear(x, matrix, bias), expected if bias is None else expected + bias)
+
+
+@pytest.mark.skipif(not has_avx512(), reason="on a processor without AVX-512 MKL is as fast")
+def test_onednn_is_used_where_it_is_faster() -> None:
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        products.linear(torch.ones(9, 7), torch.ones(5, 7))
+    assert "mkldnn::_linear_pointwise" in {event.key for event in recorded.key_averages()}
 
 
 @pytest.mark.usefixtures("library")
