@@ -1,9 +1,6 @@
-"""Batch normalisation and ReLU: of maps, lean in memory; of points, with a second derivative written out.
+"""Batch normalisation and ReLU; of points with a second derivative written out.
 
-Maps: the output need not be kept, since what it was made of is. Within `lean_activations`, layers that would keep it
-for their backward pass keep a way to make it anew, which costs one pass over the map.
-
-Points: PyTorch composes the second derivative of batch normalisation of some forty passes over its input. With x̂ the
+PyTorch composes the second derivative of batch normalisation of some forty passes over its input. With x̂ the
 normalised input, w the weight, r = 1/σ, m() the mean over the P points, δ the gradient behind the ReLU, v the cotangent
 of the input's gradient, and per channel a = m(v), b = m(δ), p = m(v x̂), q = m(δ x̂), s = m(v δ), the function that the
 second backward pass differentiates is P w r (s - a b - p q) + u_w · P q + u_b · P b, u the cotangents of the gradients
@@ -12,18 +9,14 @@ of weight and bias: five sums and two linear combinations.
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-import weakref
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from i2net_bundle.networks.hardware import blocks
-
-_lean = contextvars.ContextVar("lean", default=False)
+from i2net_bundle.networks.lean_activations import is_lean, lean_norm_relu
 
 
 def norm_relu(x: Tensor, norm: Any) -> Tensor:
@@ -33,99 +26,18 @@ def norm_relu(x: Tensor, norm: Any) -> Tensor:
         return norm(x).relu_()
     counter: Any = norm.num_batches_tracked
     counter.add_(1)
-    output: Tensor = function.apply(
-        x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps
-    )
-    if function is _LeanNormRelu and output.grad_fn is not None:
-        output.activation = _Activation(output)  # type: ignore[attr-defined]
-    return output
+    return function(x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps)
 
 
-def _function(x: Tensor, norm: Any) -> type[torch.autograd.Function] | None:
+def _function(x: Tensor, norm: Any) -> Callable[..., Tensor] | None:
     """What stands for a normalisation in training; none for other kinds, as when processes share their statistics."""
     if not norm.training or type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or type(x) is not Tensor:
         return None
     if norm.momentum is None or norm.running_mean is None or norm.weight is None or x.numel() <= x.shape[1]:
         return None  # the last has no variance, which PyTorch says
     if x.ndim == 2:
-        return _TrainedNormRelu
-    return _LeanNormRelu if _lean.get() else None
-
-
-@contextlib.contextmanager
-def lean_activations() -> Iterator[None]:
-    """Let the backward pass make normalised maps anew, where layers within would keep them."""
-    token = _lean.set(True)
-    try:
-        with torch.autograd.graph.saved_tensors_hooks(_forget, _remember):
-            yield
-    finally:
-        _lean.reset(token)
-
-
-class _Activation:
-    """An output of `_LeanNormRelu`, made anew when first asked for and kept until its own backward pass takes it."""
-
-    def __init__(self, output: Tensor) -> None:
-        node: Any = output.grad_fn
-        self.node, self.version = node, output._version
-        node.activation = weakref.ref(self)
-        self.output: Tensor | None = None
-
-    def made_anew(self) -> Tensor:
-        if self.output is None:
-            self.output = _made_of(*self.node.saved_tensors)
-        return self.output
-
-    def take(self) -> Tensor:
-        output, self.output = self.made_anew(), None
-        return output
-
-
-def _made_of(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inv_std: Tensor) -> Tensor:
-    with torch.no_grad():
-        return torch.native_batch_norm(x, weight, bias, mean, inv_std**-2, False, 0.0, 0.0)[0].relu_()
-
-
-def _forget(tensor: Tensor) -> tuple[Tensor | _Activation, int, Any]:
-    """What autograd keeps of a tensor: the tensor, unless it is, or shows, an output of `_LeanNormRelu`."""
-    source = tensor if tensor._base is None else tensor._base
-    activation = getattr(source, "activation", None)
-    if activation is not None and source._version == activation.version:
-        return activation, 0, (tensor.shape, tensor.stride(), tensor.storage_offset())
-    return tensor.detach(), tensor._version, None  # itself would hold the graph that holds it
-
-
-def _remember(kept: tuple[Tensor | _Activation, int, Any]) -> Tensor:
-    what, version, layout = kept
-    if isinstance(what, _Activation):
-        return what.made_anew().as_strided(*layout)
-    if what._version != version:
-        raise RuntimeError(f"A tensor of {tuple(what.shape)} that the backward pass needs was modified in place.")
-    return what
-
-
-class _LeanNormRelu(torch.autograd.Function):
-    """Batch statistics, affine map, ReLU of maps; keeps its input alone, and updates the running statistics."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float
-    ) -> Tensor:
-        normalised, batch_mean, batch_inv_std = torch.native_batch_norm(x, weight, bias, mean, var, True, momentum, eps)
-        ctx.save_for_backward(x, weight, bias, batch_mean, batch_inv_std)
-        return normalised.relu_()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, delta: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, inv_std = ctx.saved_tensors
-        activation = ctx.activation()
-        output = _made_of(x, weight, bias, mean, inv_std) if activation is None else activation.take()
-        gradients = torch.ops.aten.native_batch_norm_backward(
-            _through_relu(delta, output), x, weight, None, None, mean, inv_std, True, 0.0, [True, True, True]
-        )
-        return *gradients, None, None, None, None
+        return _TrainedNormRelu.apply
+    return lean_norm_relu if is_lean() else None
 
 
 class _TrainedNormRelu(torch.autograd.Function):

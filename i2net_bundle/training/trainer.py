@@ -16,8 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
 from i2net_bundle.networks import I2Net
-from i2net_bundle.networks.batch_norm import lean_activations
 from i2net_bundle.networks.hardware import bfloat16
+from i2net_bundle.networks.lean_activations import lean_activations
 
 TERMS = "terms"
 """Key of ``engine.state.output``: every loss term and the learners' health, as 0-d tensors."""
