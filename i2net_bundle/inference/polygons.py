@@ -62,11 +62,11 @@ def gland_features(
     inside = Runs.of(mask)
     glands, numbers = gland_runs(inside, min_area)
     held_by = glands.holding(inside.starts)
-    number = np.where(held_by < 0, -1, numbers[held_by]) if len(numbers) else held_by
+    inside = inside.select(held_by >= 0)  # what is no speck
+    number = numbers[held_by[held_by >= 0]]
     order = np.argsort(number, kind="stable")
-    for which in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
-        if not len(which) or number[which[0]] < 0:
-            continue
+    of_each = np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
+    for which in of_each:
         pixels = inside.select(which)
         area = int(pixels.lengths.sum())
         # QuPath has columns of its own for "Area", of the polygon

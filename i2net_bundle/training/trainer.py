@@ -37,7 +37,8 @@ class GatedNetwork(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Image (B, C, H, W) to logits (B, O, H, W) and gates (B, K, h, w)."""
         with lean_activations():
-            return self.network.forward_with_gates(image.as_subclass(Tensor))  # no MetaTensor: they mind every operator
+            # a MetaTensor copies what is attached to it at every operator
+            return self.network.forward_with_gates(image.as_subclass(Tensor))
 
 
 class I2NetTrainer(SupervisedTrainer):
