@@ -9,9 +9,9 @@ import torch
 from monai.networks.nets import AttentionUnet, BasicUNet, FlexibleUNet, SegResNet, SwinUNETR
 from torch import Tensor, nn
 
+from i2net_bundle.hardware import for_training
 from i2net_bundle.losses import BoundaryWeightedLoss, CrossEntropyDiceLoss, I2NetLoss
 from i2net_bundle.networks import I2Net, glas_i2net, synapse_i2net
-from i2net_bundle.networks.hardware import for_training
 from i2net_bundle.training.trainer import GatedNetwork
 from tests.networks.plain_decoder import plain_network
 

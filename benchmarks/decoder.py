@@ -7,7 +7,7 @@ import torch
 from benchmarks.cases import PLAIN
 from benchmarks.measuring import UNIT, Setting, Table, alternating, in_own_process, peak_extra_mb
 from i2net_bundle.networks import ImplicitDecoder
-from i2net_bundle.networks.products import linear
+from i2net_bundle.networks.fast.products import linear
 from tests.networks.plain_decoder import PlainDecoder
 
 TITLE = "Decoder"

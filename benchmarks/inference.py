@@ -9,8 +9,8 @@ from torch import Tensor
 
 from benchmarks.cases import OURS, PEERS, PLAIN, TASKS, images, network
 from benchmarks.measuring import UNIT, Setting, Table, alternating
-from i2net_bundle.inference.inferers import in_bfloat16
-from i2net_bundle.networks.hardware import for_inference, multiplies_bfloat16
+from i2net_bundle.hardware import for_inference, multiplies_bfloat16
+from i2net_bundle.prediction.inferers import in_bfloat16
 
 TITLE = "Inference of an image"
 COMPILED, BFLOAT16 = f"{OURS}, compiled", f"{OURS}, bfloat16"

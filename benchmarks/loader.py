@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from benchmarks.cases import OURS, training_step
 from benchmarks.measuring import Setting, Table, alternating, in_own_process, peak_extra_mb
-from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
+from i2net_bundle.data import load_cases
 from i2net_bundle.data.phantoms import ct_phantom
-from i2net_bundle.networks.hardware import multiplies_bfloat16
+from i2net_bundle.hardware import multiplies_bfloat16
+from i2net_bundle.training.slices import EpochSampler, SliceDataset
 from i2net_bundle.transforms import ct_reading, ct_training, histology_training
 from i2net_bundle.transforms.augmentation import reseed
 

@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.measuring import UNIT, Setting, Table, alternating
-from i2net_bundle.networks.hardware import multiplies_bfloat16
-from i2net_bundle.networks.products import linear
+from i2net_bundle.hardware import multiplies_bfloat16
+from i2net_bundle.networks.fast.products import linear
 
 TITLE = "Rates of the machine"
 

@@ -11,7 +11,7 @@ from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDiceMetric
 
 from benchmarks.measuring import Setting, Table, alternating, in_own_process, peak_extra_mb
 from i2net_bundle.data.phantoms import ct_phantom
-from i2net_bundle.metrics import score_case
+from i2net_bundle.evaluation.case_scores import score_case
 from i2net_bundle.metrics.protocols import SURFACE_TOLERANCE_MM
 
 TITLE = "Scoring"

@@ -15,9 +15,9 @@ from torch import Tensor
 from benchmarks.cases import OURS, network
 from benchmarks.measuring import UNIT, Setting, Table, alternating, in_own_process, peak_extra_mb
 from i2net_bundle.data.phantoms import gland_phantom
-from i2net_bundle.inference.prediction_files import predict_files
-from i2net_bundle.inference.predictor import Predictor
-from i2net_bundle.inference.tiles import CORE, MARGIN, STRIDE, infer_tiles
+from i2net_bundle.prediction.cohort import predict_files
+from i2net_bundle.prediction.predictor import Predictor
+from i2net_bundle.prediction.tiles import CORE, MARGIN, STRIDE, infer_tiles
 
 TITLE = "Prediction of a slide"
 SIDE = 10_000

@@ -6,7 +6,7 @@ import statistics
 
 from benchmarks.cases import OURS, PEERS, PLAIN, TASKS, training_step
 from benchmarks.measuring import UNIT, Setting, Table, alternating, in_own_process, peak_extra_mb
-from i2net_bundle.networks.hardware import multiplies_bfloat16
+from i2net_bundle.hardware import multiplies_bfloat16
 
 TITLE = "Training step"
 LOSSES = {

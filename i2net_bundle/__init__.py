@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from i2net_bundle.inference.predict import predict as predict
+    from i2net_bundle.prediction.predict import predict as predict
 
 __all__ = ["predict"]
 
@@ -13,7 +13,7 @@ __all__ = ["predict"]
 def __getattr__(name: str) -> Any:
     """Import what makes predictions when it is first asked for: it takes seconds."""
     if name == "predict":
-        from i2net_bundle.inference.predict import predict
+        from i2net_bundle.prediction.predict import predict
 
         return predict
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

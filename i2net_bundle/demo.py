@@ -16,11 +16,11 @@ import torch
 from monai.bundle import ConfigParser
 from monai.metrics import DiceMetric
 
-from i2net_bundle.bundle import bundle_root, config_files
 from i2net_bundle.data import load_cases
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
-from i2net_bundle.metrics.classwise import classwise
+from i2net_bundle.evaluation.classwise import classwise
 from i2net_bundle.transforms import ct_reading, histology_reading
+from i2net_bundle.workflow.config_files import bundle_root, config_files
 
 
 @dataclass(frozen=True)

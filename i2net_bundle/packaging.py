@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from i2net_bundle.bundle import bundle_root, config_files
-from i2net_bundle.files import file_sha256, staged_folder, written_whole
+from i2net_bundle.io.writing import file_sha256, staged_folder, written_whole
 from i2net_bundle.networks import I2Net
 from i2net_bundle.networks.weights import load_encoder, load_network
-from i2net_bundle.run_settings import SETTINGS_NAME, require_settings
-from i2net_bundle.training.checkpoints import WEIGHTS_NAME
-from i2net_bundle.transforms.describe import describe
+from i2net_bundle.workflow.config_files import bundle_root, config_files
+from i2net_bundle.workflow.describe import describe
+from i2net_bundle.workflow.run_folders import WEIGHTS_NAME
+from i2net_bundle.workflow.run_settings import SETTINGS_NAME, require_settings
 
 _WORKFLOWS = ("train.json", "evaluate.json", "inference.json")
 _UNCHANGED = ("LICENSE", "configs/logging.conf", "configs/multi_gpu_train.yaml", "docs/data_license.txt")

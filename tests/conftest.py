@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("I2NET_SHARED", REPOSITORY.parent / "shared"))
 
@@ -42,6 +44,18 @@ def golden(shared: Path) -> Callable[[str], dict[str, torch.Tensor]]:
             return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def ct_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two training cases of 16 slices of 48×48, one of validation, one of test."""
+    return make_ct_phantoms(tmp_path_factory.mktemp("ct_cases"), 2, 1, 1, (48, 48, 16), (8.0, 8.0, 15.0)).parent
+
+
+@pytest.fixture(scope="session")
+def gland_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two training images of 96×128, one of validation, one of test."""
+    return make_gland_phantoms(tmp_path_factory.mktemp("gland_cases"), 2, 1, 1, (96, 128)).parent
 
 
 @pytest.fixture(autouse=True)

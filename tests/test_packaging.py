@@ -17,12 +17,12 @@ import torch
 from monai.bundle import ConfigParser, load, verify_metadata
 
 import i2net_bundle
-from i2net_bundle.bundle import config_files
 from i2net_bundle.cli import main
 from i2net_bundle.data.phantoms import make_gland_phantoms
-from i2net_bundle.files import file_sha256
+from i2net_bundle.io.writing import file_sha256
 from i2net_bundle.networks import glas_i2net, synapse_i2net
 from i2net_bundle.packaging import Weights, package_bundle
+from i2net_bundle.workflow.config_files import config_files
 from tests.networks.small_networks import randomise_batch_norms
 
 TASKS = {"synapse": (synapse_i2net, 1), "glas": (functools.partial(glas_i2net, divisor=32), 3)}

@@ -19,7 +19,7 @@ from monai.bundle import ConfigWorkflow, create_workflow, load, verify_metadata,
 from PIL import Image
 
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
-from i2net_bundle.metrics.folders import evaluate_folders
+from i2net_bundle.evaluation.folders import evaluate_folders
 
 ROOT = Path(__file__).resolve().parents[1]
 

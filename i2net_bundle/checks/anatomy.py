@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from i2net_bundle.checks.findings import Finding, warning
+from i2net_bundle.io.findings import Finding, warning
 from i2net_bundle.labels import LabelTable, Position, label_table
 
 _DIRECTIONS = {"right": (0, 1), "left": (0, -1), "posterior": (1, -1), "superior": (2, 1)}  # RAS axis and sign

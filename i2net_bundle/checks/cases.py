@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,18 +11,19 @@ from typing import Any
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
-from i2net_bundle.checks.ct import CTOptions, check_ct
-from i2net_bundle.checks.findings import DataError, Finding, error, errors
-from i2net_bundle.checks.histology import HistologyOptions, check_histology
-from i2net_bundle.checks.identifiers import shown_path
-from i2net_bundle.checks.verdicts import Verdicts
-from i2net_bundle.files import written_whole
+from i2net_bundle.checks.histology import check_histology
+from i2net_bundle.checks.scans import check_ct
+from i2net_bundle.checks.verified import Verdicts
+from i2net_bundle.io.findings import DataError, Finding, error, errors
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.io.privacy import shown_path
+from i2net_bundle.io.writing import write_csv
 
 logger = logging.getLogger("i2net.checks")
 
 
 def check_case(
-    case: Mapping[str, Any], options: CTOptions | HistologyOptions, verdicts: Verdicts | None = None
+    case: Mapping[str, Any], options: VolumeOptions | HistologyOptions, verdicts: Verdicts | None = None
 ) -> list[Finding]:
     """Find the faults of a case; none is raised.
 
@@ -39,7 +39,7 @@ def check_case(
             key = verdicts.key(files, options)
         if key in verdicts:
             return []
-    check: Any = check_ct if isinstance(options, CTOptions) else check_histology
+    check: Any = check_ct if isinstance(options, VolumeOptions) else check_histology
     findings: list[Finding] = check(files[0], files[1] if len(files) > 1 else None, options)
     if verdicts is not None and key is not None and not findings:
         verdicts.add(key)
@@ -69,7 +69,7 @@ class CheckedCases(list):
     def __init__(
         self,
         cases: Sequence[Mapping[str, Any]],
-        options: CTOptions | HistologyOptions,
+        options: VolumeOptions | HistologyOptions,
         skip_failed: bool = False,
     ) -> None:
         verdicts = Verdicts()
@@ -148,14 +148,3 @@ def write_findings(output_dir: Path, findings: Sequence[Finding]) -> None:
     """Keep findings in the folder's ``data_findings.csv``; without any there is no such file, see `write_csv`."""
     rows = [[f.severity, f.rule, f.file, f.problem, f.remedy] for f in findings]
     write_csv(output_dir / "data_findings.csv", ["severity", "rule", "file", "problem", "remedy"], rows)
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a table; without rows there is no file, and one that is there goes."""
-    if not rows:
-        path.unlink(missing_ok=True)
-        return
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

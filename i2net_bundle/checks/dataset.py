@@ -16,13 +16,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from i2net_bundle.checks.cases import check_case
-from i2net_bundle.checks.ct import CTOptions
-from i2net_bundle.checks.dicom_series import list_series
-from i2net_bundle.checks.findings import DataError, Finding, error, errors, warning, warnings
-from i2net_bundle.checks.histology import HistologyOptions, load_image
-from i2net_bundle.checks.nifti import HeaderOptions
-from i2net_bundle.checks.volumes import is_volume, read_volume, volume_shape
+from i2net_bundle.checks.histology import load_image
 from i2net_bundle.data.datalist import DATALIST, label_names, list_images, read_datalist, splits
+from i2net_bundle.io.dicom.series import list_series
+from i2net_bundle.io.findings import DataError, Finding, error, errors, warning, warnings
+from i2net_bundle.io.formats import is_volume
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.io.volumes import read_volume, volume_shape
 
 
 @dataclass
@@ -60,7 +60,7 @@ class CheckReport:
 
 def check_path(
     path: str | Path,
-    ct: CTOptions | None = None,
+    ct: VolumeOptions | None = None,
     histology: HistologyOptions | None = None,
     datalist: str = DATALIST,
 ) -> CheckReport:
@@ -78,7 +78,7 @@ def check_path(
     Raises:
         FileNotFoundError: there is no such file or folder, or the folder holds nothing known.
     """
-    path, ct, histology = Path(path), ct or CTOptions(), histology or HistologyOptions()
+    path, ct, histology = Path(path), ct or VolumeOptions(), histology or HistologyOptions()
     report = CheckReport(str(path))
     if (path / datalist).is_file():
         _check_dataset(path / datalist, ct, histology, report)
@@ -98,8 +98,8 @@ def check_path(
 
 
 def dataset_options(
-    contents: Mapping[str, Any], ct: CTOptions, histology: HistologyOptions
-) -> tuple[CTOptions, HistologyOptions]:
+    contents: Mapping[str, Any], ct: VolumeOptions, histology: HistologyOptions
+) -> tuple[VolumeOptions, HistologyOptions]:
     """Reading options with what a data list says of its labels."""
     names = label_names(contents)
     if names:
@@ -110,7 +110,7 @@ def dataset_options(
     return ct, histology
 
 
-def _check_dataset(path: Path, ct: CTOptions, histology: HistologyOptions, report: CheckReport) -> None:
+def _check_dataset(path: Path, ct: VolumeOptions, histology: HistologyOptions, report: CheckReport) -> None:
     try:
         contents = read_datalist(path)
     except DataError as fault:
@@ -138,7 +138,7 @@ def _check_dataset(path: Path, ct: CTOptions, histology: HistologyOptions, repor
 
 
 def _check_images(
-    cases: Sequence[Mapping[str, Any]], ct: CTOptions, histology: HistologyOptions, report: CheckReport
+    cases: Sequence[Mapping[str, Any]], ct: VolumeOptions, histology: HistologyOptions, report: CheckReport
 ) -> None:
     report.cases["files"] = len(cases)
     for case in tqdm(cases, desc="checking files", unit="file", disable=None):
@@ -148,7 +148,7 @@ def _check_images(
         report.findings += check_case(case, ct if is_volume(case["image"]) else histology)
 
 
-def _check_dicom(path: Path, ct: CTOptions, report: CheckReport, datalist: str) -> None:
+def _check_dicom(path: Path, ct: VolumeOptions, report: CheckReport, datalist: str) -> None:
     try:
         report.cases["DICOM series"] = len(list_series(path))
     except DataError as fault:
@@ -161,7 +161,7 @@ def _check_dicom(path: Path, ct: CTOptions, report: CheckReport, datalist: str) 
         report.findings += check_case({"image": path}, ct)
 
 
-def _shared_images(path: Path, images: Mapping[str, Sequence[Path]], header: HeaderOptions) -> list[Finding]:
+def _shared_images(path: Path, images: Mapping[str, Sequence[Path]], header: VolumeOptions) -> list[Finding]:
     """Training images that are in another split too, by decoded content; the same within one split is a warning."""
     by_shape: dict[tuple[int, ...], list[tuple[str, Path]]] = defaultdict(list)
     for split, files in images.items():
@@ -202,7 +202,7 @@ def _shape(file: Path) -> tuple[int, ...] | None:
         return None
 
 
-def _content_digest(file: Path, header: HeaderOptions) -> str | None:
+def _content_digest(file: Path, header: VolumeOptions) -> str | None:
     """SHA-256 of the decoded image in canonical orientation."""
     try:
         if is_volume(file):

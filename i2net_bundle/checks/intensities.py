@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from i2net_bundle.checks.findings import Finding, error, warning
+from i2net_bundle.io.findings import Finding, error, warning
 
 _SAMPLE = 2_000_000
 _PADDING_BELOW = -1500.0  # scanners fill outside their circle with -2000, -3024 and the like

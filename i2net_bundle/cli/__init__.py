@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import i2net_bundle
 from i2net_bundle.cli import bundle, data, evaluate, package, predict, report
-from i2net_bundle.errors import root_cause
+from i2net_bundle.workflow.errors import root_cause
 
 _OF_THE_INPUT = (OSError, ValueError, ImportError)
 

@@ -23,7 +23,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _print_root(arguments: argparse.Namespace) -> None:
-    from i2net_bundle.bundle import bundle_root
+    from i2net_bundle.workflow.config_files import bundle_root
 
     print(bundle_root())
 

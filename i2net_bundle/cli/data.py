@@ -163,8 +163,8 @@ def _prepared(datalist: Path) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from i2net_bundle.checks import errors
     from i2net_bundle.checks.dataset import check_path, report_json
+    from i2net_bundle.io.findings import errors
 
     options = replace(ct_options(arguments), series=arguments.series), histology_options(arguments)
     reports = [check_path(path, *options, datalist=arguments.datalist) for path in arguments.paths]
@@ -173,7 +173,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _list_series(arguments: argparse.Namespace) -> None:
-    from i2net_bundle.checks.dicom_series import list_series
+    from i2net_bundle.io.dicom.series import list_series
 
     for number, series in enumerate(list_series(arguments.folder), 1):
         print(f"{number}. {series.summary}\n   {series.description or 'no description'}\n   {series.uid}")

@@ -40,9 +40,9 @@ def add_commands(commands: Any) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from i2net_bundle.metrics.folders import FAILED, evaluate_folders
-    from i2net_bundle.metrics.tables import table
-    from i2net_bundle.run_folders import check_results_dir
+    from i2net_bundle.evaluation.folders import FAILED, evaluate_folders
+    from i2net_bundle.evaluation.tables import table
+    from i2net_bundle.workflow.run_folders import check_results_dir
 
     pred_dir = Path(arguments.pred_dir)
     out = Path(arguments.out) if arguments.out else pred_dir.with_name(f"{pred_dir.resolve().name}_scores")

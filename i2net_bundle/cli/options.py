@@ -7,7 +7,7 @@ from typing import Any
 
 
 def add_ct_options(parser: argparse.ArgumentParser, labels: bool = True) -> None:
-    """Options of `i2net_bundle.checks.CTOptions`; without ``labels`` those that images alone have."""
+    """Options of `i2net_bundle.io.options.VolumeOptions`; without ``labels`` those that images alone have."""
     group = parser.add_argument_group("CT files that leave a choice")
     group.add_argument("--header", choices=["sform", "qform"], help="which to believe where the two disagree")
     if labels:
@@ -30,7 +30,7 @@ def add_series_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_histology_options(parser: argparse.ArgumentParser, labels: bool = True) -> None:
-    """Options of `i2net_bundle.checks.HistologyOptions`; without ``labels`` those that images alone have."""
+    """Options of `i2net_bundle.io.options.HistologyOptions`; without ``labels`` those that images alone have."""
     group = parser.add_argument_group("histology files")
     group.add_argument("--um-per-px", type=float, metavar="UM", help="micrometres per pixel, instead of the files' own")
     if labels:
@@ -40,10 +40,10 @@ def add_histology_options(parser: argparse.ArgumentParser, labels: bool = True) 
 
 
 def ct_options(arguments: argparse.Namespace) -> Any:
-    """The `CTOptions` that the arguments say."""
-    from i2net_bundle.checks import CTOptions
+    """The `VolumeOptions` that the arguments say."""
+    from i2net_bundle.io.options import VolumeOptions
 
-    return CTOptions(
+    return VolumeOptions(
         header=arguments.header,
         volume=arguments.volume,
         geometry=arguments.geometry,
@@ -55,6 +55,6 @@ def ct_options(arguments: argparse.Namespace) -> Any:
 
 def histology_options(arguments: argparse.Namespace) -> Any:
     """The `HistologyOptions` that the arguments say."""
-    from i2net_bundle.checks import HistologyOptions
+    from i2net_bundle.io.options import HistologyOptions
 
     return HistologyOptions(um_per_px=arguments.um_per_px, label_values=arguments.label_values)

@@ -58,9 +58,9 @@ def add_commands(commands: Any) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from i2net_bundle.inference.prediction_files import FAILED, predict_files
-    from i2net_bundle.inference.predictor import Predictor
-    from i2net_bundle.run_folders import check_results_dir
+    from i2net_bundle.prediction.cohort import FAILED, predict_files
+    from i2net_bundle.prediction.predictor import Predictor
+    from i2net_bundle.workflow.run_folders import check_results_dir
 
     check_results_dir(arguments.out, arguments.overwrite)
     predictor = Predictor(
@@ -90,9 +90,9 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the command line says of the files, other than the defaults; nothing may be said of the other kind's."""
-    from i2net_bundle.checks import CTOptions, HistologyOptions
+    from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 
-    kinds = (HistologyOptions, CTOptions) if arguments.task == "glas" else (CTOptions, HistologyOptions)
+    kinds = (HistologyOptions, VolumeOptions) if arguments.task == "glas" else (VolumeOptions, HistologyOptions)
     chosen, foreign = (
         {
             field.name: getattr(arguments, field.name)

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from i2net_bundle.checks.findings import DataError, error
-from i2net_bundle.checks.volumes import VOLUME_SUFFIXES, content_sha256
+from i2net_bundle.io.findings import DataError, error
+from i2net_bundle.io.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, image_stem
+from i2net_bundle.io.volumes import content_sha256
 
 DATALIST = "dataset.json"
-HISTOLOGY_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
-
 _MEND = "Correct it, or prepare the data set again."
 
 
@@ -103,7 +102,7 @@ def label_names(contents: Mapping[str, Any]) -> dict[int, str]:
 def _names_image(entry: Any) -> bool:
     """Whether a list that starts with this is one of cases: other lists of a data list hold keywords, sizes, …."""
     if isinstance(entry, str):
-        return entry.lower().endswith(VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES)
+        return entry.lower().endswith(VOLUME_SUFFIXES + IMAGE_SUFFIXES)
     return isinstance(entry, Mapping) and "image" in entry
 
 
@@ -157,7 +156,7 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[dict[str, s
     Raises:
         FileNotFoundError: the folder does not exist or holds no image of a known format.
     """
-    suffixes = VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES
+    suffixes = VOLUME_SUFFIXES + IMAGE_SUFFIXES
     files = sorted(
         path
         for path in Path(folder).glob("**/[!.]*" if recursive else "[!.]*")
@@ -197,17 +196,3 @@ def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         name if names.count(name) == 1 else file.replace(".", "_") for name, file in zip(names, files, strict=True)
     ]
     return [{**case, "case": name} for case, name in zip(cases, names, strict=True)]
-
-
-def image_stem(path: str | Path) -> str:
-    """An image's file name without its ending; the whole name of a DICOM series' folder.
-
-    >>> image_stem("a/img0001.nii.gz"), image_stem("slide.v2.png")
-    ('img0001', 'slide.v2')
-    """
-    if Path(path).is_dir():
-        return Path(path).resolve().name  # of "." too; what follows a dot there is no ending
-    name = Path(path).name
-    suffixes = sorted(VOLUME_SUFFIXES + HISTOLOGY_SUFFIXES, key=len, reverse=True)
-    suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), Path(name).suffix)
-    return name[: len(name) - len(suffix)]

@@ -1,21 +1,15 @@
-"""Masks -> figures: pure functions, and the MONAI and Ignite metrics over them."""
+"""Masks to scores: pure functions on arrays."""
 
-from i2net_bundle.metrics.classwise import ClasswiseMetric
 from i2net_bundle.metrics.objects import ObjectScores, find_glands, score_objects
 from i2net_bundle.metrics.overlap import MeanIoU, confusion_matrix, dice, intersection_over_union
 from i2net_bundle.metrics.protocols import ClassScores, score_classes
-from i2net_bundle.metrics.scores import CaseScores, SegmentationScores, WriteScores, score_case
 from i2net_bundle.metrics.surface import directed_hausdorff, pooled_hausdorff, surface_dice, surface_distances
 from i2net_bundle.metrics.uncertainty import bootstrap_interval
 
 __all__ = [
-    "CaseScores",
     "ClassScores",
-    "ClasswiseMetric",
     "MeanIoU",
     "ObjectScores",
-    "SegmentationScores",
-    "WriteScores",
     "bootstrap_interval",
     "confusion_matrix",
     "dice",
@@ -23,7 +17,6 @@ __all__ = [
     "find_glands",
     "intersection_over_union",
     "pooled_hausdorff",
-    "score_case",
     "score_classes",
     "score_objects",
     "surface_dice",

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from i2net_bundle.metrics.runs import Runs
+from i2net_bundle.metrics.pixel_runs import Runs
 from i2net_bundle.metrics.surface import surface_voxels
 
 MIN_AREA_PX = 200

@@ -2,7 +2,7 @@
 
 Source: I²Net (MICCAI 2024), Eq. 1-3. An affine map is linear in its parameters, so the gate-weighted sum of K
 parameter sets is the gate-weighted sum of K affine maps: no weight matrix is ever made per point. The first layers of
-gate and decoder map each feature level at the level's own resolution, see `i2net_bundle.networks.codes`.
+gate and decoder map each feature level at the level's own resolution, see `i2net_bundle.networks.fast.codes`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from i2net_bundle.networks.batch_norm import norm_relu
-from i2net_bundle.networks.codes import Codes, Sampler
+from i2net_bundle.hardware import autocast_disabled, product_dtype
 from i2net_bundle.networks.coordinates import FourierEncoding, nearest_cells
-from i2net_bundle.networks.folded import FoldedDecoder
-from i2net_bundle.networks.gated_linear import gated_linear, softmax
-from i2net_bundle.networks.hardware import autocast_disabled, product_dtype
+from i2net_bundle.networks.fast.batch_norm import norm_relu
+from i2net_bundle.networks.fast.codes import Codes, Sampler
+from i2net_bundle.networks.fast.folded import FoldedDecoder
+from i2net_bundle.networks.fast.gated_linear import gated_linear, softmax
 
 
 class I2Layer(nn.Module):

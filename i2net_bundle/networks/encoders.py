@@ -14,7 +14,7 @@ from monai.networks.nets.resnet import ResNet, ResNetBlock, ResNetBottleneck, ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from i2net_bundle.networks.batch_norm import norm_relu
+from i2net_bundle.networks.fast.batch_norm import norm_relu
 
 
 class _BasicBlock(ResNetBlock):

@@ -13,9 +13,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from i2net_bundle.checks import DataError, Finding
-from i2net_bundle.checks.findings import error
-from i2net_bundle.files import file_sha256, staged_folder
+from i2net_bundle.io.findings import DataError, Finding, error
+from i2net_bundle.io.writing import file_sha256, staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
 from i2net_bundle.prepare.folders import logger, opened_source, require_complete, settle_findings
 from i2net_bundle.prepare.manifest import Manifest

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from i2net_bundle.checks import DataError, Finding, errors, warnings
-from i2net_bundle.checks.cases import write_csv
+from i2net_bundle.io.findings import DataError, Finding, errors, warnings
+from i2net_bundle.io.writing import write_csv
 
 logger = logging.getLogger("i2net.prepare")
 

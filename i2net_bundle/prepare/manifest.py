@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import i2net_bundle
-from i2net_bundle.files import file_sha256
+from i2net_bundle.io.writing import file_sha256
 
 MANIFEST_NAME = "manifest.json"
 _PACKAGES = ("monai", "nibabel", "numpy", "pillow", "SimpleITK", "torch")

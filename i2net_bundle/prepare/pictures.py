@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from i2net_bundle.checks import DataError, Finding, HistologyOptions
-from i2net_bundle.checks.findings import error
 from i2net_bundle.checks.histology import TRAINING_UM_PER_PX, load_image, load_mask, pair_findings
+from i2net_bundle.io.findings import DataError, Finding, error
+from i2net_bundle.io.options import HistologyOptions
 
 _AS_DISTRIBUTED = "Take the file as distributed, or download it again."
 

@@ -13,13 +13,13 @@ import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
-from i2net_bundle.checks import CTOptions, DataError, Finding
 from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
-from i2net_bundle.checks.ct import load_ct, load_ct_pair
-from i2net_bundle.checks.findings import error
-from i2net_bundle.checks.nifti import has_geometry, mark_without_geometry
+from i2net_bundle.checks.scans import load_ct, load_ct_pair
 from i2net_bundle.data.datalist import DATALIST, label_names, read_datalist, splits
-from i2net_bundle.files import file_sha256, staged_folder
+from i2net_bundle.io.findings import DataError, Finding, error
+from i2net_bundle.io.nifti import has_geometry, mark_without_geometry
+from i2net_bundle.io.options import VolumeOptions
+from i2net_bundle.io.writing import file_sha256, staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
 from i2net_bundle.prepare.folders import logger, opened_source, require_complete, settle_findings
 from i2net_bundle.prepare.manifest import Manifest
@@ -64,7 +64,7 @@ def prepare_synapse(
     out_dir: str | Path,
     *,
     numbering: str | None = None,
-    options: CTOptions | None = None,
+    options: VolumeOptions | None = None,
     orientation: str | None = None,
     allow_missing: bool = False,
 ) -> Path:
@@ -91,7 +91,7 @@ def prepare_synapse(
         FileNotFoundError: the source is none of these, or lacks cases.
         ValueError: the numbering is not declared.
     """
-    options = options or CTOptions()
+    options = options or VolumeOptions()
     with staged_folder(out_dir) as target, opened_source(source, target) as folder:
         kind, cases, names = _find_cases(folder, source, allow_missing)
         table = label_table("synapse")
@@ -196,7 +196,7 @@ def _decathlon_names(folder: Path, contents: Mapping[str, Any]) -> dict[int, str
 
 
 def _read(
-    case: SourceCase, ids: Mapping[int, int], table: LabelTable, options: CTOptions, orientation: str | None
+    case: SourceCase, ids: Mapping[int, int], table: LabelTable, options: VolumeOptions, orientation: str | None
 ) -> ReadCase:
     """Read and check one case.
 
@@ -249,7 +249,7 @@ def _with_evidence(
     label_path: Path,
     ids: Mapping[int, int],
     table: LabelTable,
-    options: CTOptions,
+    options: VolumeOptions,
 ) -> Finding:
     """Add to a disagreement of two headers what the organs say of each."""
     if finding.rule != "geometry":

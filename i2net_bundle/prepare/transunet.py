@@ -17,10 +17,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from i2net_bundle.checks import DataError
 from i2net_bundle.checks.anatomy import Organ, measure_organs, position_distances
-from i2net_bundle.checks.findings import error
-from i2net_bundle.checks.nifti import mark_without_geometry
+from i2net_bundle.io.findings import DataError, error
+from i2net_bundle.io.nifti import mark_without_geometry
 from i2net_bundle.labels import label_table
 from i2net_bundle.transforms.preprocessing import WINDOW_HU
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from i2net_bundle.files import staged_folder
+from i2net_bundle.io.writing import staged_folder
 from i2net_bundle.reports.comparison import FEWEST_PAIRS, Column, Comparison, Difference
 
 _TITLES = {

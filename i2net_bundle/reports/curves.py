@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from i2net_bundle.reports.style import REFERENCE, Picture, plot_series
+from i2net_bundle.figures.style import REFERENCE, Picture, plot_series
 
 _TITLES = {
     "loss": "total loss",

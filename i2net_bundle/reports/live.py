@@ -15,12 +15,12 @@ from monai.handlers import MLFlowHandler
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from i2net_bundle.figures.cases import telling_slices
 from i2net_bundle.networks import I2Net
 from i2net_bundle.reports.gallery import draw_gates, draw_overlay
-from i2net_bundle.reports.pictures import telling_slices
 from i2net_bundle.reports.run_results import read_training
 from i2net_bundle.reports.views import View, make_views, pixel_spacing, watch
-from i2net_bundle.run_settings import SETTINGS_NAME
+from i2net_bundle.workflow.run_settings import SETTINGS_NAME
 
 
 class ValidationImages:

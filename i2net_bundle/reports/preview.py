@@ -15,16 +15,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from i2net_bundle.checks import CTOptions, DataError, Finding, HistologyOptions, errors
 from i2net_bundle.checks.anatomy import measure_organs
-from i2net_bundle.checks.ct import load_ct, load_ct_pair
 from i2net_bundle.checks.dataset import dataset_options
 from i2net_bundle.checks.histology import load_image, load_mask, pair_findings
-from i2net_bundle.checks.nifti import has_geometry
-from i2net_bundle.checks.volumes import is_volume
+from i2net_bundle.checks.scans import load_ct, load_ct_pair
 from i2net_bundle.data.datalist import DATALIST, label_names, read_datalist, splits
-from i2net_bundle.files import staged_folder
-from i2net_bundle.reports.pictures import CLASS_COLORS
+from i2net_bundle.figures.cases import CLASS_COLORS
+from i2net_bundle.io.findings import DataError, Finding, errors
+from i2net_bundle.io.formats import is_volume
+from i2net_bundle.io.nifti import has_geometry
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.io.writing import staged_folder
 from i2net_bundle.transforms.preprocessing import WINDOW_HU
 
 PAGE_NAME = "index.html"
@@ -57,7 +58,7 @@ class Tile:
 def preview_dataset(
     dataset_dir: str | Path,
     out_dir: str | Path | None = None,
-    ct: CTOptions | None = None,
+    ct: VolumeOptions | None = None,
     histology: HistologyOptions | None = None,
     datalist: str = DATALIST,
 ) -> Path:
@@ -81,7 +82,7 @@ def preview_dataset(
     """
     folder = Path(dataset_dir)
     contents = read_datalist(folder / datalist)
-    ct, histology = dataset_options(contents, ct or CTOptions(), histology or HistologyOptions())
+    ct, histology = dataset_options(contents, ct or VolumeOptions(), histology or HistologyOptions())
     listed = [(split, _paths(folder, entry)) for split, entries in splits(contents).items() for entry in entries]
     unique = {case["image"]: (split, case) for split, case in reversed(listed)}  # the first list that names it
     cases = list(reversed(unique.values()))
@@ -114,7 +115,7 @@ def _tile(
     folder: Path,
     split: str,
     case: Mapping[str, Path],
-    ct: CTOptions,
+    ct: VolumeOptions,
     histology: HistologyOptions,
     names: Mapping[int, str],
 ) -> Tile:
@@ -140,7 +141,7 @@ def _relative(finding: Finding, folder: Path) -> Finding:
     return replace(finding, file=file, problem=problem, remedy=remedy)
 
 
-def _read_ct(tile: Tile, case: Mapping[str, Path], options: CTOptions, names: Mapping[int, str]) -> None:
+def _read_ct(tile: Tile, case: Mapping[str, Path], options: VolumeOptions, names: Mapping[int, str]) -> None:
     if "label" in case:
         image, label, tile.findings = load_ct_pair(case["image"], case["label"], options)
     else:

@@ -16,14 +16,14 @@ from PIL import Image
 from tqdm import tqdm
 
 import i2net_bundle
-from i2net_bundle.files import staged_folder
+from i2net_bundle.figures.style import Picture, report_style
+from i2net_bundle.io.writing import staged_folder
 from i2net_bundle.metrics.protocols import INVENTED, MISSED
 from i2net_bundle.reports.curves import training_pictures
 from i2net_bundle.reports.gallery import draw_case
 from i2net_bundle.reports.run_results import RunResults, read_run
 from i2net_bundle.reports.score_figures import bland_altman, box_plots, reliability_diagram
 from i2net_bundle.reports.score_tables import Table, calibration_table, case_table, object_table, score_table
-from i2net_bundle.reports.style import Picture, report_style
 from i2net_bundle.reports.views import load_views
 
 PAGE_NAME, FIGURES_NAME = "index.html", "figures"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from i2net_bundle.run_settings import SETTINGS_NAME
+from i2net_bundle.workflow.run_settings import SETTINGS_NAME
 
 METRICS_NAME, SUMMARY_NAME, TRAINING_NAME = "metrics.csv", "summary.json", "training.csv"
 EVALUATION_FOLDER = "evaluation"

@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
+from i2net_bundle.figures.style import HATCHES, REFERENCE, SERIES, Picture
 from i2net_bundle.metrics.protocols import FOUND, INVENTED, MISSED
 from i2net_bundle.reports.run_results import ScoreTable
-from i2net_bundle.reports.style import HATCHES, REFERENCE, SERIES, Picture
 
 _FEWEST = 10  # pixels of a bin, for its accuracy to say anything
 _NO_OVERLAP = {MISSED: "v", INVENTED: "^"}

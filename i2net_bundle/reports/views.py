@@ -14,9 +14,9 @@ import torch
 from monai.networks.utils import eval_mode
 from torch import Tensor
 
-from i2net_bundle.files import written_whole
+from i2net_bundle.figures.cases import displayed
+from i2net_bundle.io.writing import written_whole
 from i2net_bundle.networks import I2Net
-from i2net_bundle.reports.pictures import displayed
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
 WHOLE_IMAGE = -1
@@ -93,7 +93,7 @@ def watch(network: I2Net, inferer: Callable[..., Tensor], image: Tensor, slices:
 
     Args:
         network: on the device of ``image``.
-        inferer: of `i2net_bundle.inference`; its resizing is what the network sees.
+        inferer: of `i2net_bundle.prediction`; its resizing is what the network sees.
         image: preprocessed (C, H, W) or (C, H, W, D).
         slices: which ones of a volume.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -13,8 +12,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 from torch import nn
 
-WEIGHTS_NAME = "model.pt"
-BEST_NAME = "model_best.pt"
+from i2net_bundle.workflow.run_folders import BEST_NAME, WEIGHTS_NAME, newest_checkpoint
 
 
 class RunCheckpoint:
@@ -115,16 +113,3 @@ class _Best:
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         self.metric, self.epoch = state["metric"], int(state["epoch"])
-
-
-def newest_checkpoint(output_dir: str | Path) -> Path:
-    """Path of the checkpoint with the highest epoch in a run's folder.
-
-    Raises:
-        FileNotFoundError: the folder holds none.
-    """
-    files = Path(output_dir, "checkpoints").glob("epoch_*.pt")
-    found = [path for path in files if re.fullmatch(r"epoch_\d+", path.stem)]
-    if not found:
-        raise FileNotFoundError(f"No checkpoint to resume from in {output_dir}/checkpoints. Run without --resume true.")
-    return max(found, key=lambda path: int(path.stem.split("_")[1]))

@@ -14,10 +14,10 @@ import ignite.distributed as idist
 from monai.engines import Evaluator
 from torch import nn
 
-from i2net_bundle.files import file_sha256, written_whole
+from i2net_bundle.io.writing import file_sha256, written_whole
 from i2net_bundle.networks.weights import load_network
-from i2net_bundle.run_settings import SETTINGS_NAME
-from i2net_bundle.training.checkpoints import BEST_NAME, WEIGHTS_NAME
+from i2net_bundle.workflow.run_folders import BEST_NAME, WEIGHTS_NAME
+from i2net_bundle.workflow.run_settings import SETTINGS_NAME
 
 logger = logging.getLogger("i2net.training")
 

@@ -16,7 +16,7 @@ from monai.utils import CommonKeys
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from i2net_bundle.files import write_rows
+from i2net_bundle.io.writing import write_rows
 from i2net_bundle.training.trainer import TERMS
 
 

@@ -13,10 +13,10 @@ from monai.utils import CommonKeys
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from i2net_bundle.hardware import bfloat16
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
 from i2net_bundle.networks import I2Net
-from i2net_bundle.networks.hardware import bfloat16
 from i2net_bundle.networks.lean_activations import lean_activations
 
 TERMS = "terms"

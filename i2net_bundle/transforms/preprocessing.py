@@ -26,12 +26,12 @@ from monai.transforms import (
     Transform,
 )
 
-from i2net_bundle.checks import enforce
-from i2net_bundle.checks.ct import CTOptions, load_ct, load_ct_pair
-from i2net_bundle.checks.findings import Finding
-from i2net_bundle.checks.histology import HistologyOptions, load_image, load_mask, scale_to_training
+from i2net_bundle.checks.histology import load_image, load_mask, scale_to_training
 from i2net_bundle.checks.histology import pair_findings as size_findings
-from i2net_bundle.checks.nifti import has_geometry
+from i2net_bundle.checks.scans import load_ct, load_ct_pair
+from i2net_bundle.io.findings import Finding, enforce
+from i2net_bundle.io.nifti import has_geometry
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
 IMAGE, LABEL = "image", "label"
@@ -44,14 +44,14 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def ct_reading(keys: Sequence[str], options: CTOptions | None = None) -> Compose:
+def ct_reading(keys: Sequence[str], options: VolumeOptions | None = None) -> Compose:
     """Read CT volumes (and labels) from NIfTI as (1, P, L, S), in HU.
 
     Args:
         keys: "image", and "label" where there is one; both must lie on one grid.
         options: how to settle what a file leaves open.
     """
-    return Compose([LoadCTd(keys, options or CTOptions()), Orientationd(keys, axcodes="PLS", labels=None)])
+    return Compose([LoadCTd(keys, options or VolumeOptions()), Orientationd(keys, axcodes="PLS", labels=None)])
 
 
 def ct_intensity(window_hu: Sequence[float] = WINDOW_HU) -> Transform:
@@ -64,7 +64,7 @@ def ct_intensity(window_hu: Sequence[float] = WINDOW_HU) -> Transform:
 
 
 def ct_preprocessing(
-    keys: Sequence[str] = (IMAGE,), options: CTOptions | None = None, intensity: Transform | None = None
+    keys: Sequence[str] = (IMAGE,), options: VolumeOptions | None = None, intensity: Transform | None = None
 ) -> Compose:
     """A CT file to what the network sees, before the slices are resized.
 
@@ -114,7 +114,7 @@ class LoadCTd(MapTransform):
         options: how to settle what a file leaves open.
     """
 
-    def __init__(self, keys: KeysCollection, options: CTOptions) -> None:
+    def __init__(self, keys: KeysCollection, options: VolumeOptions) -> None:
         super().__init__(keys)
         self.options = options
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from i2net_bundle.checks.anatomy import Organ, anatomy_findings, measure_organs
-from i2net_bundle.checks.findings import Finding, Severity
 from i2net_bundle.data.phantoms.ct import ORGANS as PHANTOM_ORGANS
 from i2net_bundle.data.phantoms.ct import ct_phantom
+from i2net_bundle.io.findings import Finding, Severity
 from i2net_bundle.labels import label_table
 from tests.checks.ct_files import CLASS_NAMES, ORGAN_AFFINE, organ_labels
 

@@ -14,23 +14,14 @@ import pytest
 from ignite.engine import Engine
 from PIL import Image
 
-from i2net_bundle.checks import (
-    CheckedCases,
-    CTOptions,
-    DataError,
-    Finding,
-    FindingsRecord,
-    HistologyOptions,
-    Severity,
-    check_case,
-    enforce,
-    stop_if_failed,
-)
-from i2net_bundle.checks.verdicts import Verdicts
+from i2net_bundle.checks import CheckedCases, FindingsRecord, check_case, stop_if_failed
+from i2net_bundle.checks.verified import Verdicts
+from i2net_bundle.io.findings import DataError, Finding, Severity, enforce
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from tests.checks.ct_files import CLASS_NAMES, ORGAN_AFFINE, hu_volume, label_volume, organ_labels, save
-from tests.checks.test_dicom import truncated
+from tests.io.test_dicom import truncated
 
-PLAIN = CTOptions()
+PLAIN = VolumeOptions()
 Case = dict[str, str]
 
 
@@ -275,7 +266,7 @@ def test_organs_out_of_place_are_recorded_and_stop_nothing(tmp_path: Path) -> No
         "image": save(tmp_path / "image.nii.gz", hu_volume(labels.shape), ORGAN_AFFINE),
         "label": save(tmp_path / "label.nii.gz", labels[:, :, ::-1], ORGAN_AFFINE),
     }
-    cases = CheckedCases([case], CTOptions(class_names=CLASS_NAMES))
+    cases = CheckedCases([case], VolumeOptions(class_names=CLASS_NAMES))
     start(cases, tmp_path)
     ((severity, rule, file, problem, _),) = rows_of(tmp_path / "data_findings.csv")[1:]
     assert (severity, rule, file) == ("warning", "organ-position", case["label"])

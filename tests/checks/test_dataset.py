@@ -14,10 +14,10 @@ import pytest
 import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 from PIL import Image
 
-from i2net_bundle.checks import CTOptions, Finding, HistologyOptions, errors, warnings
 from i2net_bundle.checks.dataset import CheckReport, check_path, report_json
-from i2net_bundle.checks.findings import error, warning
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
+from i2net_bundle.io.findings import Finding, error, errors, warning, warnings
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from tests.checks.ct_files import hu_volume, label_volume, patch, save
 
 Change = Callable[[dict[str, Any]], Any]
@@ -133,7 +133,7 @@ def test_options_for_ct_reach_the_files_of_a_data_set(ct: Path) -> None:
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + np.int16(1024), image.affine, image.header), path)
     written(ct, {"test": json.loads((ct / "dataset.json").read_text(encoding="utf-8"))["test"]})
     assert rules(check_path(ct).findings) == [("error", "offset")]
-    assert check_path(ct, CTOptions(hu_offset=-1024)).findings == []
+    assert check_path(ct, VolumeOptions(hu_offset=-1024)).findings == []
 
 
 def test_options_for_histology_reach_the_files_of_a_data_set(glands: Path) -> None:
@@ -217,7 +217,7 @@ def write_series(folder: Path, uid: str, description: str, num_slices: int = 4) 
 
 def test_a_dicom_folder_with_two_series_is_an_error_that_lists_them(tmp_path: Path) -> None:
     write_series(tmp_path / "portal", "1.2.3.4", "Portal venous")
-    assert check_path(tmp_path, CTOptions(any_intensities=True)).findings == []
+    assert check_path(tmp_path, VolumeOptions(any_intensities=True)).findings == []
     write_series(tmp_path / "arterial", "1.2.3.5", "Arterial", num_slices=3)
     report = check_path(tmp_path)
     assert report.cases == {"DICOM series": 2}
@@ -230,7 +230,7 @@ def test_a_dicom_folder_with_two_series_is_an_error_that_lists_them(tmp_path: Pa
 def test_the_voxels_of_a_dicom_folder_are_checked_and_a_series_can_be_chosen(tmp_path: Path) -> None:
     write_series(tmp_path / "portal", "1.2.3.4", "Portal venous")
     write_series(tmp_path / "arterial", "1.2.3.5", "Arterial", num_slices=3)
-    (found,) = check_path(tmp_path, CTOptions(series="1.2.3.5")).findings
+    (found,) = check_path(tmp_path, VolumeOptions(series="1.2.3.5")).findings
     assert (found.severity, found.rule) == ("error", "normalised")
     assert "values run from 0 to 2" in found.problem  # of its three slices
 
@@ -460,7 +460,7 @@ def test_shared_images_are_found_by_the_header_that_was_chosen_where_two_disagre
     written(tmp_path, {"training": cases["a"], "test": cases["b"]})
     patch(tmp_path / "b.nii.gz", {"xyzt_units": 2})  # other bytes
     assert ("error", "sform-qform") in rules(check_path(tmp_path).findings)
-    assert rules(check_path(tmp_path, CTOptions(header="qform")).findings) == [("error", "shared-case")]
+    assert rules(check_path(tmp_path, VolumeOptions(header="qform")).findings) == [("error", "shared-case")]
 
 
 @pytest.mark.parametrize("kind", ["ct", "glands"])

@@ -13,16 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2net_bundle.checks.findings import DataError, Severity
-from i2net_bundle.checks.histology import (
-    HistologyOptions,
-    check_histology,
-    image_um_per_px,
-    load_image,
-    load_mask,
-    open_image,
-    pair_findings,
-)
+from i2net_bundle.checks.histology import check_histology, load_image, load_mask, pair_findings
+from i2net_bundle.io.findings import DataError, Severity
+from i2net_bundle.io.images import image_um_per_px, open_image
+from i2net_bundle.io.options import HistologyOptions
 
 PLAIN, BINARY = HistologyOptions(), HistologyOptions(label_values="binary")
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)

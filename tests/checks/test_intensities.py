@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from i2net_bundle.checks.findings import Finding, Severity
 from i2net_bundle.checks.intensities import intensity_findings, nonfinite_findings
 from i2net_bundle.data.phantoms.ct import ct_phantom
+from i2net_bundle.io.findings import Finding, Severity
 from tests.checks.ct_files import hu_volume
 
 GO_ON = "If these are Hounsfield units all the same, go on with any_intensities (--any-intensities)."

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2net_bundle.checks import CTOptions, HistologyOptions
 from i2net_bundle.checks.dataset import CheckReport
-from i2net_bundle.checks.findings import error, warning
 from i2net_bundle.cli import main
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
+from i2net_bundle.io.findings import error, warning
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from tests.checks.ct_files import hu_volume, save
-from tests.checks.test_dicom import DESCRIPTION, OTHER_UID, two_series
+from tests.io.test_dicom import DESCRIPTION, OTHER_UID, two_series
 from tests.prepare.lookalikes import write_btcv, write_transunet
 
 IDS = np.array([[0, 1, 1, 0], [0, 2, 0, 7]], np.uint8)
@@ -289,7 +289,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Call]:
 
 CT_ARGV = ["--header", "qform", "--geometry", "label", "--volume", "2", "--fill-nonfinite", "-1000"]
 CT_ARGV += ["--hu-offset", "-1024", "--any-intensities"]
-CT = CTOptions("qform", 2, "label", -1000.0, -1024.0, True)
+CT = VolumeOptions("qform", 2, "label", -1000.0, -1024.0, True)
 SYNAPSE_ARGV = ["--allow-missing", *CT_ARGV]
 HISTOLOGY_ARGV = ["--um-per-px", "0.31", "--label-values", "binary"]
 HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
@@ -300,7 +300,10 @@ HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
     [
         (
             ["prepare", "synapse", "src", "--out", "o"],
-            (("src", "o"), {"numbering": None, "options": CTOptions(), "orientation": None, "allow_missing": False}),
+            (
+                ("src", "o"),
+                {"numbering": None, "options": VolumeOptions(), "orientation": None, "allow_missing": False},
+            ),
         ),
         (
             ["prepare", "synapse", "src", "--out", "o", "--numbering", "btcv8", "--orientation", "SLA", *SYNAPSE_ARGV],
@@ -318,7 +321,7 @@ HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
         ),
         (
             ["check", "set"],
-            (("set", CTOptions(), HistologyOptions()), {"datalist": "dataset.json"}),
+            (("set", VolumeOptions(), HistologyOptions()), {"datalist": "dataset.json"}),
         ),
         (
             ["check", "set", "--datalist", "fold_0.json", "--series", "1.2", "--json", *CT_ARGV, *HISTOLOGY_ARGV],
@@ -326,7 +329,7 @@ HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
         ),
         (
             ["preview", "set"],
-            (("set", None), {"ct": CTOptions(), "histology": HistologyOptions(), "datalist": "dataset.json"}),
+            (("set", None), {"ct": VolumeOptions(), "histology": HistologyOptions(), "datalist": "dataset.json"}),
         ),
         (
             ["preview", "set", "--out", "o", "--datalist", "fold_0.json", *CT_ARGV, *HISTOLOGY_ARGV],
@@ -362,7 +365,7 @@ def help_of(command: Sequence[str]) -> str:
 
 def test_each_path_is_checked_with_the_same_options(calls: list[Call]) -> None:
     assert status_of(["check", "a", "b", "--header", "sform"]) == 0
-    assert [args for args, _ in calls] == [(path, CTOptions("sform"), HistologyOptions()) for path in "ab"]
+    assert [args for args, _ in calls] == [(path, VolumeOptions("sform"), HistologyOptions()) for path in "ab"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import i2net_bundle
-from i2net_bundle import bundle
 from i2net_bundle.cli import main
+from i2net_bundle.workflow import config_files as bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,8 +17,8 @@ from monai.transforms import Compose
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from PIL import Image
 
-from i2net_bundle.inference.inferers import SlicewiseInferer
 from i2net_bundle.networks import I2Net
+from i2net_bundle.prediction.inferers import SlicewiseInferer
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from i2net_bundle import hardware
 from i2net_bundle.losses.orthogonalization import learner_cosines, learner_gradients, learner_orthogonalization
-from i2net_bundle.networks import folded, gated_linear, hardware
 from i2net_bundle.networks.decoder import I2Layer, ImplicitDecoder
+from i2net_bundle.networks.fast import folded, gated_linear
 from tests.networks.plain_decoder import PlainDecoder
 from tests.networks.small_networks import assert_gradients_close, parameter_count, randomise_batch_norms
 

@@ -13,7 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
 from i2net_bundle.losses import CrossEntropyDiceLoss, I2NetLoss
-from i2net_bundle.networks.batch_norm import norm_relu
+from i2net_bundle.networks.fast.batch_norm import norm_relu
 from i2net_bundle.networks.lean_activations import lean_activations
 from tests.networks.small_networks import assert_gradients_close, randomise_batch_norms, small_i2net
 

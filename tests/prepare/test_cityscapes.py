@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2net_bundle.checks import DataError
 from i2net_bundle.data import load_cases
+from i2net_bundle.io.findings import DataError
 from i2net_bundle.prepare.cityscapes import prepare_cityscapes
 
 SCENES = {

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2net_bundle.checks import DataError
 from i2net_bundle.data import load_cases
+from i2net_bundle.io.findings import DataError
 from i2net_bundle.prepare.glas import VALIDATION_PATIENTS, Grade, patient_folds, prepare_glas, read_grades
 
 HEADER = "name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)"

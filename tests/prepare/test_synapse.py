@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
-from i2net_bundle.checks import CTOptions, DataError
 from i2net_bundle.checks.dataset import check_path
 from i2net_bundle.data.phantoms import ct_phantom
+from i2net_bundle.io.findings import DataError
+from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.labels import class_names, label_table
 from i2net_bundle.prepare import prepare_synapse
 from i2net_bundle.prepare.synapse import TEST_CASES, TRAINING_CASES
@@ -50,7 +51,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The raw cases prepared, by the label's header where the two disagree."""
     out = tmp_path_factory.mktemp("prepared") / "out"
-    return prepare_synapse(raw, out, options=CTOptions(geometry="label"), allow_missing=True)
+    return prepare_synapse(raw, out, options=VolumeOptions(geometry="label"), allow_missing=True)
 
 
 @pytest.mark.parametrize("number", [5, 6, 7, 8, 22])
@@ -143,7 +144,7 @@ def test_the_archive_as_downloaded_is_taken(raw: Path, prepared: Path, tmp_path:
         for path in raw.rglob("*.nii.gz"):
             archive.write(path, Path("RawData", "Training", path.relative_to(raw)))
     unpacked = prepare_synapse(
-        tmp_path / "RawData.zip", tmp_path / "out", options=CTOptions(geometry="label"), allow_missing=True
+        tmp_path / "RawData.zip", tmp_path / "out", options=VolumeOptions(geometry="label"), allow_missing=True
     )
     assert unpacked.read_text() == prepared.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["RawData.zip", "out"]

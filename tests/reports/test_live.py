@@ -13,10 +13,10 @@ from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from i2net_bundle.inference import SlicewiseInferer
+from i2net_bundle.prediction import SlicewiseInferer
 from i2net_bundle.reports import MLflowRecord, ValidationImages
-from i2net_bundle.run_settings import SettingsRecord
 from i2net_bundle.training import I2NetTrainer, TrainingRecord
+from i2net_bundle.workflow.run_settings import SettingsRecord
 from tests.training.conftest import make_batches, make_loss, make_network, make_trainer
 
 Make = Callable[..., Any]

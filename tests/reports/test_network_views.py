@@ -14,8 +14,8 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
 from torch import Tensor
 
-from i2net_bundle.inference import SlicewiseInferer, WholeImageInferer
 from i2net_bundle.networks import I2Net
+from i2net_bundle.prediction import SlicewiseInferer, WholeImageInferer
 from i2net_bundle.reports import NetworkViews
 from i2net_bundle.reports.views import WHOLE_IMAGE, load_views
 from tests.networks.small_networks import small_i2net

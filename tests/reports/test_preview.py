@@ -15,11 +15,11 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from i2net_bundle.checks import CTOptions, HistologyOptions
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
+from i2net_bundle.figures.cases import CLASS_COLORS
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.labels import label_table
 from i2net_bundle.prepare import prepare_synapse
-from i2net_bundle.reports.pictures import CLASS_COLORS
 from i2net_bundle.reports.preview import preview_dataset
 from tests.checks.ct_files import AFFINE, hu_volume, save
 from tests.prepare.lookalikes import SPACING_MM, write_btcv
@@ -76,7 +76,7 @@ def faulty_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Preview of patients of whom 5 cannot be read, 6 has a huge aorta, 7 is sound and 8 mirrored."""
     folder = tmp_path_factory.mktemp("faulty")
     raw = write_btcv(folder / "raw", [5, 6, 7, 8], mirrored_image=[8])
-    prepared = prepare_synapse(raw, folder / "out", options=CTOptions(geometry="image"), allow_missing=True).parent
+    prepared = prepare_synapse(raw, folder / "out", options=VolumeOptions(geometry="image"), allow_missing=True).parent
     image = prepared / "imagesTr" / "case0005.nii.gz"
     image.write_bytes(image.read_bytes()[:2000])
     path = prepared / "labelsTr" / "case0006.nii.gz"
@@ -389,7 +389,7 @@ def test_options_for_ct_reach_the_files(tmp_path: Path) -> None:
     save(tmp_path / "a.nii.gz", hu_volume() + np.int16(1024))
     written(tmp_path, test=["a.nii.gz"])
     assert "looks like HU + 1024" in html(preview_dataset(tmp_path, tmp_path / "as_is"))
-    page = preview_dataset(tmp_path, tmp_path / "shifted", ct=CTOptions(hu_offset=-1024))
+    page = preview_dataset(tmp_path, tmp_path / "shifted", ct=VolumeOptions(hu_offset=-1024))
     assert "The checks found nothing." in html(page)
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from i2net_bundle.inference import SlicewiseInferer, WholeImageInferer
 from i2net_bundle.networks import I2Net
+from i2net_bundle.prediction import SlicewiseInferer, WholeImageInferer
 from i2net_bundle.reports.views import (
     WHOLE_IMAGE,
     View,

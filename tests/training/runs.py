@@ -13,7 +13,7 @@ from monai.data import DataLoader
 from monai.handlers import LrScheduleHandler
 from torch.optim.lr_scheduler import PolynomialLR
 
-from i2net_bundle.data import EpochSampler, SliceDataset, load_cases
+from i2net_bundle.data import load_cases
 from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.networks import I2Net
 from i2net_bundle.training import (
@@ -24,6 +24,7 @@ from i2net_bundle.training import (
     UpdateAverage,
     WeightAverage,
 )
+from i2net_bundle.training.slices import EpochSampler, SliceDataset
 from i2net_bundle.transforms import ct_reading, ct_training
 
 Make = Callable[..., Any]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from i2net_bundle.training.checkpoints import newest_checkpoint
+from i2net_bundle.workflow.run_folders import newest_checkpoint
 from tests.training.runs import KilledError, Run, assert_equal, load, run_maker
 
 Make = Callable[..., Any]

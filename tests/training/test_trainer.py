@@ -15,8 +15,9 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2net_bundle import hardware
 from i2net_bundle.losses import I2NetLoss
-from i2net_bundle.networks import I2Net, hardware
+from i2net_bundle.networks import I2Net
 from i2net_bundle.training import I2NetTrainer
 from i2net_bundle.training.trainer import TERMS
 

@@ -12,8 +12,9 @@ import torch
 from monai.transforms import Transform
 from PIL import Image
 
-from i2net_bundle.checks import CTOptions, DataError, HistologyOptions
 from i2net_bundle.data.phantoms import ORGANS, ct_phantom
+from i2net_bundle.io.findings import DataError
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.transforms import (
     ct_preprocessing,
     ct_reading,
@@ -166,7 +167,7 @@ def test_the_chosen_header_holds_for_both_where_they_disagree(
 ) -> None:
     pair = write_pair(tmp_path, phantom)
     write_nifti(tmp_path / "label.nii", phantom[1], "RAS", moved(shift_mm=15.0))
-    read = ct_reading(KEYS, CTOptions(geometry=chosen))(pair)
+    read = ct_reading(KEYS, VolumeOptions(geometry=chosen))(pair)
     assert f"The {chosen}'s header was taken for both, as chosen." in caplog.text
     alone = ct_reading(("image",))({"image": pair["image"]})["image"].affine
     for key in KEYS:
@@ -179,7 +180,7 @@ def test_options_of_the_reading_reach_the_voxels(phantom: Arrays, tmp_path: Path
     shifted = (phantom[0].astype(np.float32) + 1024, phantom[1])
     shifted[0][0, 0, 0] = np.nan
     pair = write_pair(tmp_path, shifted)
-    read = ct_reading(KEYS, CTOptions(hu_offset=-1024, fill_nonfinite=24))(pair)["image"]
+    read = ct_reading(KEYS, VolumeOptions(hu_offset=-1024, fill_nonfinite=24))(pair)["image"]
     expected = phantom[0].copy()
     expected[0, 0, 0] = -1000
     np.testing.assert_array_equal(read[0], expected[::-1, ::-1].transpose(1, 0, 2))
@@ -187,13 +188,13 @@ def test_options_of_the_reading_reach_the_voxels(phantom: Arrays, tmp_path: Path
 
 def test_loading_itself_raises_a_value_error_and_returns_the_other_items(phantom: Arrays, tmp_path: Path) -> None:
     pair = write_pair(tmp_path, phantom)
-    loaded = LoadCTd(KEYS, CTOptions())({**pair, "case": 7})
+    loaded = LoadCTd(KEYS, VolumeOptions())({**pair, "case": 7})
     assert loaded.keys() == {*KEYS, "case"}
     assert {key: loaded[key].meta["filename_or_obj"] for key in KEYS} == pair
     write_nifti(tmp_path / "label.nii", phantom[1][1:])
     assert issubclass(DataError, ValueError)
     with pytest.raises(DataError, match=r"label\.nii: has shape \(47, 40, 16\), its image .*image\.nii \(48, 40, 16\)"):
-        LoadCTd(KEYS, CTOptions())(pair)
+        LoadCTd(KEYS, VolumeOptions())(pair)
 
 
 @pytest.mark.parametrize(

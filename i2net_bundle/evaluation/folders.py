@@ -1,0 +1,217 @@
+"""Score a folder of predicted masks against a folder of labels, by the same code as an evaluation with the network."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from tqdm import tqdm
+
+from i2net_bundle.checks.dataset import dataset_options
+from i2net_bundle.checks.histology import load_mask, pair_findings
+from i2net_bundle.checks.scans import load_ct_label
+from i2net_bundle.data.datalist import DATALIST, load_cases, read_datalist, splits
+from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_case
+from i2net_bundle.evaluation.scores import scoring_pool
+from i2net_bundle.evaluation.tables import summarize, write_tables
+from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors
+from i2net_bundle.io.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, image_stem, is_volume
+from i2net_bundle.io.nifti import describe_affine, has_geometry, largest_corner_distance, same_grid
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.io.writing import write_csv
+from i2net_bundle.labels import label_table
+
+logger = logging.getLogger("i2net.scores")
+
+_SUFFIXES = VOLUME_SUFFIXES + IMAGE_SUFFIXES
+_ROLE = re.compile(r"^(?:img|label)(?=\d)|_(?:mask|anno|label|seg|pred)$", re.IGNORECASE)
+FAILED = "failed.csv"
+
+
+def evaluate_folders(
+    pred_dir: str | Path,
+    label_dir: str | Path,
+    out_dir: str | Path,
+    *,
+    table: str | None = None,
+    datalist: str = DATALIST,
+    split: str = "test",
+    ct: VolumeOptions | None = None,
+    histology: HistologyOptions | None = None,
+    allow_missing: bool = False,
+    num_workers: int = 0,
+) -> dict[str, Any]:
+    """Score every predicted mask with its label; writes ``metrics.csv`` and ``summary.json``.
+
+    A prediction belongs to the case whose name its file bears, apart from endings such as ``_mask`` and BTCV's ``img``
+    and ``label``: ``img0001_mask.nii.gz`` to ``label0001.nii.gz``, ``testA_1_mask.png`` to ``testA_1_anno.bmp``.
+
+    Args:
+        pred_dir: folder of predicted masks.
+        label_dir: folder of a data list, or of label files.
+        out_dir: folder to write.
+        table: name of the label table, see `i2net_bundle.labels`; default is the data list's own names, else "synapse"
+            for NIfTI and "glas" for images.
+        datalist: name of the data list, where the folder has one.
+        split: which of its lists.
+        ct: how NIfTI files are read.
+        histology: how images are read.
+        allow_missing: score what can be paired where a label or a prediction lacks its partner.
+        num_workers: processes; 0 scores in this one.
+
+    Returns:
+        the summary. Pairs that cannot be scored are left out and listed in ``failed.csv``.
+
+    Raises:
+        FileNotFoundError: a folder holds no masks.
+        DataError: files lack their partner and are not to be left out, or no pair can be scored.
+    """
+    pred_dir, label_dir, out_dir = Path(pred_dir), Path(label_dir), Path(out_dir)
+    ct, histology = ct or VolumeOptions(), histology or HistologyOptions()
+    names: Sequence[str] | None = None
+    if (label_dir / datalist).is_file():
+        contents = read_datalist(label_dir / datalist)
+        if split not in splits(contents):
+            raise ValueError(f"{label_dir / datalist} has no '{split}' list; it has: {', '.join(splits(contents))}.")
+        ct, histology = dataset_options(contents, ct, histology)
+        names = ct.class_names
+        labels = {case_key(case["case"]): case for case in load_cases(label_dir, split, datalist=datalist)}
+    else:
+        labels = {key: {"case": key, "label": str(path)} for key, path in _masks(label_dir).items()}
+    pairs = _paired(_masks(pred_dir), labels, pred_dir, label_dir, allow_missing)
+    nifti = is_volume(pairs[0][0])
+    names = label_table(table).names if table else names or label_table("synapse" if nifti else "glas").names
+    options = replace(ct, class_names=tuple(names)) if nifti else replace(histology, num_classes=len(names))
+    cases, findings = _score(pairs, options, len(names), num_workers)
+    failed = [[finding.file, str(finding)] for finding in errors(findings)]
+    write_csv(out_dir / FAILED, ["file", "reason"], failed)
+    if not cases:
+        raise DataError(errors(findings))
+    summary = summarize(cases, names)
+    write_tables(out_dir, cases, names, summary)
+    return summary
+
+
+def case_key(name: str) -> str:
+    """What a prediction's and a label's file name have in common.
+
+    >>> case_key("img0001_mask"), case_key("label0001"), case_key("testA_1_anno")
+    ('0001', '0001', 'testA_1')
+    """
+    return _ROLE.sub("", name)
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """The masks of a folder by what names their case."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder.")
+    files = sorted(path for path in folder.glob("[!.]*") if path.name.lower().endswith(_SUFFIXES))
+    annotations = [path for path in files if path.stem.endswith("_anno")]
+    masks: dict[str, Path] = {}
+    for path in annotations or files:  # GlaS keeps images and annotations in one folder
+        key = case_key(image_stem(path))
+        if key in masks:
+            remedy = "Keep one mask per case in the folder."
+            raise DataError([error("mask-names", path, f"is of the same case as {masks[key].name}", remedy)])
+        masks[key] = path
+    if not masks:
+        raise FileNotFoundError(f"No mask in {folder} (looked for {', '.join(_SUFFIXES)}).")
+    return masks
+
+
+def _paired(
+    predictions: Mapping[str, Path],
+    labels: Mapping[str, Mapping[str, Any]],
+    pred_dir: Path,
+    label_dir: Path,
+    allow_missing: bool,
+) -> list[tuple[Path, Mapping[str, Any]]]:
+    without_prediction = [case for key, case in labels.items() if key not in predictions or "label" not in case]
+    without_label = [path for key, path in predictions.items() if key not in labels]
+    pairs = [(predictions[key], case) for key, case in labels.items() if key in predictions and "label" in case]
+    findings = []
+    if without_prediction:
+        listed = _few(case["case"] for case in without_prediction)
+        findings.append(_unpaired(pred_dir, f"has no prediction for {len(without_prediction)} cases: {listed}"))
+    if without_label:
+        listed = _few(path.name for path in without_label)
+        findings.append(_unpaired(label_dir, f"has no label for {len(without_label)} predictions: {listed}"))
+    if findings and (not allow_missing or not pairs):
+        raise DataError(findings)
+    for finding in findings:
+        logger.warning(f"{finding.file}: {finding.problem}. They are left out.")
+    return pairs
+
+
+def _unpaired(folder: Path, problem: str) -> Finding:
+    return error("unpaired", folder, problem, "Complete the folders, or score what is there with --allow-missing.")
+
+
+def _few(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")
+
+
+def _score(
+    pairs: Sequence[tuple[Path, Mapping[str, Any]]],
+    options: VolumeOptions | HistologyOptions,
+    num_classes: int,
+    num_workers: int,
+) -> tuple[list[CaseScores], list[Finding]]:
+    """Scores in the order of the pairs, and what is wrong with those that have none."""
+    jobs = [(pred, case, options, num_classes) for pred, case in pairs]
+    bar = {"total": len(jobs), "desc": "scoring", "unit": "case", "disable": None}
+    if num_workers:
+        with scoring_pool(num_workers) as pool:
+            results = list(tqdm(pool.map(_score_files, *zip(*jobs, strict=True)), **bar))
+    else:
+        results = [_score_files(*job) for job in tqdm(jobs, **bar)]
+    cases = [result for result in results if isinstance(result, CaseScores)]
+    return cases, [finding for result in results if isinstance(result, list) for finding in result]
+
+
+def _score_files(
+    pred_path: Path, case: Mapping[str, Any], options: VolumeOptions | HistologyOptions, num_classes: int
+) -> CaseScores | list[Finding]:
+    try:
+        if isinstance(options, VolumeOptions):
+            return _score_volumes(pred_path, case, options, num_classes)
+        return _score_images(pred_path, case, options, num_classes)
+    except DataError as fault:
+        return fault.findings
+
+
+def _score_volumes(pred_path: Path, case: Mapping[str, Any], options: VolumeOptions, num_classes: int) -> CaseScores:
+    (pred, found), (label, found_label) = (load_ct_label(path, options) for path in (pred_path, case["label"]))
+    enforce(found + found_label)
+    remedy = "Give the prediction in the grid of its label's image."
+    if pred.shape != label.shape:
+        problem = f"has shape {pred.shape}, its label {case['label']} {label.shape}"
+        raise DataError([error("shape", pred_path, problem, remedy)])
+    if options.geometry is None and not same_grid(pred.affine, label.affine, label.shape):
+        apart = largest_corner_distance(pred.affine, label.affine, label.shape)
+        problem = (
+            f"lies {apart:.1f} mm off its label {case['label']}: the prediction is {describe_affine(pred.affine)}, the "
+            f"label {describe_affine(label.affine)}"
+        )
+        raise DataError([error("geometry", pred_path, problem, remedy)])
+    unit = "mm" if has_geometry(label) else "voxel"
+    y_pred, y = (np.asarray(image.dataobj) for image in (pred, label))
+    return score_case(y_pred, y, num_classes, voxel_sizes(label.affine).tolist(), unit, case)
+
+
+def _score_images(pred_path: Path, case: Mapping[str, Any], options: HistologyOptions, num_classes: int) -> CaseScores:
+    classes = options.label_values == "classes"
+    pred, found = load_mask(pred_path, options if classes else replace(options, label_values="binary"))
+    label, found_label = load_mask(case["label"], options)
+    sizes = [array.shape[::-1] for array in (label, pred)]
+    enforce(found + found_label + pair_findings(case["label"], sizes[0], pred_path, sizes[1]))
+    ids = object_ids(case["label"], options)
+    y_pred, y = ((part if classes else part > 0).astype(np.uint8) for part in (pred, label))
+    return score_case(y_pred, y, num_classes, [1.0, 1.0], "pixel", case, ids, ignore_index=255 if classes else None)

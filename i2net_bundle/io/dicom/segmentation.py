@@ -1,0 +1,147 @@
+"""A mask of a DICOM series as DICOM Segmentation (DICOM PS3.3 A.51), through highdicom.
+
+The object refers to the series' slices and takes over its patient and study, as the standard wants: it is as
+confidential as the series. No other output of a prediction says anything of the patient.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import i2net_bundle
+from i2net_bundle.io.dicom.series import find_series
+from i2net_bundle.io.privacy import shown_path, without_identifiers
+from i2net_bundle.io.writing import written_whole
+from i2net_bundle.labels import LabelClass, label_table
+
+logger = logging.getLogger("i2net.prediction")
+
+_INSTALL = "DICOM-SEG needs highdicom: pip install 'i2net-bundle[dicom]'."
+_SERIES_NUMBER = 9001
+"""Out of the way of the scanner's own."""
+
+
+def write_dicom_seg(
+    mask: np.ndarray, folder: str | Path, path: Path, class_names: Sequence[str], chosen: int | str | None = None
+) -> None:
+    """Write a mask as a binary DICOM Segmentation with one segment per organ.
+
+    Args:
+        mask: class indices (columns, rows, slices), in the series' own order as `read_series` gives it.
+        folder: the series, with the folders below it.
+        path: the file; written beside it and renamed.
+        class_names: background first; those of the table of abdominal organs carry its SNOMED codes.
+        chosen: which series of the folder, by number or UID, where there are several.
+
+    Raises:
+        ImportError: highdicom is not installed.
+        ValueError: mask and series differ in shape, the slices lack what the standard wants, or a class has no code.
+    """
+    try:
+        import highdicom  # noqa: F401  needed below; better missed before work than after it
+        import pydicom
+    except ImportError as cause:
+        raise ImportError(_INSTALL) from cause
+    series = find_series(folder, chosen)
+    shown = shown_path(folder)
+    expected = (*series.size, series.num_slices)
+    if mask.shape != expected:
+        raise ValueError(f"{shown} is a volume of {expected}, its mask {mask.shape}: the mask was not brought back.")
+    sources = [pydicom.dcmread(item.path, stop_before_pixels=True) for item in series.slices]
+    _complete(sources, series.spacing_mm[2], shown)
+    segmentation = _segmentation(mask, sources, class_names, shown)
+    with written_whole(path) as temporary:
+        segmentation.save_as(temporary)
+
+
+def _complete(sources: Sequence[Any], spacing_mm: float, folder: str) -> None:
+    """Fill in what a de-identification emptied, and a segmentation must say of its slices."""
+    from pydicom.uid import generate_uid
+
+    if not sources[0].get("StudyInstanceUID") or not sources[0].get("SeriesInstanceUID"):
+        logger.warning(
+            f"{folder}: its slices do not say which study and series they are of; the DICOM-SEG gets a study of its "
+            "own, and viewers will not show it with the slices unasked"
+        )
+    study, series = generate_uid(), generate_uid()
+    for source in sources:
+        known = {
+            "SOPClassUID": source.file_meta.get("MediaStorageSOPClassUID"),
+            "SOPInstanceUID": source.file_meta.get("MediaStorageSOPInstanceUID"),
+            "StudyInstanceUID": study,
+            "SeriesInstanceUID": series,
+            "SliceThickness": spacing_mm,
+        }
+        for name, value in known.items():
+            if not source.get(name):
+                setattr(source, name, value)
+
+
+def _segmentation(mask: np.ndarray, sources: Sequence[Any], class_names: Sequence[str], folder: str) -> Any:
+    import highdicom
+
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of UIDs
+    descriptions = [_segment(number, name) for number, name in enumerate(class_names[1:], 1)]
+    try:
+        return highdicom.seg.Segmentation(
+            source_images=sources,
+            pixel_array=np.ascontiguousarray(mask.T),
+            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=descriptions,
+            series_instance_uid=highdicom.UID(),
+            series_number=_SERIES_NUMBER,
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer="I2Net bundle",
+            manufacturer_model_name="I2Net",
+            software_versions=i2net_bundle.__version__,
+            device_serial_number="none",
+            series_description="I2Net segmentation (research, not for clinical use)",
+            omit_empty_frames=bool(mask.any()),  # a segmentation without any frame is none
+        )
+    except (ValueError, AttributeError, KeyError) as cause:  # an attribute that the standard wants was removed
+        reason = without_identifiers(str(cause))
+        raise ValueError(
+            f"{folder}: its slices lack what a DICOM-SEG must say of them ({reason}). Take the NIfTI mask, or the "
+            "series before it was stripped."
+        ) from cause
+
+
+def _segment(number: int, name: str) -> Any:
+    import highdicom
+    from pydicom.dataset import Dataset
+    from pydicom.sr.codedict import codes
+
+    known: LabelClass | None = label_table("synapse").find(name)
+    if known is None or known.snomed is None:
+        raise ValueError(f"Class '{name}' has no SNOMED code, which DICOM-SEG needs. Add it to the label table.")
+    segment = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name,
+        segmented_property_category=codes.SCT.AnatomicalStructure,
+        segmented_property_type=highdicom.sr.CodedConcept(known.snomed[0], "SCT", known.snomed[1]),
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name="I2Net", family=codes.DCM.ArtificialIntelligence, version=i2net_bundle.__version__
+        ),
+    )
+    if known.laterality is not None:
+        side = Dataset()
+        side.CodeValue, side.CodeMeaning = known.laterality
+        side.CodingSchemeDesignator = "SCT"
+        segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
+    segment.RecommendedDisplayCIELabValue = _cielab(known.color)
+    return segment
+
+
+def _cielab(color: str) -> list[int]:
+    """``#RRGGBB`` as DICOM stores it (PS3.3 C.10.7.1.1): L* of 0 to 100, a* and b* of -128 to 127, over 16 bits."""
+    from skimage.color import rgb2lab
+
+    lightness, a, b = rgb2lab(np.array([[[int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)]]]))[0, 0]
+    return [round(lightness / 100 * 65535), round((a + 128) / 255 * 65535), round((b + 128) / 255 * 65535)]

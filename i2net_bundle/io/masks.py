@@ -1,0 +1,132 @@
+"""Write a mask in the grid and format of the image that it belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
+from PIL import Image
+
+from i2net_bundle.io.formats import image_stem, is_itk, is_nifti, is_volume
+from i2net_bundle.io.writing import written_whole
+
+_DESCRIPTION = b"I2Net segmentation"
+_SCANNER = 1
+_ONE_FILE = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
+"""Ending of a volume to that of its mask: header and voxels of a mask lie in one file."""
+_LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
+
+
+def mask_name(image_path: Path, case: str | None = None) -> str:
+    """File name of an image's mask.
+
+    Args:
+        image_path: the image, whose format the mask takes; NIfTI for a DICOM series, PNG for JPEG, which loses labels.
+        case: its name among others, see `i2net_bundle.data.datalist.name_cases`.
+
+    >>> mask_name(Path("p1/ct.nii.gz")), mask_name(Path("p1/ct.nii.gz"), "p1_ct"), mask_name(Path("a.bmp"))
+    ('ct_mask.nii.gz', 'p1_ct_mask.nii.gz', 'a_mask.bmp')
+    """
+    if is_nifti(image_path):
+        suffix = image_path.name[len(image_stem(image_path)) :].lower()
+    elif is_itk(image_path):
+        suffix = _ONE_FILE[image_path.suffix.lower()]
+    elif is_volume(image_path):
+        suffix = ".nii.gz"
+    else:
+        suffix = image_path.suffix.lower() if image_path.suffix.lower() in _LOSSLESS else ".png"
+    return f"{case or image_stem(image_path)}_mask{suffix}"
+
+
+def write_mask(
+    mask: np.ndarray,
+    image_path: Path,
+    path: Path,
+    overwrite: bool = False,
+    affine: np.ndarray | None = None,
+    num_classes: int = 2,
+) -> None:
+    """Write a mask as uint8.
+
+    NIfTI masks take the image's header, hence its affine and both its codes exactly; NRRD and MetaImage masks take the
+    image's spacing, origin and direction; those of a DICOM series are NIfTI. Masks of images that have two classes are
+    written as 0 and 255, to be seen in any viewer. No other field of a header is taken over.
+
+    Args:
+        mask: class indices in the image file's grid: (x, y, z), or (rows, columns) of an image.
+        image_path: the image, or the folder of a DICOM series.
+        path: the mask; written beside it and renamed.
+        overwrite: whether ``path`` may exist.
+        affine: voxel to RAS mm (4, 4), needed of a DICOM series' mask.
+        num_classes: of an image's mask, background included; beyond two the file holds the indices themselves.
+
+    Raises:
+        FileExistsError: ``path`` exists.
+        ValueError: mask and image differ in shape, a mask of an image holds further classes, or an affine is missing.
+    """
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists. Name another folder, or replace it with --overwrite (of monai.bundle: --overwrite true)."
+        )
+    with written_whole(path) as temporary:
+        if is_itk(path):
+            sitk.WriteImage(_itk_like(mask, image_path), str(temporary), useCompression=True)
+        elif is_nifti(image_path):
+            _nifti_like(mask, image_path).to_filename(temporary)
+        elif is_nifti(path):
+            if affine is None:
+                raise ValueError(f"{image_path}: the mask of a DICOM series needs its affine.")
+            _nifti(mask, affine).to_filename(temporary)
+        else:
+            if mask.max() >= num_classes:
+                raise ValueError(
+                    f"{image_path}: its mask holds class {int(mask.max())} of {num_classes}: wrong num_classes."
+                )
+            picture = Image.fromarray(mask.astype(np.uint8, copy=False))
+            if num_classes <= 2:
+                picture = picture.point([0] + 255 * [255])
+            options = {"compression": "tiff_adobe_deflate"} if path.suffix.lower() in (".tif", ".tiff") else {}
+            picture.save(temporary, **options)
+
+
+def _itk_like(mask: np.ndarray, image_path: Path) -> sitk.Image:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(image_path))
+    reader.ReadImageInformation()
+    if tuple(reader.GetSize()[:3]) != mask.shape:
+        raise ValueError(f"{image_path} is {reader.GetSize()}, its mask {mask.shape}: the mask was not brought back.")
+    rank = reader.GetDimension()
+    image = sitk.GetImageFromArray(np.ascontiguousarray(mask.T).astype(np.uint8))
+    image.SetSpacing(reader.GetSpacing()[:3])
+    image.SetOrigin(reader.GetOrigin()[:3])
+    image.SetDirection(np.array(reader.GetDirection()).reshape(rank, rank)[:3, :3].ravel().tolist())
+    return image
+
+
+def _nifti(mask: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
+    image = nib.Nifti1Image(mask.astype(np.uint8), affine)
+    image.set_sform(affine, _SCANNER)
+    image.set_qform(affine, _SCANNER)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = _DESCRIPTION
+    return image
+
+
+def _nifti_like(mask: np.ndarray, image_path: Path) -> nib.Nifti1Image:
+    image: Any = nib.load(image_path)
+    shape = image.shape if mask.size == np.prod(image.shape) else image.shape[:3]  # one volume of several
+    if [size for size in mask.shape if size > 1] != [size for size in shape if size > 1]:
+        raise ValueError(f"{image_path} is {image.shape}, its mask {mask.shape}: the mask was not brought back.")
+    mask = mask.reshape(shape)  # a slice or a lone volume of a 4D file was read with other axes of length one
+    header = image.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 0  # the image's display window says nothing of labels
+    header["descrip"] = _DESCRIPTION
+    for field in {"data_type", "db_name", "aux_file", "intent_name", "unused_str"} & set(header.keys()):
+        header[field] = b""  # scanners and converters write patients' names there; NIfTI-1 and 2 differ in fields
+    header.extensions.clear()
+    return type(image)(mask.astype(np.uint8), None, header)

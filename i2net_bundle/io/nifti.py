@@ -1,0 +1,306 @@
+"""NIfTI files: can they be read, and do their header's fields say one thing only?
+
+Faults that have a remedy are errors until the user chooses it in `VolumeOptions`; `read_nifti` then applies it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
+
+from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors, warning
+from i2net_bundle.io.formats import NIFTI_PAIR_SUFFIXES
+from i2net_bundle.io.options import VolumeOptions
+
+TOLERANCE_VOXELS = 0.1
+"""Grids are the same when no corner lies further apart than this share of the smallest voxel side."""
+
+_UNITS_MM = {"meter": 1000.0, "micron": 0.001, "mm": 1.0, "unknown": 1.0}
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_NO_GEOMETRY = b"spacing unknown, in voxels"
+_DOWNLOAD_AGAIN = "Download or copy the file again"
+
+
+def read_nifti(
+    path: str | Path, options: VolumeOptions, needs_orientation: bool = True
+) -> tuple[nib.Nifti1Image, list[Finding]]:
+    """Read a NIfTI file as one 3D volume in mm.
+
+    A 2D file becomes a volume of one slice, trailing axes of length one go, metres and micrometres become mm.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        options: choices where the file leaves one.
+        needs_orientation: without it, errors of the affine are passed over: the caller has another one to use.
+
+    Returns:
+        the image, voxels in memory with slope and intercept applied, and the warnings.
+
+    Raises:
+        DataError: the file cannot be read, or leaves a choice that ``options`` does not make.
+    """
+    image = _open(path)
+    volume = _single_volume(image, path, options.volume)
+    affine, findings = _affine_mm(image, path, options.header)
+    if needs_orientation:
+        enforce(errors(findings))
+    elif errors(findings):
+        affine, findings = affine if np.isfinite(affine).all() else np.eye(4), []
+    read = nib.Nifti1Image(_voxels(image, path, volume), affine, dtype=np.float32)  # what it would be stored as
+    read.header.set_xyzt_units("mm")
+    if not has_geometry(image):
+        mark_without_geometry(read)
+    return read, findings
+
+
+def has_geometry(image: nib.Nifti1Image) -> bool:
+    """Whether a file's spacing is known: false of what `mark_without_geometry` marked."""
+    return bool(image.header["descrip"] != _NO_GEOMETRY)
+
+
+def mark_without_geometry(image: nib.Nifti1Image) -> None:
+    """Say in the header that spacing and origin are unknown; distances in such a file are in voxels."""
+    image.header.set_xyzt_units("unknown")
+    image.header["descrip"] = _NO_GEOMETRY
+
+
+def same_grid(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> bool:
+    """Whether two affines (4, 4) in mm place a grid of ``shape`` at the same points, within `TOLERANCE_VOXELS`."""
+    sides = np.linalg.norm(first[:3, :3], axis=0)
+    return largest_corner_distance(first, second, shape) <= TOLERANCE_VOXELS * float(sides.min())
+
+
+def largest_corner_distance(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
+    """How far two affines (4, 4) place the corners of one grid apart, in mm."""
+    corners = np.array([[*corner, 1] for corner in itertools.product(*([0, size - 1] for size in (*shape, 1, 1)[:3]))])
+    return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
+
+
+def describe_affine(affine: np.ndarray) -> str:
+    """An affine in words: axis codes, spacing in mm, origin in RAS mm.
+
+    >>> describe_affine(np.diag([-2.0, -2.0, 3.0, 1.0]))
+    'LPS, spacing 2 x 2 x 3 mm, origin (0, 0, 0)'
+    """
+    spacing = " x ".join(f"{side:.5g}" for side in np.linalg.norm(affine[:3, :3], axis=0))
+    origin = ", ".join(f"{value + 0.0:.5g}" for value in affine[:3, 3])
+    codes = "".join(code or "?" for code in nib.aff2axcodes(affine))
+    return f"{codes}, spacing {spacing} mm, origin ({origin})"
+
+
+def _open(path: str | Path) -> nib.Nifti1Image:
+    refuse_other_content(Path(path))
+    if str(path).lower().endswith(NIFTI_PAIR_SUFFIXES):
+        problem = "is one of a pair of files (.hdr and .img), and pairs are not read"
+        raise DataError([error("pair", path, problem, "Convert the pair to .nii.gz.")])
+    try:
+        image = nib.load(path)
+    except (
+        nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
+        OSError,
+        EOFError,
+        ValueError,  # a quaternion that is no rotation
+        zlib.error,
+    ) as cause:
+        problem = f"is no NIfTI file that can be read ({_one_line(cause)})"
+        raise DataError([error("unreadable", path, problem, f"{_DOWNLOAD_AGAIN}.")]) from cause
+    if not isinstance(image, nib.Nifti1Image):  # Nifti2Image is one too
+        found = type(image).__name__
+        raise DataError([error("format", path, f"is a {found}, not NIfTI", "Convert it to .nii.gz first.")])
+    if image.get_data_dtype().kind == "c":
+        remedy = "Give the magnitudes, or the CT itself."
+        raise DataError([error("complex", path, "holds complex numbers", remedy)])
+    if image.get_data_dtype().fields is not None:
+        remedy = "Give the file of CT numbers or of labels, not a coloured rendering of it."
+        raise DataError([error("rgb", path, "holds RGB colours instead of one number per voxel", remedy)])
+    return image
+
+
+def refuse_other_content(path: Path) -> None:
+    """Stop at files that are no image, whatever their name says.
+
+    Raises:
+        DataError: the file cannot be opened, is empty, a web page, a DICOM slice, or compressed otherwise than named.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as cause:
+        raise DataError(
+            [error("unreadable", path, f"cannot be opened ({cause.strerror})", "Check the path.")]
+        ) from cause
+    if not start:
+        raise DataError([error("empty", path, "is empty (0 bytes)", f"{_DOWNLOAD_AGAIN}.")])
+    if start.lstrip()[:1] == b"<":
+        remedy = f"{_DOWNLOAD_AGAIN}; the server sent a page, perhaps because you were not logged in."
+        raise DataError([error("html", path, "is an HTML or XML page, not an image", remedy)])
+    if start[128:132] == b"DICM":
+        remedy = "Pass the folder that holds all slices of the series."
+        raise DataError([error("dicom-slice", path, "is a DICOM file, of which a CT has many", remedy)])
+    if path.name.endswith(".gz") and start[:2] != b"\x1f\x8b":
+        remedy = f"Rename it if it is plain .nii; else {_DOWNLOAD_AGAIN.lower()}."
+        raise DataError([error("not-gzip", path, "ends in .gz and is not compressed by gzip", remedy)])
+    if path.suffix == ".nii" and start[:2] == b"\x1f\x8b":
+        raise DataError([error("gzip", path, "ends in .nii and is compressed by gzip", "Rename it to .nii.gz.")])
+
+
+def _voxels(image: nib.Nifti1Image, path: str | Path, volume: int | None) -> np.ndarray:
+    try:
+        voxels = np.asanyarray(image.dataobj)
+    except (EOFError, OSError, zlib.error, gzip.BadGzipFile, ValueError) as cause:
+        problem = f"is cut off or damaged: its voxels cannot be read ({_one_line(cause)})"
+        raise DataError([error("truncated", path, problem, f"{_DOWNLOAD_AGAIN}.")]) from cause
+    voxels = voxels.reshape(*voxels.shape[:3], -1) if voxels.ndim > 3 else voxels
+    if voxels.ndim == 4:
+        return voxels[..., volume or 0]
+    return voxels[..., None] if voxels.ndim == 2 else voxels
+
+
+def _single_volume(image: nib.Nifti1Image, path: str | Path, volume: int | None) -> int | None:
+    """Index of the volume to take, or None where there is but one."""
+    count = int(np.prod(image.shape[3:]))
+    if len(image.shape) < 2 or 0 in image.shape:
+        raise DataError([error("shape", path, f"has shape {image.shape}", "A slice or a volume is needed.")])
+    if count == 1:
+        return None
+    if volume is None or not 0 <= volume < count:
+        chosen = "" if volume is None else f", and volume {volume} is none of them"
+        problem = f"holds {count} volumes (shape {image.shape}){chosen}"
+        remedy = f"Choose one with volume, 0 to {count - 1} (--volume of i2net)."
+        raise DataError([error("4d", path, problem, remedy)])
+    return volume
+
+
+def _affine_mm(image: nib.Nifti1Image, path: str | Path, chosen: str | None) -> tuple[np.ndarray, list[Finding]]:
+    """The affine (4, 4) in mm that holds, and what is to be said about it."""
+    header = image.header
+    rank = min(len(image.shape), 3)
+    sides = _stored_header(image)["pixdim"][1 : 1 + rank]
+    if not (np.isfinite(sides).all() and (sides > 0).all()):
+        remedy = "Correct the header from the scan's own record, or convert the DICOM series again."
+        return image.affine, [error("spacing", path, f"has the spacing {_numbers(sides)}", remedy)]
+    codes = {"sform": int(header["sform_code"]), "qform": int(header["qform_code"])}
+    if not any(codes.values()):
+        remedy = (
+            "Take the file that still has its header, or convert the DICOM series again; a label without one can take "
+            "its image's (geometry: image)."
+        )
+        problem = "says nothing of its orientation (sform and qform codes are both 0)"
+        return image.affine, [error("no-orientation", path, problem, remedy)]
+    if chosen is not None and not codes[chosen]:
+        chosen = None  # nothing to choose in this file; the option may be meant for its image or label
+    unit = _spatial_unit(header)
+    scale = np.diag([_UNITS_MM.get(unit, 1.0)] * 3 + [1.0])
+    try:
+        forms = {name: scale @ getattr(header, f"get_{name}")() for name, code in codes.items() if code}
+    except (nib.spatialimages.HeaderDataError, ValueError) as cause:
+        remedy = "Correct the header, or convert the DICOM series again."
+        problem = f"has an orientation that makes no sense ({_one_line(cause)})"
+        return image.affine, [error("orientation", path, problem, remedy)]
+    affine = forms[chosen] if chosen else forms.get("sform", forms.get("qform"))
+    assert affine is not None
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        remedy = "Correct the header, or convert the DICOM series again."
+        return affine, [error("orientation", path, f"has a degenerate affine {_numbers(affine[:3])}", remedy)]
+    findings = _unit_findings(path, unit, affine) + _shear_findings(path, affine)
+    if chosen is None:
+        disagreement = _form_findings(path, forms, image.shape)
+        findings += disagreement or _reader_findings(path, affine, image.shape, list(forms))
+    return affine, findings
+
+
+def _stored_header(image: nib.Nifti1Image) -> nib.Nifti1Header:
+    """The header as it lies in the file; nibabel replaces a spacing of 0 by 1 and drops signs when it loads."""
+    with image.file_map["image"].get_prepare_fileobj("rb") as file:
+        return image.header_class.from_fileobj(file, check=False)
+
+
+def _spatial_unit(header: nib.Nifti1Header) -> str:
+    try:
+        return header.get_xyzt_units()[0]
+    except KeyError:
+        return "unknown"
+
+
+def _form_findings(path: str | Path, forms: dict[str, np.ndarray], shape: Sequence[int]) -> list[Finding]:
+    if len(forms) < 2 or same_grid(forms["sform"], forms["qform"], shape):
+        return []
+    shown = "; ".join(f"{name} {describe_affine(affine)}" for name, affine in forms.items())
+    remedy = "Choose the right one with header: sform or header: qform (--header of i2net)."
+    return [error("sform-qform", path, f"has two orientations that disagree: {shown}", remedy)]
+
+
+def _reader_findings(path: str | Path, affine: np.ndarray, shape: Sequence[int], forms: Sequence[str]) -> list[Finding]:
+    """SimpleITK's reading of the header, where it differs; ITK refuses shear, which is reported elsewhere."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what it would print is found here
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as cause:
+        if is_sheared(affine):
+            return []
+        reason = str(cause).strip().splitlines()[-1].strip()
+        remedy = "Programs built on ITK (3D Slicer, MONAI Label) cannot open it; convert it again for them."
+        return [warning("readers", path, f"is refused by SimpleITK ({reason})", remedy)]
+    rank = reader.GetDimension()
+    if rank < 3 or len(shape) < 3:
+        return []
+    direction = np.array(reader.GetDirection()).reshape(rank, rank)[:3, :3]
+    other = np.eye(4)
+    other[:3, :3] = direction * np.array(reader.GetSpacing())[:3]
+    other[:3, 3] = reader.GetOrigin()[:3]
+    other = _LPS_TO_RAS @ other
+    if same_grid(affine, other, shape):
+        return []
+    problem = f"is read in two ways: by nibabel {describe_affine(affine)}; by SimpleITK {describe_affine(other)}"
+    choice = " or ".join(f"header: {name}" for name in forms)
+    remedy = f"If nibabel's is right, go on with {choice} (--header of i2net); else correct the header."
+    return [error("readers", path, problem, remedy)]
+
+
+def _unit_findings(path: str | Path, unit: str, affine: np.ndarray) -> list[Finding]:
+    findings = []
+    if _UNITS_MM.get(unit, 1.0) != 1.0:
+        spacing = _numbers(np.linalg.norm(affine[:3, :3], axis=0))
+        problem = f"gives its spacing in {unit}s; converted to {spacing} mm"
+        findings.append(warning("units", path, problem, "Check that this is the scan's spacing."))
+    return findings + size_findings(path, affine)
+
+
+def size_findings(path: str | Path, affine: np.ndarray) -> list[Finding]:
+    """Warn of voxels that no CT has: sides below 0.05 or above 50 mm by the affine (4, 4)."""
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    if sides.min() >= 0.05 and sides.max() <= 50:
+        return []
+    remedy = "Check the units in the header; volumes and distances hang on them."
+    return [warning("spacing", path, f"has voxels of {_numbers(sides)} mm", remedy)]
+
+
+def _shear_findings(path: str | Path, affine: np.ndarray) -> list[Finding]:
+    if not is_sheared(affine):
+        return []
+    remedy = "The affine is kept; programs built on ITK refuse such files."
+    return [warning("shear", path, "has axes that are not at right angles (a sheared affine)", remedy)]
+
+
+def is_sheared(affine: np.ndarray) -> bool:
+    """Whether an affine's axes (4, 4) are not at right angles."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > 1e-3)
+
+
+def _one_line(cause: BaseException) -> str:
+    return " ".join(str(cause).split())
+
+
+def _numbers(values: np.ndarray) -> str:
+    return " x ".join(f"{value:.5g}" for value in np.ravel(values))

@@ -1,0 +1,79 @@
+"""Any file or folder that holds a CT -> one 3D volume in mm: NIfTI, NRRD, MetaImage, or a DICOM series."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
+
+from i2net_bundle.io.dicom.volume import read_series
+from i2net_bundle.io.findings import Finding
+from i2net_bundle.io.formats import is_itk, is_nifti
+from i2net_bundle.io.itk import as_nifti, read_itk, voxel_file
+from i2net_bundle.io.nifti import read_nifti
+from i2net_bundle.io.options import VolumeOptions
+from i2net_bundle.io.writing import file_sha256
+
+
+def read_volume(
+    path: str | Path, options: VolumeOptions, needs_orientation: bool = True
+) -> tuple[nib.Nifti1Image, list[Finding]]:
+    """Read one 3D volume in mm.
+
+    Args:
+        path: file whose name ends in one of `VOLUME_SUFFIXES`, or the folder of a DICOM series.
+        options: choices where the file leaves one.
+        needs_orientation: see `read_nifti`.
+
+    Returns:
+        the image (X, Y, Z) in the file's own order of voxels, in memory, with its affine to RAS mm; and the warnings.
+
+    Raises:
+        DataError: the file cannot be read, or leaves a choice that ``options`` does not make.
+    """
+    if Path(path).is_dir():
+        return as_nifti(read_series(path, options.series), path), []
+    if is_itk(path):
+        return read_itk(path, options, needs_orientation)
+    return read_nifti(path, options, needs_orientation)
+
+
+def volume_shape(path: str | Path) -> tuple[int, ...]:
+    """Shape of a volume file by its header alone.
+
+    Raises:
+        Exception: whatever the reader of a damaged file raises.
+    """
+    if is_nifti(path):
+        image: Any = nib.load(path)
+        return tuple(image.shape)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return tuple(reader.GetSize())
+
+
+def content_sha256(path: str | Path) -> str:
+    """SHA-256 of all that makes an image: its file, a header and its voxels' file, or the files of a DICOM folder.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    files = _files(Path(path))
+    if len(files) == 1:
+        return file_sha256(files[0])
+    return hashlib.sha256("".join(file_sha256(file) for file in files).encode()).hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    name = voxel_file(path) if is_itk(path) else None
+    if name is None:
+        return [path]
+    if (path.parent / name).is_file():
+        return [path, path.parent / name]
+    return [path, *sorted(file for file in path.parent.iterdir() if file.is_file())]  # a list or pattern of files

@@ -1,0 +1,7 @@
+"""From a file to a mask."""
+
+from i2net_bundle.prediction.handlers import CaseProgressBar, LoadWeights
+from i2net_bundle.prediction.inferers import SlicewiseInferer, WholeImageInferer
+from i2net_bundle.prediction.saving import DropChanneld, SaveMaskd
+
+__all__ = ["CaseProgressBar", "DropChanneld", "LoadWeights", "SaveMaskd", "SlicewiseInferer", "WholeImageInferer"]

@@ -1,0 +1,116 @@
+"""Several networks, and several views of an image, as one network; and what is read off its output."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from i2net_bundle.prediction.inferers import classify
+from i2net_bundle.prediction.memory import one_memory_error
+
+logger = logging.getLogger("i2net.prediction")
+
+_FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
+_TINY = 1e-7
+
+
+class AveragedNetwork(nn.Module):
+    """The mean probability of several networks over the views of an image, as logits.
+
+    One network and one view give that network's own logits, bit for bit. When memory does not suffice for a batch, it
+    is halved, and stays so.
+
+    Args:
+        networks: of equal output.
+        flips: also look at the image's three flips; four times the work.
+        variance: append the variance of the probabilities over networks and views, averaged over the classes.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], flips: bool = False, variance: bool = False) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.views = _FLIPS if flips else _FLIPS[:1]
+        self.variance = variance
+        self.max_batch: int | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, C, H, W) to logits (N, O, H, W), with the variance (N, O + 1, H, W).
+
+        Raises:
+            torch.OutOfMemoryError: memory does not suffice for a single image.
+        """
+        parts = images.split(self.max_batch) if self.max_batch else (images,)
+        try:
+            with one_memory_error():
+                return torch.cat([self._forward(part) for part in parts])
+        except torch.OutOfMemoryError:
+            largest = max(len(part) for part in parts)
+            if largest == 1:
+                raise
+            self.max_batch = largest // 2
+        logger.warning(f"memory does not suffice for {largest} images at a time: going on with {self.max_batch}")
+        if images.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self.forward(images)
+
+    def _forward(self, images: Tensor) -> Tensor:
+        if len(self.networks) * len(self.views) == 1:
+            logits = self.networks[0](images)
+            return torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1) if self.variance else logits
+        views = torch.stack(
+            [probabilities(net(images.flip(axes)).flip(axes)) for net in self.networks for axes in self.views]
+        )
+        mean = views.mean(dim=0).clamp(_TINY, 1 - _TINY)
+        logits = mean.logit() if mean.shape[1] == 1 else mean.log()
+        if not self.variance:
+            return logits
+        return torch.cat([logits, views.var(dim=0, correction=0).mean(dim=1, keepdim=True)], dim=1)
+
+
+class Readout:
+    """What is kept of the logits at each pixel: the class, and on request how sure of it the network is.
+
+    Args:
+        out_channels: O, channels of the logits; 1 for a sigmoid.
+        uncertainty: keep the entropy of the probabilities, divided by that of not knowing at all: 0 to 1.
+        variance: logits carry the variance over views; keep it.
+        probabilities: keep the probability of every class, background included.
+
+    Attributes:
+        names: of the maps, the first is "class".
+    """
+
+    def __init__(
+        self, out_channels: int, uncertainty: bool = False, variance: bool = False, probabilities: bool = False
+    ) -> None:
+        self.out_channels, self.uncertainty, self.variance = out_channels, uncertainty, variance
+        self.probabilities = probabilities
+        self.names = ["class", *["entropy"] * uncertainty, *["variance"] * variance]
+        self.names += [f"probability_{index}" for index in range(max(out_channels, 2))] if probabilities else []
+
+    def __call__(self, output: Tensor) -> Tensor:
+        """Map (N, O, H, W), or (N, O + 1, H, W) with the variance, to (N, maps, H, W): float16, a lone class uint8."""
+        logits = output[:, : self.out_channels]
+        labels = classify(logits)
+        if len(self.names) == 1:
+            return labels
+        maps = [labels]
+        foreground = probabilities(logits.float())
+        every = torch.cat([1 - foreground, foreground], dim=1) if self.out_channels == 1 else foreground
+        if self.uncertainty:
+            entropy = torch.special.entr(every).sum(dim=1, keepdim=True)
+            maps.append(entropy / math.log(every.shape[1]))
+        if self.variance:
+            maps.append(output[:, self.out_channels :])
+        if self.probabilities:
+            maps.append(every)
+        return torch.cat([part.half() for part in maps], dim=1)
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Softmax over the classes of (N, O, H, W), or the foreground's sigmoid where O is 1."""
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)

@@ -1,0 +1,203 @@
+"""Masks of glands -> GeoJSON polygons for QuPath (0.4 and later), exact to the pixel.
+
+Coordinates are pixels (x, y) of the image, the origin at the upper left corner of its first pixel, so pixel centres lie
+at + 0.5. Outlines run along the pixels' edges and keep only the corners: they enclose the mask's pixels and no others.
+Exterior rings are counter-clockwise and holes clockwise in these numbers, as RFC 7946 has them; on a screen, whose y
+points down, they look the other way round. Within a gland, pixels that only share a corner become parts of a
+MultiPolygon, since a ring that touches itself is invalid.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from i2net_bundle.io.writing import written_whole
+from i2net_bundle.labels import label_table
+from i2net_bundle.metrics.objects import MIN_AREA_PX, gland_runs
+from i2net_bundle.metrics.pixel_runs import Runs
+
+_RIGHT, _DOWN, _LEFT, _UP = range(4)
+
+
+def write_geojson(
+    mask: np.ndarray, path: str | Path, name: str, um_per_px: float | None = None, min_area: int = MIN_AREA_PX
+) -> None:
+    """Write a mask's glands as a FeatureCollection; see `gland_features`.
+
+    Args:
+        mask: 0 outside, (H, W), in the image's own pixels.
+        path: the file; written beside it and renamed.
+        name: of the class, which QuPath shows.
+        um_per_px: micrometres per pixel where known.
+        min_area: of a gland, in pixels.
+    """
+    features = gland_features(mask, name, um_per_px, min_area)
+    with written_whole(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for number, feature in enumerate(features):
+            file.write(("," if number else "") + "\n" + json.dumps(feature, ensure_ascii=False))
+        file.write("\n]}\n")
+
+
+def gland_features(
+    mask: np.ndarray, name: str, um_per_px: float | None = None, min_area: int = MIN_AREA_PX
+) -> Iterator[dict[str, Any]]:
+    """Glands as GeoJSON features with what QuPath understands: an annotation, its class and colour, its measurements.
+
+    What a gland is, `gland_runs` says; its polygon follows the mask, so a lumen that the mask leaves out is a hole.
+
+    Args:
+        mask: 0 outside, (H, W).
+        name: of the class.
+        um_per_px: micrometres per pixel where known; the area is given in µm² then, too.
+        min_area: of a gland with its holes, in pixels.
+    """
+    gland = label_table("glas").find(name)
+    color = gland.color if gland else label_table("glas").classes[1].color
+    inside = Runs.of(mask)
+    glands, numbers = gland_runs(inside, min_area)
+    held_by = glands.holding(inside.starts)
+    inside = inside.select(held_by >= 0)  # what is no speck
+    number = numbers[held_by[held_by >= 0]]
+    order = np.argsort(number, kind="stable")
+    of_each = np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
+    for which in of_each:
+        pixels = inside.select(which)
+        area = int(pixels.lengths.sum())
+        # QuPath has columns of its own for "Area", of the polygon
+        measurements: dict[str, float] = {"Mask area px^2": area}
+        if um_per_px is not None:
+            measurements["Mask area µm^2"] = area * um_per_px**2
+        yield {
+            "type": "Feature",
+            "geometry": _geometry(polygons(pixels)),
+            "properties": {
+                "objectType": "annotation",
+                "classification": {"name": name, "color": [int(color[k : k + 2], 16) for k in (1, 3, 5)]},
+                "measurements": measurements,
+            },
+        }
+
+
+def polygons(pixels: Runs) -> list[list[list[list[int]]]]:
+    """Outlines of pixels along their edges.
+
+    Args:
+        pixels: runs of a mask.
+
+    Returns:
+        a polygon for each set of pixels connected by edges: its exterior ring, then its holes. A ring is a list of
+        [x, y] whose last equals its first.
+
+    >>> polygons(Runs.of(np.ones((1, 2), bool)))
+    [[[[0, 0], [2, 0], [2, 1], [0, 1], [0, 0]]]]
+    """
+    parts = pixels.components(corners=False)
+    count = parts.max(initial=-1) + 1
+    exteriors: list[list[list[int]]] = [[] for _ in range(count)]
+    holes: list[list[list[list[int]]]] = [[] for _ in range(count)]
+    rings, beside = _rings(pixels)
+    for ring, part in zip(rings, parts[pixels.holding(beside)], strict=True):
+        y, x = np.divmod(ring, pixels.stride)
+        twice_area = int((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())
+        corners = np.stack([x, y], axis=1).tolist()
+        corners.append(corners[0])
+        if twice_area > 0:
+            exteriors[part] = corners
+        else:
+            holes[part].append(corners)
+    return [[exterior, *inner] for exterior, inner in zip(exteriors, holes, strict=True)]
+
+
+def _geometry(parts: list[list[list[list[int]]]]) -> dict[str, Any]:
+    if len(parts) == 1:
+        return {"type": "Polygon", "coordinates": parts[0]}
+    return {"type": "MultiPolygon", "coordinates": parts}
+
+
+def _rings(pixels: Runs) -> tuple[list[np.ndarray], np.ndarray]:
+    """Closed walks along edges, as positions of corners that none passes twice; and a pixel that each borders on."""
+    edges, directions, following_edges = _edges(pixels)
+    starts, following = edges.tolist(), following_edges.tolist()
+    done = bytearray(len(starts))
+    rings: list[np.ndarray] = []
+    firsts: list[int] = []
+    for first in range(len(starts)):
+        walk: list[int] = []  # edges since the first, without the rings that were closed on the way
+        places: dict[int, int] = {}  # of their starts in it
+        edge = first
+        while not done[edge]:
+            done[edge] = True
+            places[starts[edge]] = len(walk)
+            walk.append(edge)
+            edge = following[edge]
+            place = places.get(starts[edge])
+            if place is None:
+                continue
+            ring = walk[place:]
+            del walk[place:]
+            for passed in ring:
+                del places[starts[passed]]
+            rings.append(edges[ring])
+            firsts.append(ring[0])
+    pixel_beside = np.array([0, -1, -1 - pixels.stride, -pixels.stride])  # on the right hand, by direction
+    return rings, edges[firsts] + pixel_beside[directions[firsts]]
+
+
+def _edges(pixels: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Straight edges between corners, each with its pixels on the right hand as seen on a screen.
+
+    Returns:
+        position (N,) of each edge's start, on the grid whose corner (row, column) is the upper left one of that pixel;
+        its direction (N,); and the index (N,) of the edge that follows it.
+    """
+    stride = pixels.stride
+    ends_of_runs = np.concatenate([pixels.starts, pixels.stops])
+    order = np.argsort(ends_of_runs)
+    ends_below, opens_below = ends_of_runs[order], order < len(pixels.starts)  # a row's runs end at its upper corners
+    corners = np.union1d(ends_below, ends_below + stride)  # and at its lower ones
+    below, below_opens = _look_up(corners, ends_below, opens_below)
+    above, above_opens = _look_up(corners, ends_below + stride, opens_below)
+    # an edge runs through where both rows change alike; where they change contrarily, two walks pass
+    visits = np.where(below & above, 2 * (below_opens != above_opens), 1)
+    corners, below, below_opens, above_opens = (
+        values.repeat(visits) for values in (corners, below, below_opens, above_opens)
+    )
+
+    # along a row, corners are joined two by two; and so along a column
+    across = _directed(corners, np.where(below, below_opens, ~above_opens), (_RIGHT, _LEFT))
+    by_column = np.lexsort((corners, corners % stride))
+    along = _directed(corners[by_column], ~below_opens[by_column], (_DOWN, _UP))
+
+    start, stop, direction = (np.concatenate(pair) for pair in zip(across, along, strict=True))
+    keys = start * 4 + direction
+    by_key = np.argsort(keys)
+    following = np.empty(len(start), np.int64)
+    found = np.zeros(len(start), bool)
+    for turn in (1, 3):  # to the right, and so around the same pixel, wherever there is a choice
+        wanted = stop * 4 + (direction + turn) % 4
+        place = np.minimum(np.searchsorted(keys, wanted, sorter=by_key), len(keys) - 1)
+        hit = (keys[by_key[place]] == wanted) & ~found
+        following[hit] = by_key[place[hit]]
+        found |= hit
+    return start, direction, following
+
+
+def _look_up(wanted: np.ndarray, keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each wanted number is among sorted keys, and the value that belongs to it, False elsewhere."""
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    found = keys[place] == wanted
+    return found, found & values[place]
+
+
+def _directed(
+    corners: np.ndarray, forwards: np.ndarray, names: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Start, stop and direction of edges between every two corners; the first of each two tells which way."""
+    low, high, forwards = corners[::2], corners[1::2], forwards[::2]
+    return np.where(forwards, low, high), np.where(forwards, high, low), np.where(forwards, *names)

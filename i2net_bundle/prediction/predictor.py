@@ -1,0 +1,342 @@
+"""A file or an array -> a mask, by the bundle's own inference configuration.
+
+Network, preprocessing, inferer, intensities and class names are those of ``configs/inference.json`` and its overlay, so
+a prediction here is the one of ``python -m monai.bundle run``, and of MONAI Label.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from monai.transforms import Invertd
+
+from i2net_bundle.checks.histology import TRAINING_UM_PER_PX, magnification_findings
+from i2net_bundle.hardware import for_inference, slices_at_a_time, usable_device
+from i2net_bundle.io.findings import Finding, enforce
+from i2net_bundle.io.formats import image_stem
+from i2net_bundle.io.images import image_um_per_px, open_image
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.io.tiff import TiledTiff, is_tiled_tiff
+from i2net_bundle.io.writing import file_sha256
+from i2net_bundle.networks.weights import load_network
+from i2net_bundle.prediction.ensemble import AveragedNetwork, Readout
+from i2net_bundle.prediction.inferers import in_bfloat16
+from i2net_bundle.prediction.memory import image_bytes, tell_memory, volume_bytes
+from i2net_bundle.prediction.statistics import class_shares, gland_statistics, organ_statistics
+from i2net_bundle.prediction.tiles import CORE, MARGIN, TILED_ABOVE_PX, Read, infer_tiles, thumbnail, thumbnail_step
+from i2net_bundle.transforms.preprocessing import IMAGE, LENGTH_UNIT
+from i2net_bundle.workflow.config_check import refuse_unknown_keys
+from i2net_bundle.workflow.config_files import bundle_root, config_files
+from i2net_bundle.workflow.run_settings import recorded_settings, require_settings
+
+TASKS: dict[str, tuple[str, ...]] = {
+    "synapse": ("inference.json",),
+    "glas": ("inference.json", "glas.yaml"),
+}
+"""Name of a task to its inference configuration and overlays."""
+HU = "hu"
+
+logger = logging.getLogger("i2net.prediction")
+
+
+@dataclass
+class Prediction:
+    """What was predicted for one image, in its file's own grid.
+
+    Attributes:
+        case: its name among others.
+        image_path: its file, or the folder of its DICOM series.
+        mask: class indices, uint8: (X, Y, Z) of a volume, (rows, columns) of an image.
+        affine: voxel to mm (4, 4) of a volume.
+        class_names: background first.
+        statistics: see `i2net_bundle.prediction.statistics`.
+        maps: "entropy" (0 to 1), "variance" and "probability_0", ... where they were asked for, float16, like the mask.
+        picture: what the network saw, (C, H, W) or (1, H, W, D), and the mask on that grid.
+        findings: warnings of the file's check.
+        series: number or UID of the series that was chosen of a DICOM folder.
+    """
+
+    case: str
+    image_path: Path
+    mask: np.ndarray
+    affine: np.ndarray | None
+    class_names: list[str]
+    statistics: dict[str, Any]
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+    picture: tuple[np.ndarray, np.ndarray] | None = None
+    findings: list[Finding] = field(default_factory=list)
+    series: int | str | None = None
+
+
+class Predictor:
+    """The bundle's network, ready to segment.
+
+    Args:
+        task: "synapse" (CT) or "glas" (histology).
+        weights: files of weights; several are averaged. Default is the bundle's ``models/model.pt``.
+        bundle: folder of a bundle of another task, whose own ``configs/inference.json`` then holds.
+        overrides: ids of the configuration to other values, such as ``{"image_size": [512, 512]}``.
+        reading: fields of `VolumeOptions` or `HistologyOptions`: how to settle what a file leaves open.
+        device: default is a GPU where there is one.
+        flips: average over the image's flips too.
+        uncertainty: also give the entropy, and the variance over flips and weights where there are several.
+        probabilities: also give every class's probability.
+
+    Raises:
+        FileNotFoundError: there are no weights, or no such bundle.
+        ValueError: weights do not fit the network, or were trained with other settings; there is no such device.
+    """
+
+    def __init__(
+        self,
+        task: str = "synapse",
+        weights: str | Path | Sequence[str | Path] | None = None,
+        *,
+        bundle: str | Path | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        reading: Mapping[str, Any] | None = None,
+        device: str | torch.device | None = None,
+        flips: bool = False,
+        uncertainty: bool = False,
+        probabilities: bool = False,
+    ) -> None:
+        root = Path(bundle) if bundle is not None else bundle_root()
+        self.weights = _paths(weights) or [root / "models" / "model.pt"]
+        config = _configuration(task, root if bundle is not None else None)
+        config["bundle_root"] = str(root)
+        settings = recorded_settings(self.weights[0])
+        for key, value in {**settings, **(overrides or {})}.items():
+            config[key] = value
+        for key, value in (reading or {}).items():
+            config[f"reading_options::{key}"] = value
+        if device is not None:
+            config["device"] = device
+        refuse_unknown_keys(config.get(), _settings(config))
+
+        self.device = usable_device(config.get_parsed_content("device"))
+        self.class_names: list[str] = config.get_parsed_content("class_names")
+        self.options: VolumeOptions | HistologyOptions = config.get_parsed_content("reading_options")
+        self.preprocessing = config.get_parsed_content("preprocessing")
+        self.inferer = config.get_parsed_content("inferer")
+        self.intensity = config.get_parsed_content("intensity")
+        network_settings = config.get_parsed_content("network_settings")
+        networks = []
+        for path in self.weights:
+            network = config.get_parsed_content("network_def", instantiate=True, lazy=False)
+            networks.append(for_inference(network, self.device, config.get_parsed_content("compile")))
+            load_network(network, path)
+            require_settings(path, network_settings)
+        several = flips or len(networks) > 1
+        self.network = AveragedNetwork(networks, flips, variance=uncertainty and several).eval()
+        self.readout = Readout(_out_channels(networks[0]), uncertainty, self.network.variance, probabilities)
+        self.inferer.readout = self.readout
+
+    def predict(self, image: str | Path, case: str | None = None) -> Prediction:
+        """Segment one file; where a GPU's memory does not suffice for a single slice, image or tile, on the CPU.
+
+        Args:
+            image: its path, or the folder of a DICOM series.
+            case: its name among others; default is the file's.
+
+        Raises:
+            DataError: the file cannot be used; names it, the fault and the remedy.
+            torch.OutOfMemoryError: nor does the CPU's.
+        """
+        try:
+            return self._predict(image, case)
+        except torch.OutOfMemoryError as fault:
+            if self.device.type == "cpu":
+                raise
+            logger.warning(f"{self.device}: {fault} This image is segmented on the CPU.")
+        # here, where the traceback no longer holds the tensors
+        chosen = self.device
+        self._move_to(torch.device("cpu"))
+        try:
+            return self._predict(image, case)
+        finally:
+            self._move_back_to(chosen)
+
+    def _move_back_to(self, device: torch.device) -> None:
+        try:
+            self._move_to(device)
+        except torch.OutOfMemoryError:
+            self._move_to(torch.device("cpu"))
+            logger.warning(f"{device}: has no room for the network any more. Going on with the CPU.")
+
+    def _move_to(self, device: torch.device) -> None:
+        self.device, self.network.max_batch = device, None
+        self.network.to(device)
+
+    def _predict(self, image: str | Path, case: str | None) -> Prediction:
+        name = case or image_stem(image)
+        if isinstance(self.options, HistologyOptions) and is_tiled_tiff(image):
+            with TiledTiff(image) as slide:
+                if math.prod(slide.size) > TILED_ABOVE_PX:
+                    findings = magnification_findings(image, slide.um_per_px, self.options)
+                    enforce(findings)
+                    return self._predict_tiles(slide.read, slide.size, slide.um_per_px, Path(image), name, findings)
+        item: dict[str, Any] = {IMAGE: str(image), "case": name}
+        loaded, findings = self.preprocessing.transforms[0].read(item)
+        enforce(findings)
+        split = self.preprocessing.transforms.index(self.intensity)
+        read = self.preprocessing(loaded, start=1, end=split)
+        if not self.is_ct:
+            pixels = np.moveaxis(np.asarray(read[IMAGE]), 0, -1)
+            um_per_px = image_um_per_px(open_image(image))
+            if pixels[..., 0].size > TILED_ABOVE_PX:
+                return self._predict_tiles(
+                    lambda rows, cols: pixels[rows, cols], pixels.shape[:2], um_per_px, Path(image), name, findings
+                )
+            tell_memory(name, image_bytes(pixels[..., 0].size, pixels[..., 0].size, self._map_bytes))
+            ready = self.preprocessing(read, start=split)
+            maps = self._infer(ready)
+            return self._of_image(np.asarray(maps), np.asarray(ready[IMAGE]), um_per_px, Path(image), name, findings)
+        stored = read[IMAGE].clone()
+        slices = self.inferer.batch_size or slices_at_a_time(self.device)
+        tell_memory(name, volume_bytes(stored.shape, slices * math.prod(self.inferer.size), self._map_bytes))
+        ready = self.preprocessing(read, start=split)
+        maps = self._infer(ready)
+        picture = np.asarray(ready[IMAGE]), np.asarray(maps[0]).astype(np.uint8)
+        back = Invertd(["pred", HU], self.preprocessing, orig_keys=IMAGE, nearest_interp=True)(
+            {**ready, "pred": maps, HU: stored}
+        )
+        return self._of_volume(back, picture, findings)
+
+    def _infer(self, ready: Mapping[str, Any]) -> Any:
+        """Maps (M, ...) of a preprocessed image, in the computer's own memory, where files are written from."""
+        with torch.inference_mode():
+            return self.inferer(ready[IMAGE][None].to(self.device), self.network)[0].cpu()
+
+    def _predict_tiles(
+        self,
+        read: Read,
+        size: tuple[int, int],
+        um_per_px: float | None,
+        path: Path,
+        name: str,
+        findings: list[Finding],
+    ) -> Prediction:
+        """Segment an image that is too large for one pass."""
+        assert isinstance(self.options, HistologyOptions)
+        scale = 1.0
+        if self.options.resample:
+            known = self.options.um_per_px or um_per_px
+            assert known is not None  # else the image was refused
+            scale = known / TRAINING_UM_PER_PX
+        window = (CORE + 2 * MARGIN) ** 2
+        tell_memory(name, image_bytes(math.prod(size), window, self._map_bytes))
+
+        def normalise(pixels: torch.Tensor) -> torch.Tensor:
+            seen: torch.Tensor = self.intensity({IMAGE: pixels})[IMAGE]
+            return seen
+
+        network = in_bfloat16(self.network) if self.inferer.amp else self.network
+        maps = infer_tiles(read, size, network, self.readout, normalise=normalise, scale=scale, device=self.device)
+        step = thumbnail_step(size)
+        small = torch.from_numpy(np.moveaxis(thumbnail(read, size, step), -1, 0))
+        return self._of_image(maps, np.asarray(normalise(small)), um_per_px, path, name, findings, step)
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether the task reads volumes."""
+        return isinstance(self.options, VolumeOptions)
+
+    def describe(self) -> dict[str, Any]:
+        """What the predictions were made with, for the record; of a series chosen by its UID only that it was."""
+        reading = {name: value for name, value in vars(self.options).items() if value not in (None, False)}
+        if isinstance(reading.get("series"), str):
+            reading["series"] = "chosen by UID"
+        return {
+            "class_names": self.class_names,
+            "weights": [{"file": path.name, "sha256": file_sha256(path)} for path in self.weights],
+            "views": len(self.network.views),
+            "device": str(self.device),
+            "reading": reading,
+        }
+
+    @property
+    def _map_bytes(self) -> int:
+        """Bytes per pixel of what is kept of the network's output."""
+        return 1 if len(self.readout.names) == 1 else 2 * len(self.readout.names)
+
+    def _of_volume(self, item: Any, picture: tuple[np.ndarray, np.ndarray], findings: list[Finding]) -> Prediction:
+        assert isinstance(self.options, VolumeOptions)
+        maps = np.asarray(item["pred"])
+        mask = maps[0].astype(np.uint8)
+        affine = np.asarray(item["pred"].affine, np.float64)
+        geometry = item[IMAGE].meta.get(LENGTH_UNIT, "mm") == "mm"
+        statistics = organ_statistics(mask, np.asarray(item[HU])[0], affine, self.class_names, geometry)
+        path = Path(item[IMAGE].meta["filename_or_obj"])
+        return Prediction(
+            item["case"],
+            path,
+            mask,
+            affine,
+            self.class_names,
+            statistics,
+            self._named(maps),
+            picture,
+            findings,
+            self.options.series,
+        )
+
+    def _of_image(
+        self,
+        maps: np.ndarray,
+        seen: np.ndarray,
+        um_per_px: float | None,
+        path: Path,
+        name: str,
+        findings: list[Finding],
+        step: int = 1,
+    ) -> Prediction:
+        assert isinstance(self.options, HistologyOptions)
+        mask = maps[0].astype(np.uint8, copy=False)
+        glands = len(self.class_names) == 2
+        statistics: dict[str, Any] = (
+            gland_statistics(mask, self.options.um_per_px or um_per_px)
+            if glands
+            else class_shares(mask, self.class_names)
+        )
+        picture = seen, mask[::step, ::step]
+        return Prediction(name, path, mask, None, self.class_names, statistics, self._named(maps), picture, findings)
+
+    def _named(self, maps: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(self.readout.names[1:], maps[1:], strict=True))
+
+
+def _paths(weights: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    if weights is None:
+        return []
+    return [Path(weights)] if isinstance(weights, str | Path) else [Path(path) for path in weights]
+
+
+def _configuration(task: str, bundle: Path | None) -> ConfigParser:
+    if bundle is None and task not in TASKS:
+        raise ValueError(f"Unknown task '{task}'; known: {', '.join(TASKS)}.")
+    files = config_files(*TASKS[task]) if bundle is None else [str(bundle / "configs" / "inference.json")]
+    if not Path(files[0]).is_file():
+        raise FileNotFoundError(f"No configs/inference.json in {bundle}. Name the folder of a bundle.")
+    parser = ConfigParser()
+    parser.read_config(files)
+    return parser
+
+
+def _settings(config: ConfigParser) -> list[str]:
+    """Ids that an overlay may leave unused, as the configuration's own check lists them."""
+    listed: list[str] = next((item["settings"] for item in config["initialize"] if "settings" in item), [])
+    return listed
+
+
+def _out_channels(network: torch.nn.Module) -> int:
+    """Channels of a network's logits."""
+    head: Any = network.head
+    return int(head.conv.out_channels)

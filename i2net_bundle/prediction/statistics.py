@@ -1,0 +1,114 @@
+"""What a mask says in numbers: organs' volumes, densities and extents; glands' counts and areas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from scipy import ndimage
+
+from i2net_bundle.metrics.objects import gland_runs
+from i2net_bundle.metrics.pixel_runs import Runs
+
+
+def organ_statistics(
+    mask: np.ndarray, hu: np.ndarray, affine: np.ndarray, class_names: Sequence[str], has_geometry: bool = True
+) -> dict[str, dict[str, Any]]:
+    """Statistics of every class that a volume's mask holds.
+
+    Args:
+        mask: class indices (X, Y, Z).
+        hu: the CT (X, Y, Z), in HU.
+        affine: voxel to mm (4, 4).
+        class_names: background first.
+        has_geometry: whether voxels have a known size; volumes are left out otherwise.
+
+    Returns:
+        class name to ``voxels``, ``volume_ml``, ``mean_hu``, ``sd_hu``, ``bounding_box`` (first and last voxel along
+        each axis of the file, from 0) and ``touches_border``: the organ is cut by the volume's end along some axis.
+    """
+    ml_per_voxel = float(np.prod(voxel_sizes(affine))) / 1000
+    boxes = ndimage.find_objects(mask.astype(np.uint8, copy=False), max_label=len(class_names) - 1)
+    statistics = {}
+    for index, (name, box) in enumerate(zip(class_names[1:], boxes, strict=True), 1):
+        if box is None:
+            continue
+        inside = mask[box] == index
+        values = hu[box][inside].astype(np.float64)
+        bounds = [[part.start, part.stop - 1] for part in box]
+        at_border = [low == 0 or high == size - 1 for (low, high), size in zip(bounds, mask.shape, strict=True)]
+        statistics[name] = {
+            "voxels": int(inside.sum()),
+            **({"volume_ml": round(int(inside.sum()) * ml_per_voxel, 3)} if has_geometry else {}),
+            "mean_hu": round(float(values.mean()), 1),
+            "sd_hu": round(float(values.std()), 1),
+            "bounding_box": bounds,
+            "touches_border": any(at_border),
+        }
+    return statistics
+
+
+def gland_statistics(mask: np.ndarray, um_per_px: float | None = None) -> dict[str, Any]:
+    """Glands of an image's mask, counted by the rule of the scores; see `i2net_bundle.metrics.find_glands`.
+
+    Args:
+        mask: 0 and 1, (H, W).
+        um_per_px: micrometres per pixel where known.
+
+    Returns:
+        ``count``, ``area_px`` of each gland and its lumen, with ``um_per_px`` also ``area_um2``, ``share`` of the image
+        that the mask covers, and ``touching_border``: how many glands the image's border cuts.
+    """
+    inside = Runs.of(mask)
+    glands, number = gland_runs(inside)
+    areas = np.bincount(number, glands.lengths).astype(int)
+    statistics: dict[str, Any] = {"count": len(areas), "area_px": areas.tolist()}
+    if um_per_px is not None:
+        statistics["um_per_px"] = um_per_px
+        statistics["area_um2"] = [round(float(area) * um_per_px**2, 1) for area in areas]
+    at_border = np.unique(number[glands.at_border()])
+    return statistics | {"share": round(int(inside.lengths.sum()) / mask.size, 6), "touching_border": len(at_border)}
+
+
+def class_shares(mask: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
+    """Share of an image that each class covers, background included.
+
+    Args:
+        mask: class indices (H, W).
+        class_names: background first.
+    """
+    counts = np.bincount(mask.ravel(), minlength=len(class_names))
+    return {name: round(float(count) / mask.size, 6) for name, count in zip(class_names, counts, strict=True)}
+
+
+def flat_rows(case: str, statistics: dict[str, Any]) -> list[dict[str, Any]]:
+    """A case's statistics as rows of ``statistics.csv``: one per organ, or one per image.
+
+    Args:
+        case: its name.
+        statistics: of `organ_statistics`, `gland_statistics` or `class_shares`.
+    """
+    if all(isinstance(value, dict) for value in statistics.values()):
+        return [{"case": case, "class": name, **_flat(values)} for name, values in statistics.items()]
+    return [{"case": case, **_flat(statistics)}]
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "bounding_box":
+            row |= {f"{axis}_{end}": bounds[k] for axis, bounds in zip("ijk", value, strict=True) for k, end in _ENDS}
+        elif isinstance(value, list):
+            row |= {
+                f"total_{name}": round(sum(value), 1),
+                f"median_{name}": float(np.median(value)) if value else math.nan,
+            }
+        else:
+            row[name] = value
+    return row
+
+
+_ENDS = ((0, "first"), (1, "last"))

@@ -1,0 +1,263 @@
+"""Decoded cases, kept in memory or on disk under a key made of their content, so that they cannot go stale.
+
+On disk a case is three ``.npy`` files: image, label, and a checksum of every slice of both. Slices are read one by one,
+so memory does not grow with the number of cases; a slice whose checksum is wrong has its case decoded again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+import psutil
+from monai.transforms import Compose
+from PIL import Image
+
+from i2net_bundle.io.formats import is_volume
+from i2net_bundle.io.volumes import content_sha256, volume_shape
+from i2net_bundle.io.writing import written_whole
+from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
+from i2net_bundle.workflow.describe import describe
+
+CACHE_FORMAT = 4
+_KEYS = (IMAGE, LABEL)
+
+logger = logging.getLogger("i2net.cache")
+
+
+class CaseCache:
+    """Slices of decoded cases.
+
+    Args:
+        reading: files to arrays (C, H, W, D) or (C, H, W).
+        cache_dir: folder for the arrays; they stay in memory when not given.
+        limit_gb: largest size that the decoded cases may take, in GB; default what is free.
+
+    Raises:
+        ValueError: ``reading`` holds something that cannot name an entry on disk, such as a function.
+    """
+
+    def __init__(self, reading: Compose, cache_dir: str | Path | None = None, limit_gb: float | None = None) -> None:
+        self.reading = reading
+        self.steps = "" if cache_dir is None else _name(reading)
+        self.cache_dir = Path(cache_dir) if cache_dir is not None else None
+        self.limit_gb = limit_gb
+
+    def require_room(self, cases: Sequence[Mapping[str, Any]]) -> None:
+        """Say how much room decoded cases take, before any is decoded; 2 bytes are counted for a CT voxel.
+
+        Raises:
+            OSError: they do not fit; says what to change.
+        """
+        needed = sum(_estimated_bytes(case) for case in cases)
+        if self.cache_dir is None:
+            place, room = "in memory", psutil.virtual_memory().available
+            remedy = "Set cache_dir, so that they lie on disk"
+        else:
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+            cached = sum(path.stat().st_size for path in self.cache_dir.glob("*.npy"))
+            place, room = f"in {self.cache_dir}", shutil.disk_usage(self.cache_dir).free + cached
+            remedy = "Name a cache_dir on a larger disk"
+        logger.info(f"{len(cases)} decoded cases take about {needed / 1e9:.2f} GB {place} ({room / 1e9:.1f} GB there)")
+        if self.limit_gb is not None and needed > self.limit_gb * 1e9:
+            raise OSError(
+                f"{len(cases)} decoded cases need {needed / 1e9:.2f} GB {place}, and cache_limit_gb is "
+                f"{self.limit_gb:g}. Raise it, or train on fewer cases."
+            )
+        if needed > room:
+            raise OSError(
+                f"{len(cases)} decoded cases need {needed / 1e9:.2f} GB {place}, and only "
+                f"{room / 1e9:.2f} GB are there. {remedy}."
+            )
+
+    def read(self, case: Mapping[str, Any]) -> CachedCase | DecodedCase:
+        """Read a case, from the cache where it holds this very content.
+
+        Args:
+            case: paths under "image" and "label".
+
+        Returns:
+            its slices; labels are uint8, images int16 or uint8 where that loses nothing, else float32.
+
+        Raises:
+            ValueError: the case has no label, or one that is not made of whole numbers; names the file.
+        """
+        if LABEL not in case:
+            raise ValueError(f"{case[IMAGE]} has no label in dataset.json; training needs one for every image.")
+        if self.cache_dir is None:
+            return DecodedCase(self.decode(case))
+        return CachedCase(self, case, self.cache_dir / self.key(case))
+
+    def decode(self, case: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Arrays (D, C, H, W) of a case's files."""
+        decoded = self.reading({name: case[name] for name in _KEYS})
+        arrays = {name: np.asarray(decoded[name]) for name in _KEYS}
+        for name, array in arrays.items():
+            stacked = array[..., None] if array.ndim == 3 else array  # (C, H, W, D)
+            stacked = np.ascontiguousarray(np.moveaxis(stacked, -1, 0))
+            arrays[name] = _narrow(stacked, (np.uint8,) if name == LABEL else (np.uint8, np.int16), case[name])
+        return arrays
+
+    def key(self, case: Mapping[str, Any]) -> str:
+        """Hash of the case's files, of every reading step with its settings, and of versions."""
+        digest = hashlib.sha256()
+        for name in _KEYS:
+            digest.update(content_sha256(case[name]).encode())
+        digest.update(repr((CACHE_FORMAT, monai.__version__, self.steps)).encode())
+        return digest.hexdigest()[:32]
+
+
+class DecodedCase:
+    """A case in memory.
+
+    Args:
+        arrays: (D, C, H, W) under "image" and "label".
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.arrays = dict(arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays[IMAGE])
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Slice ``index`` of image and label, (C, H, W) each, as copies."""
+        return {name: array[index].copy() for name, array in self.arrays.items()}
+
+
+class CachedCase:
+    """A case on disk, decoded now if the disk does not hold it whole.
+
+    Args:
+        cache: what decodes it.
+        case: its files.
+        stem: path of its ``.npy`` files without their endings.
+    """
+
+    def __init__(self, cache: CaseCache, case: Mapping[str, Any], stem: Path) -> None:
+        self.cache, self.case = cache, case
+        self.paths = {name: stem.with_name(f"{stem.name}.{name}.npy") for name in _KEYS}
+        self.checksum_path = stem.with_name(f"{stem.name}.crc32.npy")
+        try:
+            self._open()
+        except FileNotFoundError:
+            self._build()
+        except Exception as damage:  # numpy's parser of headers raises whatever damaged bytes lead it to
+            self._rebuild(damage)
+
+    def __len__(self) -> int:
+        return len(self.checksums)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Slice ``index`` of image and label, (C, H, W) each."""
+        try:
+            return self._read(index)
+        except (OSError, ValueError) as damage:
+            self._rebuild(damage)
+            return self._read(index)
+
+    def _read(self, index: int) -> dict[str, np.ndarray]:
+        slices = {}
+        for column, name in enumerate(_KEYS):
+            layout = self.layouts[name]
+            start = layout.offset + index * layout.slice_bytes
+            values = np.fromfile(
+                self.paths[name], layout.dtype, layout.slice_bytes // layout.dtype.itemsize, offset=start
+            )
+            slices[name] = values.reshape(layout.shape[1:])
+            if _checksum(slices[name]) != self.checksums[index, column]:
+                raise ValueError(f"slice {index} of {self.paths[name].name} is not what was written")
+        return slices
+
+    def _open(self) -> None:
+        checksums = np.load(self.checksum_path)
+        self.layouts = {name: _layout(path) for name, path in self.paths.items()}
+        if any(checksums.shape != (layout.shape[0], len(_KEYS)) for layout in self.layouts.values()):
+            raise ValueError("its files do not belong together")
+        self.checksums = checksums
+
+    def _build(self) -> None:
+        arrays = self.cache.decode(self.case)
+        checksums = [[_checksum(arrays[name][index]) for name in _KEYS] for index in range(len(arrays[IMAGE]))]
+        contents = {
+            **{self.paths[name]: arrays[name] for name in _KEYS},
+            self.checksum_path: np.array(checksums, np.uint32),
+        }
+        for path, array in contents.items():  # the checksums last: where they lie, the rest is whole
+            with written_whole(path) as temporary, temporary.open("wb") as file:
+                np.save(file, array)
+        self._open()
+
+    def _rebuild(self, damage: Exception) -> None:
+        if self.cache.key(self.case) != self.checksum_path.name.split(".")[0]:
+            raise ValueError(
+                f"{self.case[IMAGE]} or its label has changed since this run read it. Start the run again."
+            )
+        logger.warning(
+            f"{self.checksum_path.parent}: the cached copy of {self.case[IMAGE]} is damaged ({damage}); "
+            "it is decoded again."
+        )
+        self._build()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """Where the slices of an ``.npy`` file lie: shape (D, C, H, W), dtype, first byte, bytes of a slice."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+    slice_bytes: int
+
+
+def _layout(path: Path) -> _Layout:
+    mapped = np.load(path, mmap_mode="r")  # fails where the file is shorter than its header says
+    size = int(np.prod(mapped.shape[1:])) * mapped.dtype.itemsize
+    return _Layout(mapped.shape, mapped.dtype, int(mapped.offset), size)
+
+
+def _name(reading: Compose) -> str:
+    """What is done to a file, in full."""
+    try:
+        return repr([describe(transform) for transform in reading.transforms])
+    except TypeError as cause:
+        raise ValueError(
+            f"Reading cannot be cached on disk: {cause}. Use transforms with plain settings, or leave cache_dir out."
+        ) from cause
+
+
+def _checksum(array: np.ndarray) -> int:
+    """CRC32 of a slice's values, type and shape, so that a damaged header does not pass either."""
+    return zlib.crc32(array.tobytes(), zlib.crc32(f"{array.dtype.str}{array.shape}".encode()))
+
+
+def _estimated_bytes(case: Mapping[str, Any]) -> int:
+    path = case[IMAGE]
+    try:
+        if is_volume(path):
+            return 3 * int(np.prod(volume_shape(path)[:3]))  # int16 and uint8
+        with Image.open(path) as image:
+            return 4 * image.width * image.height  # three colours and a mask
+    except Exception:  # whatever it is, reading the case says it better
+        return 0
+
+
+def _narrow(array: np.ndarray, dtypes: tuple[type, ...], path: str) -> np.ndarray:
+    """The first dtype that holds the values exactly; images fall back to float32."""
+    for dtype in dtypes:
+        limits = np.iinfo(dtype)
+        if limits.min <= array.min() and array.max() <= limits.max:
+            narrow: np.ndarray = array.astype(dtype)
+            if np.array_equal(narrow, array):
+                return narrow
+    if np.int16 in dtypes:
+        return array.astype(np.float32)
+    raise ValueError(f"{path}: labels must be whole numbers from 0 to 255, found {array.min()} to {array.max()}.")

@@ -1,0 +1,93 @@
+"""Training data: every 2D slice of every volume (or every 2D image) once an epoch, read once, cut on demand."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.transforms import Compose
+from monai.utils import convert_to_tensor
+from torch import distributed
+from torch.utils.data import Dataset, DistributedSampler
+from tqdm import tqdm
+
+from i2net_bundle.training.cache import CaseCache
+from i2net_bundle.transforms.augmentation import reseed
+from i2net_bundle.transforms.preprocessing import IMAGE
+
+
+class SliceDataset(Dataset):
+    """Slices of whole labelled volumes; a 2D image is a volume of one slice.
+
+    An item is addressed as (epoch, index), and its augmentation depends on (seed, epoch, index) alone: not on the
+    number of workers, nor on whether the run was interrupted. A bare index means epoch 0.
+
+    Args:
+        data: ``[{"image": path, "label": path}, ...]``, one per volume.
+        reading: files to arrays (C, H, W, D) or (C, H, W), see `i2net_bundle.transforms`.
+        transform: cached slice to training item.
+        cache_dir: folder for the arrays; in memory when not given.
+        cache_limit_gb: largest size that they may take, in GB; default what is free.
+        seed: of the augmentation.
+
+    Raises:
+        ValueError: there are no volumes, or a file cannot be used; names it.
+        OSError: the decoded volumes do not fit into memory, cache folder or limit.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        reading: Compose,
+        transform: Compose,
+        cache_dir: str | Path | None = None,
+        cache_limit_gb: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not data:
+            raise ValueError("The training list is empty: name at least one case under 'training' in dataset.json.")
+        self.transform = transform
+        self.seed = seed
+        cache = CaseCache(reading, cache_dir, cache_limit_gb)
+        cache.require_room(data)
+        self.cases = [cache.read(case) for case in tqdm(data, desc="reading cases", unit="case", disable=None)]
+        self.names = [Path(str(case[IMAGE])).name for case in data]
+        self.ends = list(itertools.accumulate(len(case) for case in self.cases))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def __getitem__(self, address: int | tuple[int, int]) -> dict[str, Any]:
+        epoch, index = address if isinstance(address, tuple) else (0, address)
+        if not 0 <= index < len(self):
+            raise IndexError(f"slice {index} of {len(self)}")
+        case = bisect.bisect_right(self.ends, index)
+        position = index - (self.ends[case - 1] if case else 0)
+        slices = {key: torch.from_numpy(array) for key, array in self.cases[case][position].items()}
+        reseed(self.transform, self.seed, epoch, index)
+        item = convert_to_tensor(self.transform(slices), track_meta=False)
+        return {**item, "case": f"{self.names[case]}[{position}]"}
+
+
+class EpochSampler(DistributedSampler):
+    """Shuffled (epoch, index) pairs, split between processes where there are several.
+
+    The order depends on seed and epoch alone. MONAI's engines call ``set_epoch``, as for any ``DistributedSampler``.
+
+    Args:
+        dataset: what to draw from.
+        seed: of the order.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int = 0) -> None:
+        parallel = distributed.is_available() and distributed.is_initialized()
+        replicas = distributed.get_world_size() if parallel else 1
+        rank = distributed.get_rank() if parallel else 0
+        super().__init__(dataset, replicas, rank, shuffle=True, seed=seed)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, index) for index in super().__iter__())

@@ -1,0 +1,145 @@
+"""Folders of masks against folders of labels: which belong together, and what cannot be scored."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from i2net_bundle.cli import main
+from i2net_bundle.evaluation.folders import evaluate_folders
+from i2net_bundle.io.findings import DataError
+from i2net_bundle.io.options import HistologyOptions
+
+LABEL = np.zeros((12, 10, 8), np.uint8)
+LABEL[2:8, 2:8, 2:6] = 5
+PRED = np.zeros_like(LABEL)
+PRED[2:8, 2:8, 2:4] = 5  # half of the liver: Dice 2/3
+
+
+def save(path: Path, labels: np.ndarray, affine: np.ndarray | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".gz":
+        nib.save(nib.Nifti1Image(labels, np.diag([2.0, 2.0, 3.0, 1.0]) if affine is None else affine), path)
+    else:
+        Image.fromarray(labels).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    preds, labels = tmp_path / "preds", tmp_path / "labels"
+    for number in (1, 2):
+        save(preds / f"img000{number}_mask.nii.gz", PRED)
+        save(labels / f"label000{number}.nii.gz", LABEL)
+    return preds, labels
+
+
+def test_btcvs_names_belong_together(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    summary = evaluate_folders(*folders, tmp_path / "out")
+    assert summary["cases"] == 2
+    assert summary["classes"]["liver"]["strict_dice"]["mean"] == pytest.approx(2 / 3)
+    assert summary["classes"]["spleen"]["absent"] == 2
+    assert summary["weights"] is None
+
+
+def test_processes_give_the_same_scores(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    alone, together = (evaluate_folders(*folders, tmp_path / str(n), num_workers=n) for n in (0, 1))
+    assert alone == together
+
+
+def test_another_orientation_of_the_same_grid_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    save(folders[0] / "img0002_mask.nii.gz", PRED, np.diag([-2.0, 2.0, 3.0, 1.0]))
+    summary = evaluate_folders(*folders, tmp_path / "out")
+    assert summary["cases"] == 1
+    with (tmp_path / "out" / "failed.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert "img0002_mask" in row["file"] and "mm off its label" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("pred", "message"),
+    [(PRED[:6], r"has shape \(6, 10, 8\), its label"), (PRED + 9, "the classes are 0 to 8")],
+    ids=["shape", "labels"],
+)
+def test_nothing_to_score_is_an_error(
+    folders: tuple[Path, Path], tmp_path: Path, pred: np.ndarray, message: str
+) -> None:
+    for number in (1, 2):
+        save(folders[0] / f"img000{number}_mask.nii.gz", pred)
+    with pytest.raises(DataError, match=message):
+        evaluate_folders(*folders, tmp_path / "out")
+
+
+def test_what_has_no_partner_stops_unless_it_may_be_left_out(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    (folders[0] / "img0001_mask.nii.gz").unlink()
+    save(folders[0] / "img0009_mask.nii.gz", PRED)
+    with pytest.raises(DataError, match=r"no prediction for 1 cases: 0001[\s\S]*no label for 1 predictions: img0009"):
+        evaluate_folders(*folders, tmp_path / "out")
+    assert evaluate_folders(*folders, tmp_path / "out", allow_missing=True)["cases"] == 1
+
+
+def test_two_masks_of_one_case_are_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    save(folders[0] / "img0001.nii.gz", PRED)
+    with pytest.raises(DataError, match="is of the same case as img0001"):
+        evaluate_folders(*folders, tmp_path / "out")
+
+
+def test_glands_are_scored_as_objects(tmp_path: Path) -> None:
+    ids = np.zeros((60, 80), np.uint8)
+    ids[5:25, 5:25], ids[30:50, 40:70] = 1, 2
+    save(tmp_path / "labels" / "testA_1_anno.bmp", ids)
+    save(tmp_path / "labels" / "testA_1.bmp", np.zeros((60, 80, 3), np.uint8))  # the image beside its annotation
+    save(tmp_path / "preds" / "testA_1_mask.png", np.where(ids == 1, 255, 0).astype(np.uint8))
+    summary = evaluate_folders(tmp_path / "preds", tmp_path / "labels", tmp_path / "out")
+    assert summary["mean"]["object_f1"]["mean"] == pytest.approx(2 / 3)  # one found, one missed
+    assert summary["mean"]["objects_pooled"]["false_negatives"] == 1
+    assert summary["mean"]["strict_dice"]["mean"] == pytest.approx(2 * 400 / (400 + 1000))
+
+
+def test_ids_of_several_classes_and_an_ignored_one(tmp_path: Path) -> None:
+    label = np.zeros((4, 6), np.uint8)
+    label[:, 2:4], label[:, 4:] = 1, 255
+    pred = np.full((4, 6), 18, np.uint8)
+    pred[:, :3] = 1
+    save(tmp_path / "labels" / "street_label.png", label)
+    save(tmp_path / "preds" / "street_pred.png", pred)
+    histology = HistologyOptions(label_values="classes")
+    summary = evaluate_folders(
+        tmp_path / "preds", tmp_path / "labels", tmp_path / "out", table="cityscapes", histology=histology
+    )
+    # class 1: 4 of 16 voxels of either; class 0: none of 8; class 18: none of 4; the last columns count nowhere
+    assert summary["iou"]["classes"]["sidewalk"] == pytest.approx(4 / 16)
+    assert summary["iou"]["mean"] == pytest.approx((0 + 4 / 16 + 0) / 3)
+
+
+class TestCommand:
+    def test_scores_end_in_a_table_and_two_files(
+        self, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main(["evaluate", *map(str, folders)])
+        out = folders[0].with_name("preds_scores")
+        assert "mean of 2 cases" in capsys.readouterr().out
+        assert json.loads((out / "summary.json").read_text())["cases"] == 2 and (out / "metrics.csv").is_file()
+
+    def test_nothing_is_overwritten_unasked(self, folders: tuple[Path, Path]) -> None:
+        main(["evaluate", *map(str, folders)])
+        with pytest.raises(SystemExit, match="already holds results"):
+            main(["evaluate", *map(str, folders)])
+        main(["evaluate", *map(str, folders), "--overwrite"])
+
+    def test_masks_that_cannot_be_scored_end_in_status_1(self, folders: tuple[Path, Path]) -> None:
+        save(folders[0] / "img0002_mask.nii.gz", PRED[:6])
+        with pytest.raises(SystemExit) as caught:
+            main(["evaluate", *map(str, folders)])
+        assert caught.value.code == 1
+
+    def test_a_split_that_is_not_there_is_named(self, folders: tuple[Path, Path]) -> None:
+        listed = [{"image": "label0001.nii.gz", "label": "label0001.nii.gz"}]
+        (folders[1] / "dataset.json").write_text(json.dumps({"training": listed}))
+        with pytest.raises(SystemExit, match="no 'test' list; it has: training"):
+            main(["evaluate", *map(str, folders)])

@@ -1,0 +1,170 @@
+"""A header of NRRD or MetaImage that leaves out where the volume lies is refused, where ITK would assume something."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813, its usual name
+
+from i2net_bundle.checks.scans import load_ct, load_ct_label, load_ct_pair
+from i2net_bundle.checks.verified import Verdicts
+from i2net_bundle.io.findings import DataError
+from i2net_bundle.io.options import VolumeOptions
+from i2net_bundle.io.volumes import content_sha256
+from tests.checks.ct_files import AFFINE, hu_volume, label_volume, save
+from tests.io.test_volumes import converted
+
+
+def header_file(folder: Path, suffix: str, *replacements: tuple[str, str]) -> Path:
+    """A sound CT with a header of its own (.nhdr, .mhd), in which patterns are replaced."""
+    path = converted(save(folder / "ct.nii.gz", hu_volume()), suffix)
+    text = path.read_text()
+    for pattern, replacement in replacements:
+        assert re.search(pattern, text, re.MULTILINE)
+        text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
+    path.write_text(text)
+    return path
+
+
+FAULTS = {
+    "no spacing in NRRD": (
+        ".nhdr",
+        [(r"^space directions:.*\n", "")],
+        "spacing",
+        "says nothing of its spacing (no 'space directions'). Correct the header from the scan's own record",
+    ),
+    "spacings without directions": (
+        ".nhdr",
+        [(r"^space: .*\n", ""), (r"^space origin:.*\n", ""), (r"^space directions:.*", "spacings: 2 2 3")],
+        "no-orientation",
+        "says nothing of its orientation in the patient (no 'space' or no 'space directions'). Add 'space: left-",
+    ),
+    "a space that is not the patient's": (
+        ".nhdr",
+        [("left-posterior-superior", "scanner-xyz")],
+        "no-orientation",
+        "says nothing of its orientation in the patient (its space is 'scanner-xyz')",
+    ),
+    "another unit": (
+        ".nhdr",
+        [("^space origin", 'space units: "cm" "cm" "cm"\nspace origin')],
+        "units",
+        "gives its spacing in cm. Write it in mm",
+    ),
+    "degenerate directions in NRRD": (
+        ".nhdr",
+        [(r"^space directions:.*", "space directions: (2,0,0) (2,0,0) (0,0,3)")],
+        "orientation",
+        "has a degenerate matrix of directions",
+    ),
+    "no spacing in MetaImage": (
+        ".mhd",
+        [(r"^ElementSpacing.*\n", "")],
+        "spacing",
+        "says nothing of its spacing (no ElementSpacing)",
+    ),
+    "negative spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = -2 2 3")], "spacing", "spacing -2 x 2 x 3"),
+    "zero spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = 0 2 3")], "spacing", "spacing 0 x 2 x 3"),
+    "NaN spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = nan 2 3")], "spacing", "spacing nan x 2 x 3"),
+    "no orientation in MetaImage": (
+        ".mhd",
+        [(r"^TransformMatrix.*\n", "")],
+        "no-orientation",
+        "says nothing of its orientation (no TransformMatrix). Add 'TransformMatrix = 1 0 0 0 1 0 0 0 1' if",
+    ),
+    "degenerate directions in MetaImage": (
+        ".mhd",
+        [(r"^TransformMatrix.*", "TransformMatrix = 1 0 0 1 0 0 0 0 1")],
+        "orientation",
+        "has a degenerate matrix of directions",
+    ),
+}
+
+
+@pytest.mark.parametrize(("suffix", "replacements", "rule", "said"), FAULTS.values(), ids=FAULTS)
+def test_a_header_that_does_not_place_the_volume_is_refused(
+    suffix: str, replacements: list[tuple[str, str]], rule: str, said: str, tmp_path: Path
+) -> None:
+    path = header_file(tmp_path, suffix, *replacements)
+    with pytest.raises(DataError, match=re.escape(said)) as caught:
+        load_ct(path, VolumeOptions())
+    (found,) = caught.value.findings
+    assert (found.rule, found.file) == (rule, str(path))
+    assert "\n" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("space", "directions"),
+    [
+        ("left-posterior-superior", "(2,0,0) (0,2,0) (0,0,3)"),
+        ("LPS", "(2,0,0) (0,2,0) (0,0,3)"),
+        ("right-anterior-superior", "(-2,0,0) (0,-2,0) (0,0,3)"),
+        ("left-anterior-superior", "(2,0,0) (0,-2,0) (0,0,3)"),
+    ],
+)
+def test_directions_hold_in_the_space_that_nrrd_names(space: str, directions: str, tmp_path: Path) -> None:
+    path = header_file(tmp_path, ".nhdr", ("left-posterior-superior", space), (r"(?<=directions: ).*", directions))
+    image, findings = load_ct(path, VolumeOptions())
+    assert findings == []
+    np.testing.assert_allclose(image.affine[:3, :3], AFFINE[:3, :3], atol=1e-6)
+
+
+def test_a_sheared_header_is_kept_with_a_warning(tmp_path: Path) -> None:
+    path = header_file(tmp_path, ".nhdr", (r"(?<=directions: ).*", "(2,0,0) (0.6,2,0) (0,0,3)"))
+    image, (found,) = load_ct(path, VolumeOptions())
+    assert (found.rule, found.severity) == ("shear", "warning")
+    np.testing.assert_allclose(image.affine[:3, :3], [[-2, -0.6, 0], [0, -2, 0], [0, 0, 3]], atol=1e-6)
+
+
+def test_voxels_that_no_ct_has_are_a_warning(tmp_path: Path) -> None:
+    path = header_file(tmp_path, ".mhd", (r"^ElementSpacing.*", "ElementSpacing = 2000 2000 3000"))
+    (found,) = load_ct(path, VolumeOptions())[1]
+    assert found.problem == "has voxels of 2000 x 2000 x 3000 mm"
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_file_that_was_cut_off_is_refused(suffix: str, compressed: bool, tmp_path: Path) -> None:
+    path = tmp_path / f"ct{suffix}"
+    sitk.WriteImage(sitk.ReadImage(save(tmp_path / "ct.nii.gz", hu_volume())), str(path), useCompression=compressed)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match=rf"ct\{suffix}: is cut off or damaged: its voxels cannot be read"):
+        load_ct(path, VolumeOptions())
+
+
+@pytest.mark.parametrize(("suffix", "line"), [(".nhdr", r"^space: .*"), (".mhd", r"^TransformMatrix.*\n")])
+def test_a_label_without_orientation_can_take_its_image_s(suffix: str, line: str, tmp_path: Path) -> None:
+    image = save(tmp_path / "image.nii.gz", hu_volume())
+    label = converted(save(tmp_path / "label.nii.gz", label_volume()), suffix)
+    text = "space dimension: 3" if suffix == ".nhdr" else ""
+    label.write_text(re.sub(line, text, label.read_text(), flags=re.MULTILINE))
+    with pytest.raises(DataError, match="says nothing of its orientation"):
+        load_ct_label(label, VolumeOptions())
+    read = load_ct_pair(image, label, VolumeOptions(geometry="image"))[1]
+    np.testing.assert_allclose(read.affine, AFFINE, atol=1e-5)
+    assert np.array_equal(np.asarray(read.dataobj), label_volume())
+
+
+@pytest.mark.parametrize("suffix", [".nhdr", ".mhd"])
+def test_a_header_s_hash_is_that_of_its_voxels_too(suffix: str, tmp_path: Path) -> None:
+    path = header_file(tmp_path, suffix)
+    before = content_sha256(path)
+    verdicts = Verdicts(tmp_path / "cache")
+    key = verdicts.key([path], VolumeOptions())
+    voxels = path.with_suffix(".raw")
+    content = bytearray(voxels.read_bytes())
+    content[len(content) // 2] ^= 1
+    voxels.write_bytes(content)
+    assert content_sha256(path) != before
+    assert verdicts.key([path], VolumeOptions()) != key
+
+
+def test_a_folder_s_hash_is_that_of_every_file(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.dcm").write_bytes(bytes([number]))
+    before = content_sha256(tmp_path)
+    (tmp_path / "1.dcm").write_bytes(b"x")
+    assert content_sha256(tmp_path) != before

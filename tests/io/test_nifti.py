@@ -1,0 +1,396 @@
+"""A NIfTI file is read as the one thing it says, or refused with its name, its fault and the remedy."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from i2net_bundle.io.findings import DataError, Finding, Severity
+from i2net_bundle.io.nifti import describe_affine, largest_corner_distance, read_nifti, same_grid
+from i2net_bundle.io.options import VolumeOptions
+from tests.checks.ct_files import AFFINE, hu_volume, save
+
+PLAIN = VolumeOptions()
+LAS = AFFINE @ np.diag([1, -1, 1, 1.0]) + [[0] * 4, [0, 0, 0, -18], [0] * 4, [0] * 4]  # the same box, rows reversed
+SHEARED = np.array([[-2, 0.5, 0, 30], [0, -2, 0, 20], [0, 0, 3, -60], [0, 0, 0, 1]])
+AGAIN = "Download or copy the file again."
+RAW_HEADER_REMEDY = "Correct the header from the scan's own record, or convert the DICOM series again."
+
+# what holds the orientation: both forms, or one of them
+FORMS = pytest.mark.parametrize(
+    "codes", [{}, {"sform_code": 0}, {"qform_code": 0}], ids=["both forms", "qform alone", "sform alone"]
+)
+
+
+def refusal(path: str | Path, options: VolumeOptions = PLAIN) -> Finding:
+    """The one error that a file is refused with."""
+    with pytest.raises(DataError) as caught:
+        read_nifti(path, options)
+    (finding,) = caught.value.findings
+    assert finding.severity is Severity.ERROR
+    assert finding.file == str(path)
+    assert str(caught.value) == f"{path}: {finding.problem}. {finding.remedy}"
+    assert "\n" not in str(finding)
+    return finding
+
+
+def test_a_sound_file_is_read_as_it_is_without_a_word(tmp_path: Path) -> None:
+    image, findings = read_nifti(save(tmp_path / "ct.nii.gz", hu_volume()), PLAIN)
+    assert findings == []
+    np.testing.assert_array_equal(image.dataobj, hu_volume())
+    np.testing.assert_array_equal(image.affine, AFFINE)
+
+
+@FORMS
+def test_either_form_is_enough(tmp_path: Path, codes: dict[str, int]) -> None:
+    image, findings = read_nifti(save(tmp_path / "ct.nii.gz", hu_volume(), **codes), PLAIN)
+    assert findings == []
+    np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)
+
+
+# Orientation and spacing
+
+
+def test_sform_and_qform_that_disagree_are_refused_and_both_printed(tmp_path: Path) -> None:
+    found = refusal(save(tmp_path / "ct.nii.gz", hu_volume(), AFFINE, qform=LAS))
+    assert found.rule == "sform-qform"
+    assert found.problem == (
+        "has two orientations that disagree: sform LPS, spacing 2 x 2 x 3 mm, origin (30, 20, -60); "
+        "qform LAS, spacing 2 x 2 x 3 mm, origin (30, 2, -60)"
+    )
+    assert found.remedy == "Choose the right one with header: sform or header: qform (--header of i2net)."
+
+
+@pytest.mark.parametrize(("header", "expected"), [("sform", AFFINE), ("qform", LAS)], ids=["sform", "qform"])
+def test_the_chosen_form_holds_where_the_two_disagree(tmp_path: Path, header: str, expected: np.ndarray) -> None:
+    path = save(tmp_path / "ct.nii.gz", hu_volume(), AFFINE, qform=LAS)
+    image, findings = read_nifti(path, VolumeOptions(header=header))
+    assert findings == []
+    np.testing.assert_allclose(image.affine, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("header", ["sform", "qform"])
+@FORMS
+def test_a_choice_of_form_leaves_files_alone_that_have_none_to_make(
+    tmp_path: Path, codes: dict[str, int], header: str
+) -> None:
+    # one option is given for an image and its label; labels of BTCV have a qform alone
+    path = save(tmp_path / "label.nii.gz", hu_volume(), **codes)
+    np.testing.assert_allclose(read_nifti(path, VolumeOptions(header=header))[0].affine, AFFINE, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shift_mm", "passes"), [(0.15, True), (0.25, False)], ids=["under", "over"])
+def test_forms_disagree_when_they_lie_a_tenth_of_a_voxel_apart(tmp_path: Path, shift_mm: float, passes: bool) -> None:
+    qform = AFFINE.copy()
+    qform[2, 3] += shift_mm  # the smallest side is 2 mm, so 0.2 mm are allowed
+    path = save(tmp_path / "ct.nii.gz", hu_volume(), AFFINE, qform=qform)
+    if passes:
+        assert read_nifti(path, PLAIN)[1] == []
+    else:
+        assert refusal(path).rule == "sform-qform"
+
+
+def test_header_takes_no_other_form() -> None:
+    with pytest.raises(ValueError, match=r"^header must be sform or qform, got 'affine'\.$"):
+        VolumeOptions(header="affine")
+
+
+def test_a_header_that_nibabel_and_simpleitk_read_differently_is_refused_and_both_printed(tmp_path: Path) -> None:
+    # of a lone sform, nibabel takes the spacing from the sform and SimpleITK from pixdim
+    path = save(tmp_path / "ct.nii.gz", hu_volume(), qform_code=0, pixdim1=1.0)
+    assert nib.affines.voxel_sizes(nib.load(path).affine)[0] == 2
+    assert sitk.ReadImage(path).GetSpacing()[0] == 1
+    found = refusal(path)
+    assert found.rule == "readers"
+    assert found.problem == (
+        "is read in two ways: by nibabel LPS, spacing 2 x 2 x 3 mm, origin (30, 20, -60); "
+        "by SimpleITK LPS, spacing 1 x 2 x 3 mm, origin (30, 20, -60)"
+    )
+    assert found.remedy == (
+        "If nibabel's is right, go on with header: sform (--header of i2net); else correct the header."
+    )
+    image, findings = read_nifti(path, VolumeOptions(header="sform"))
+    assert findings == []
+    np.testing.assert_array_equal(image.affine, AFFINE)
+
+
+def test_a_file_that_simpleitk_cannot_open_passes_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "ct.nii.gz"
+    nib.save(nib.Nifti2Image(hu_volume(), AFFINE), path)
+    image, (found,) = read_nifti(path, PLAIN)
+    np.testing.assert_array_equal(image.affine, AFFINE)
+    assert (found.severity, found.rule) == (Severity.WARNING, "readers")
+    assert str(found).startswith(f"{path}: is refused by SimpleITK (")
+    assert found.remedy == ("Programs built on ITK (3D Slicer, MONAI Label) cannot open it; convert it again for them.")
+
+
+def test_a_sheared_affine_is_kept_with_a_warning(tmp_path: Path) -> None:
+    path = save(tmp_path / "ct.nii.gz", hu_volume(), SHEARED, qform=AFFINE, qform_code=0)
+    with pytest.raises(RuntimeError, match="orthonormal"):
+        sitk.ReadImage(path)
+    image, (found,) = read_nifti(path, PLAIN)
+    np.testing.assert_array_equal(image.affine, SHEARED)
+    assert found.severity is Severity.WARNING
+    assert str(found) == (
+        f"{path}: has axes that are not at right angles (a sheared affine). The affine is kept; programs built on ITK "
+        "refuse such files."
+    )
+
+
+def test_a_file_without_orientation_is_refused(tmp_path: Path) -> None:
+    found = refusal(save(tmp_path / "ct.nii.gz", hu_volume(), sform_code=0, qform_code=0))
+    assert found.problem == "says nothing of its orientation (sform and qform codes are both 0)"
+    assert found.remedy == (
+        "Take the file that still has its header, or convert the DICOM series again; a label without one can take its "
+        "image's (geometry: image)."
+    )
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in dot:RuntimeWarning")
+@pytest.mark.parametrize(("value", "shown"), [(0, "0"), (np.nan, "nan"), (-2, "-2"), (np.inf, "inf")])
+@FORMS
+def test_a_spacing_that_is_no_length_is_refused(
+    tmp_path: Path, codes: dict[str, int], value: float, shown: str
+) -> None:
+    # nibabel would take 1 for 0, and drop the sign
+    found = refusal(save(tmp_path / "ct.nii.gz", hu_volume(), pixdim1=value, **codes))
+    assert found.problem == f"has the spacing {shown} x 2 x 3"
+    assert found.remedy == RAW_HEADER_REMEDY
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0, "0"), (np.nan, "nan")], ids=["flat", "NaN"])
+def test_an_affine_that_places_no_volume_is_refused(tmp_path: Path, value: float, shown: str) -> None:
+    found = refusal(save(tmp_path / "ct.nii.gz", hu_volume(), qform_code=0, srow_z3=value))
+    column = [shown if np.isnan(value) else "0"] * 2 + [shown]  # NaN spreads in the conversion to mm
+    numbers = "-2 x 0 x {} x 30 x 0 x -2 x {} x 20 x 0 x 0 x {} x -60".format(*column)
+    assert found.problem == f"has a degenerate affine {numbers}"
+    assert found.remedy == "Correct the header, or convert the DICOM series again."
+
+
+def test_a_quaternion_that_is_no_rotation_is_refused(tmp_path: Path) -> None:
+    found = refusal(save(tmp_path / "ct.nii.gz", hu_volume(), sform_code=0, quatern_b=1.5))
+    assert "w2 should be positive" in found.problem
+    assert found.remedy == AGAIN
+
+
+@pytest.mark.parametrize(
+    ("code", "unit", "per_mm"), [(1, "meter", 0.001), (3, "micron", 1000.0)], ids=["metres", "micrometres"]
+)
+def test_other_units_become_millimetres_with_a_warning(tmp_path: Path, code: int, unit: str, per_mm: float) -> None:
+    stored = np.diag([per_mm] * 3 + [1.0]) @ AFFINE
+    path = save(tmp_path / "ct.nii.gz", hu_volume(), stored, xyzt_units=code)
+    image, (found,) = read_nifti(path, PLAIN)
+    np.testing.assert_allclose(image.affine, AFFINE, atol=1e-4)
+    assert image.header.get_xyzt_units()[0] == "mm"
+    assert found.severity is Severity.WARNING
+    assert str(found) == (
+        f"{path}: gives its spacing in {unit}s; converted to 2 x 2 x 3 mm. Check that this is the scan's spacing."
+    )
+
+
+@pytest.mark.parametrize("code", [0, 7], ids=["none", "no code of the standard"])
+def test_without_a_known_unit_lengths_are_millimetres(tmp_path: Path, code: int) -> None:
+    image, findings = read_nifti(save(tmp_path / "ct.nii.gz", hu_volume(), xyzt_units=code), PLAIN)
+    assert findings == []
+    np.testing.assert_array_equal(image.affine, AFFINE)
+
+
+def test_voxels_of_metres_raise_a_warning(tmp_path: Path) -> None:
+    path = save(tmp_path / "ct.nii.gz", hu_volume(), xyzt_units=1)
+    units, spacing = read_nifti(path, PLAIN)[1]
+    assert "converted to 2000 x 2000 x 3000 mm" in units.problem
+    assert str(spacing) == (
+        f"{path}: has voxels of 2000 x 2000 x 3000 mm. Check the units in the header; volumes and distances hang on "
+        "them."
+    )
+
+
+# Voxels
+
+
+def test_slope_and_intercept_are_applied(tmp_path: Path) -> None:
+    hu = hu_volume() + 0.5
+    stored = ((hu + 1024) * 2).astype(np.int16)  # HU = 0.5 * stored - 1024
+    path = save(tmp_path / "ct.nii.gz", stored, scl_slope=0.5, scl_inter=-1024)
+    image, findings = read_nifti(path, PLAIN)
+    assert findings == []
+    np.testing.assert_array_equal(image.dataobj, hu)
+
+
+@pytest.mark.parametrize("volume", [None, 3, -1])
+def test_a_file_of_several_volumes_is_refused_until_one_is_chosen(tmp_path: Path, volume: int | None) -> None:
+    found = refusal(save(tmp_path / "ct.nii.gz", hu_volume((12, 10, 8, 3))), VolumeOptions(volume=volume))
+    chosen = "" if volume is None else f", and volume {volume} is none of them"
+    assert found.problem == f"holds 3 volumes (shape (12, 10, 8, 3)){chosen}"
+    assert found.remedy == "Choose one with volume, 0 to 2 (--volume of i2net)."
+
+
+@pytest.mark.parametrize("volume", [0, 1, 2])
+def test_the_chosen_volume_is_taken(tmp_path: Path, volume: int) -> None:
+    hu = hu_volume((12, 10, 8, 3))
+    image, findings = read_nifti(save(tmp_path / "ct.nii.gz", hu), VolumeOptions(volume=volume))
+    assert findings == []
+    np.testing.assert_array_equal(image.dataobj, hu[..., volume])
+
+
+@pytest.mark.parametrize("volume", [None, 1], ids=["nothing chosen", "chosen for its label"])
+def test_a_fourth_axis_of_length_one_goes(tmp_path: Path, volume: int | None) -> None:
+    path = save(tmp_path / "ct.nii.gz", hu_volume()[..., None])
+    image, findings = read_nifti(path, VolumeOptions(volume=volume))
+    assert findings == []
+    np.testing.assert_array_equal(image.dataobj, hu_volume())
+
+
+def test_a_two_dimensional_file_is_a_volume_of_one_slice(tmp_path: Path) -> None:
+    image, findings = read_nifti(save(tmp_path / "slice.nii.gz", hu_volume()[:, :, 0]), PLAIN)
+    assert findings == []
+    assert image.shape == (12, 10, 1)
+    np.testing.assert_array_equal(np.asarray(image.dataobj)[..., 0], hu_volume()[:, :, 0])
+
+
+@pytest.mark.parametrize("channels", ["RGB", "RGBA"])
+def test_colours_are_refused(tmp_path: Path, channels: str) -> None:
+    colours = np.zeros((6, 5, 4), [(channel, np.uint8) for channel in channels])
+    found = refusal(save(tmp_path / "ct.nii.gz", colours))
+    assert found.problem == "holds RGB colours instead of one number per voxel"
+    assert found.remedy == "Give the file of CT numbers or of labels, not a coloured rendering of it."
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    found = refusal(save(tmp_path / "ct.nii.gz", hu_volume().astype(np.complex64)))
+    assert found.problem == "holds complex numbers"
+    assert found.remedy == "Give the magnitudes, or the CT itself."
+
+
+@pytest.mark.parametrize("shape", [(12,), (12, 10, 0)], ids=["a row", "no slice"])
+def test_what_is_neither_slice_nor_volume_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    found = refusal(save(tmp_path / "ct.nii", np.zeros(shape, np.int16)))
+    assert found.problem == f"has shape {shape}"
+    assert found.remedy == "A slice or a volume is needed."
+
+
+# Files
+
+
+def whole_file(folder: Path, suffix: str) -> bytes:
+    """Content of a sound file that holds more than one block of compressed data."""
+    path = folder / f"whole{suffix}"
+    save(path, hu_volume((40, 40, 20)))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "share", "cause"),
+    [
+        (".nii.gz", 0.5, "Compressed file ended before the end-of-stream marker was reached"),
+        (".nii", 0.5, "Expected 64000 bytes, got 31824 bytes from"),
+        (".nii", 0.999, "Expected 64000 bytes, got 6"),
+    ],
+    ids=["compressed", "plain", "plain, last bytes"],
+)
+def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float, cause: str) -> None:
+    content, path = whole_file(tmp_path, suffix), tmp_path / f"ct{suffix}"
+    path.write_bytes(content[: int(len(content) * share)])
+    found = refusal(path)
+    assert found.problem.startswith(f"is cut off or damaged: its voxels cannot be read ({cause}")
+    assert found.remedy == AGAIN
+
+
+def test_a_damaged_compressed_file_is_refused(tmp_path: Path) -> None:
+    content, path = bytearray(whole_file(tmp_path, ".nii.gz")), tmp_path / "ct.nii.gz"
+    middle = len(content) // 2
+    content[middle : middle + 200] = b"\x55" * 200
+    path.write_bytes(content)
+    found = refusal(path)
+    assert found.problem.startswith("is cut off or damaged: its voxels cannot be read (")
+    assert found.remedy == AGAIN
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+def test_a_file_that_ends_within_its_header_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"ct{suffix}"
+    path.write_bytes(whole_file(tmp_path, suffix)[:60])
+    found = refusal(path)
+    assert found.problem.startswith("is no NIfTI file that can be read (")
+    assert found.remedy == AGAIN
+
+
+PAGE_REMEDY = "Download or copy the file again; the server sent a page, perhaps because you were not logged in."
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem", "remedy"),
+    [
+        ("ct.nii.gz", lambda plain: b"", "is empty (0 bytes)", AGAIN),
+        (
+            "ct.nii.gz",
+            lambda plain: b"\n<!DOCTYPE html><html>Sign in</html>",
+            "is an HTML or XML page, not an image",
+            PAGE_REMEDY,
+        ),
+        (
+            "ct.nii.gz",
+            lambda plain: plain,
+            "ends in .gz and is not compressed by gzip",
+            "Rename it if it is plain .nii; else download or copy the file again.",
+        ),
+        (
+            "ct.nii",
+            lambda plain: gzip.compress(plain),
+            "ends in .nii and is compressed by gzip",
+            "Rename it to .nii.gz.",
+        ),
+        (
+            "ct.dcm",
+            lambda plain: bytes(128) + b"DICM",
+            "is a DICOM file, of which a CT has many",
+            "Pass the folder that holds all slices of the series.",
+        ),
+    ],
+    ids=["empty", "HTML", "plain named .gz", "compressed named .nii", "DICOM"],
+)
+def test_a_file_with_other_content_is_refused(
+    tmp_path: Path, name: str, content: Callable[[bytes], bytes], problem: str, remedy: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content(whole_file(tmp_path, ".nii")))
+    found = refusal(path)
+    assert found.problem == problem.format(path=path)
+    assert found.remedy == remedy
+
+
+def test_another_medical_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ct.mgz"
+    nib.save(nib.MGHImage(hu_volume(), AFFINE), path)
+    found = refusal(path)
+    assert found.problem == "is a MGHImage, not NIfTI"
+    assert found.remedy == "Convert it to .nii.gz first."
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("absent.nii.gz", "No such file or directory"), ("", "Is a directory")], ids=["absent", "dir"]
+)
+def test_what_cannot_be_opened_is_named(tmp_path: Path, name: str, reason: str) -> None:
+    found = refusal(tmp_path / name)
+    assert found.problem == f"cannot be opened ({reason})"
+    assert found.remedy == "Check the path."
+
+
+# Grids
+
+
+def test_corners_of_a_turned_grid_lie_apart_by_the_longest_way() -> None:
+    turned = np.diag([1.0, -1.0, 1.0, 1.0])
+    # corner (4, 3, 2) goes from y = 3 to y = -3
+    assert largest_corner_distance(np.eye(4), turned, (5, 4, 3)) == pytest.approx(6)
+    assert not same_grid(np.eye(4), turned, (5, 4, 3))
+
+
+def test_an_affine_is_described_by_axes_spacing_and_origin() -> None:
+    assert describe_affine(LAS) == "LAS, spacing 2 x 2 x 3 mm, origin (30, 2, -60)"

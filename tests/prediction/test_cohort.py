@@ -1,0 +1,341 @@
+"""Files and folders -> a folder of results; what fails does not stop the rest."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813, its usual name
+import torch
+
+from i2net_bundle.io.dicom.volume import read_series
+from i2net_bundle.io.findings import DataError
+from i2net_bundle.networks import synapse_i2net
+from i2net_bundle.prediction import cohort as prediction_files
+from i2net_bundle.prediction.cohort import predict_files
+from i2net_bundle.prediction.inputs import find_inputs
+from i2net_bundle.prediction.predictor import Prediction, Predictor
+from tests.checks.ct_files import hu_volume, save
+from tests.io.test_dicom import (
+    CT_UID,
+    DESCRIPTION,
+    OTHER_UID,
+    PATIENT,
+    SECRETS,
+    named_by_uids,
+    truncated,
+    two_series,
+    write_ct,
+    write_scout,
+    write_slice,
+)
+from tests.io.test_volumes import converted
+
+FOLDER_UID = "1.2.840.113.555"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of an untrained network."""
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(synapse_i2net().state_dict(), path)
+    yield path
+
+
+def predictor(weights: Path, **reading: object) -> Predictor:
+    return Predictor("synapse", weights, overrides={"image_size": [32, 32]}, reading=reading)
+
+
+def test_every_format_gives_its_mask_and_what_fails_is_listed(weights: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "scans"
+    (inputs / "below").mkdir(parents=True)
+    nifti = save(inputs / "ct.nii.gz", hu_volume((20, 18, 5)))
+    converted(nifti, ".nrrd").rename(inputs / "below" / "other.nrrd")
+    (inputs / "broken.mha").write_bytes(b"no image")
+    failed = predict_files([inputs], tmp_path / "out", predictor(weights), pictures=False)
+    assert failed == [str(inputs / "broken.mha")]
+    with (tmp_path / "out" / "failed.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["image"] == failed[0] and "cannot be read" in row["reason"]
+    masks = {path.name for path in (tmp_path / "out").glob("*_mask.*")}
+    assert masks == {"ct_mask.nii.gz", "other_mask.nrrd"}
+    assert set(json.loads((tmp_path / "out" / "statistics.json").read_text())) == {"ct", "other"}
+
+
+def test_a_chosen_series_gives_nifti_and_dicom_seg_and_no_name_elsewhere(weights: Path, tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="needs pip install 'i2net-bundle[dicom]'")
+    pytest.importorskip("highdicom")
+    two_series(tmp_path / "study")
+    chosen = predictor(weights, series=OTHER_UID, any_intensities=True)
+    assert predict_files([tmp_path / "study"], tmp_path / "out", chosen) == []
+    assert nib.load(tmp_path / "out" / "study_mask.nii.gz").shape == (6, 5, 2)
+    (referred,) = pydicom.dcmread(tmp_path / "out" / "study_mask.dcm").ReferencedSeriesSequence
+    assert referred.SeriesInstanceUID == OTHER_UID
+    others = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.suffix != ".dcm"]
+    assert len(others) >= 4
+    for path in others:
+        assert not any(secret.encode() in path.read_bytes() for secret in PATIENT.values())
+
+
+def test_a_folder_of_dicom_is_one_volume_and_one_of_files_is_many(tmp_path: Path) -> None:
+    series = write_ct(tmp_path / "scan")
+    volume = save(tmp_path / "ct.nii.gz", hu_volume())
+    assert images([series]) == [str(series)]
+    assert images([tmp_path]) == [str(volume), str(series)]
+
+
+def images(inputs: list[Path], series: int | str | None = None) -> list[str]:
+    """What is found in them."""
+    return [case["image"] for case in find_inputs(inputs, True, series)]
+
+
+def test_every_patient_of_a_cohort_is_a_case(tmp_path: Path) -> None:
+    for name in ("p1", "p2"):
+        write_ct(tmp_path / name / "DICOM", uid=f"1.2.3.{name[1]}")
+    write_scout(tmp_path / "p2" / "scout")
+    assert images([tmp_path]) == [str(tmp_path / "p1"), str(tmp_path / "p2")]
+
+
+def test_a_series_in_several_folders_is_one_case(tmp_path: Path) -> None:
+    for name, heights in (("a", (0, 5)), ("b", (10, 15))):
+        write_ct(tmp_path / "split" / name, heights)
+    assert images([tmp_path / "split"]) == [str(tmp_path / "split")]
+    assert read_series(tmp_path / "split").GetSize()[2] == 4
+    write_ct(tmp_path / "other", uid=OTHER_UID)
+    assert images([tmp_path]) == [str(tmp_path / "other"), str(tmp_path / "split")]
+
+
+def test_where_folders_share_a_series_beside_others_none_is_read_in_part(tmp_path: Path) -> None:
+    write_ct(tmp_path / "a", (0, 5))
+    write_ct(tmp_path / "b", (10, 15))
+    write_slice(tmp_path / "b" / "other.dcm", (-3, -2, 0), uid=OTHER_UID)
+    assert images([tmp_path]) == [str(tmp_path)]
+    with pytest.raises(DataError, match="holds 2 series that could be meant"):
+        read_series(tmp_path)
+    write_ct(tmp_path / "c", uid="1.2.3.7")
+    assert images([tmp_path]) == [str(tmp_path), str(tmp_path / "c")]
+
+
+def test_series_of_a_folder_and_of_one_below_it_are_a_case_each(tmp_path: Path) -> None:
+    write_ct(tmp_path / "scan")
+    write_ct(tmp_path / "scan" / "below", (0, 3), uid=OTHER_UID)
+    found = images([tmp_path])
+    assert found == [str(tmp_path / "scan"), str(tmp_path / "scan" / "below")]
+    assert [read_series(folder).GetSize()[2] for folder in found] == [4, 2]
+
+
+def test_of_a_chosen_series_the_whole_input_is_searched(tmp_path: Path) -> None:
+    two_series(tmp_path)
+    assert images([tmp_path]) == [str(tmp_path / "arterial"), str(tmp_path / "portal")]
+    assert images([tmp_path], 1) == images([tmp_path], CT_UID) == [str(tmp_path)]
+
+
+def test_a_folder_of_damaged_slices_is_a_case_that_fails(tmp_path: Path) -> None:
+    write_ct(tmp_path / "whole")
+    truncated(tmp_path / "damaged")
+    for number in range(3):
+        (tmp_path / "damaged" / f"{number}.dcm").unlink()
+    assert images([tmp_path]) == [str(tmp_path / "damaged"), str(tmp_path / "whole")]
+
+
+def test_reports_and_the_disc_s_index_are_no_cases(tmp_path: Path) -> None:
+    write_ct(tmp_path / "scan")
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "SR000001").write_bytes(bytes(128) + b"DICM")
+    assert images([tmp_path]) == [str(tmp_path)]
+
+
+def test_finding_one_series_or_many_volumes_reads_no_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = write_ct(tmp_path / "scan")
+    (tmp_path / "volumes").mkdir()
+    volume = save(tmp_path / "volumes" / "ct.nii.gz", hu_volume())
+    monkeypatch.setattr("i2net_bundle.io.dicom.series._read_header", lambda path: pytest.fail(f"reads {path}"))
+    assert images([series, tmp_path / "volumes"]) == [str(series), str(volume)]
+
+
+def test_dicom_folders_named_by_uids_or_patients_get_neutral_names(tmp_path: Path) -> None:
+    shown = {
+        "1.2.840.113.555": ("dicom_2", "dicom_2"),
+        "DOE^JANE/scan": ("scan", "scan"),
+        "DOE^JOHN": ("dicom_3", "dicom_3"),
+        "dicom_1": ("dicom_1", str(tmp_path / "dicom_1")),
+        "p 2.1": ("p 2.1", str(tmp_path / "p 2.1")),
+    }
+    inputs = [write_ct(tmp_path / name, uid=f"1.2.3.{number}") for number, name in enumerate(shown)]
+    found = [(case["case"], case["shown"]) for case in find_inputs(inputs, is_ct=True)]
+    assert found == list(shown.values())
+
+
+def test_folders_of_patients_do_not_get_into_the_names_that_tell_cases_apart(tmp_path: Path) -> None:
+    for number, name in enumerate(("DOE^JANE", "DOE^JOHN")):
+        write_ct(tmp_path / name / "scan", uid=f"1.2.3.{number}")
+    inputs = [tmp_path / name / "scan" for name in ("DOE^JANE", "DOE^JOHN")]
+    assert [case["case"] for case in find_inputs(inputs, is_ct=True)] == ["dicom_1", "dicom_2"]
+
+
+@pytest.mark.parametrize(("chosen", "told"), [(1, 1), (OTHER_UID, "chosen by UID")], ids=["number", "UID"])
+def test_the_record_tells_a_series_number_and_no_uid(
+    chosen: int | str, told: int | str, weights: Path, tmp_path: Path
+) -> None:
+    two_series(tmp_path / "study")
+    predict_files([tmp_path / "study"], tmp_path / "out", predictor(weights, series=chosen), pictures=False)
+    record = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    assert record["reading"]["series"] == told
+
+
+def uids_of(folder: Path) -> set[str]:
+    """UIDs of a folder's slices, other than those of the standard itself."""
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            reader = sitk.ImageFileReader()
+            reader.SetImageIO("GDCMImageIO")
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            found |= {reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys()}
+    return {value for value in found if re.fullmatch(r"\d+(\.\d+){2,}", value) and "1.2.840.10008." not in value}
+
+
+def test_nothing_written_or_logged_tells_of_the_patient(
+    weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    write_ct(scans / FOLDER_UID, uid="1.2.3.9")
+    write_ct(scans / "missing", (0, 5, 10, 20, 25), uid="1.2.3.7")
+    write_ct(scans / "DOE^JOHN", uid="1.2.3.8", description=DESCRIPTION)
+    write_slice(scans / "DOE^JOHN" / "other.dcm", (-3, -2, 0), uid=OTHER_UID, description=DESCRIPTION)
+    truncated(scans / "damaged")
+    secrets = {*SECRETS, *uids_of(scans / FOLDER_UID), *uids_of(scans / "DOE^JOHN"), FOLDER_UID, "DOE^JOHN"}
+    assert len(secrets) > 12  # those of the slices too
+    named_by_uids(scans)
+    with caplog.at_level(logging.DEBUG):
+        failed = predict_files([scans], out, predictor(weights, any_intensities=True))
+    assert failed == ["dicom_2", str(scans / "damaged"), str(scans / "missing")]
+    assert f"  dicom_1: {scans / FOLDER_UID}\n  dicom_2: {scans / 'DOE^JOHN'}\n" in capsys.readouterr().out
+
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert {"dicom_1_mask.nii.gz", "dicom_1.png", "failed.csv", "statistics.csv"} <= {path.name for path in files}
+    told = "".join(record.getMessage() for record in caplog.records).encode()
+    for path in files:
+        content = b"" if path.suffix == ".dcm" else path.read_bytes()
+        told += str(path.relative_to(out)).encode() + (gzip.decompress(content) if path.suffix == ".gz" else content)
+    assert [secret for secret in secrets if secret.encode() in told] == []
+
+
+@pytest.mark.parametrize(("name", "is_ct"), [("a.png", True), ("a.nrrd", False), ("a.nii.gz", False)])
+def test_a_file_of_the_other_kind_is_refused(name: str, is_ct: bool, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"Choose it with --task"):
+        find_inputs([tmp_path / name], is_ct)
+
+
+def test_an_absent_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing does not exist"):
+        find_inputs([tmp_path / "nothing"], is_ct=True)
+
+
+def test_an_image_named_twice_is_segmented_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.nii.gz", hu_volume())
+    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "a.nii.gz")  # a name of its own
+    inputs = [tmp_path / "b.nii.gz", tmp_path, tmp_path / ".." / tmp_path.name / "b.nii.gz"]
+    assert [case["case"] for case in find_inputs(inputs, is_ct=True)] == ["b", "a", "link"]
+
+
+def test_masks_of_equal_names_in_different_folders_do_not_collide(weights: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"p{number}").mkdir()
+        save(tmp_path / f"p{number}" / "ct.nii.gz", np.roll(hu_volume((20, 18, 3)), number, 1))
+    predict_files([tmp_path / "p0", tmp_path / "p1"], tmp_path / "out", predictor(weights), pictures=False)
+    assert {path.name for path in (tmp_path / "out").glob("*_mask.*")} == {"p0_ct_mask.nii.gz", "p1_ct_mask.nii.gz"}
+
+
+def test_earlier_files_of_a_case_go_and_those_of_others_stay(weights: Path, tmp_path: Path) -> None:
+    image, out = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3))), tmp_path / "out"
+    (out / "pictures").mkdir(parents=True)
+    earlier = ["ct_mask.nrrd", "ct_entropy.nii.gz", "ct_probabilities.nii.gz", "ct.geojson", "pictures/ct.png"]
+    for name in [*earlier, "ct_mask.nii.gz", "other_mask.nii.gz", "ct_2_mask.nii.gz"]:
+        (out / name).touch()
+    assert predict_files([image], out, predictor(weights), pictures=False, overwrite=True) == []
+    assert nib.load(out / "ct_mask.nii.gz").shape == (20, 18, 3)
+    assert {path.name for path in out.glob("*.nii.gz")} == {"ct_mask.nii.gz", "other_mask.nii.gz", "ct_2_mask.nii.gz"}
+    assert not any((out / name).exists() for name in earlier)
+
+
+def test_an_input_is_never_replaced(weights: Path, tmp_path: Path) -> None:
+    for name in ("ct.nii.gz", "ct_mask.nii.gz"):
+        save(tmp_path / name, hu_volume((20, 18, 3)))
+    with pytest.raises(ValueError, match=r"ct_mask\.nii\.gz is an input, and would be replaced"):
+        predict_files([tmp_path], tmp_path, predictor(weights), overwrite=True)
+    assert nib.load(tmp_path / "ct_mask.nii.gz").get_data_dtype() == "int16"
+
+
+@pytest.mark.parametrize("error", [IndexError("out of bounds"), KeyboardInterrupt()], ids=["a case's", "interrupt"])
+def test_whatever_one_file_leads_to_the_record_tells_what_was_done(
+    error: BaseException, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = [save(tmp_path / f"{name}.nii.gz", hu_volume((20, 18, 3))) for name in ("first", "second")]
+    network, predict = predictor(weights), Predictor.predict
+
+    def failing(self: Predictor, image: str, case: str) -> Prediction:
+        if case == "second":
+            raise error
+        return predict(self, image, case)
+
+    monkeypatch.setattr(Predictor, "predict", failing)
+    if isinstance(error, Exception):
+        assert predict_files(inputs, tmp_path / "out", network) == [inputs[1]]
+        assert (tmp_path / "out" / "failed.csv").read_text().splitlines()[1] == f"{inputs[1]},IndexError: out of bounds"
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            predict_files(inputs, tmp_path / "out", network)
+    assert set(json.loads((tmp_path / "out" / "statistics.json").read_text())) == {"first"}
+    assert set(json.loads((tmp_path / "out" / "prediction.json").read_text())["seconds"]) == {"first"}
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_warning(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise IndexError("out of bounds")
+
+    monkeypatch.setattr(prediction_files, "show_prediction", fail)
+    image = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3)))
+    assert predict_files([image], tmp_path / "out", predictor(weights)) == []
+    assert "no picture of ct: out of bounds" in caplog.text
+    assert (tmp_path / "out" / "ct_mask.nii.gz").is_file() and not list((tmp_path / "out").glob("pictures/*"))
+
+
+@pytest.mark.parametrize("name", ["ct.img", "ct.hdr"])
+def test_a_pair_of_files_is_to_be_converted(name: str, weights: Path, tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(hu_volume((20, 18, 3)), np.eye(4)), tmp_path / "ct.img")
+    assert predict_files([tmp_path / name], tmp_path / "out", predictor(weights)) == [str(tmp_path / name)]
+    assert "pairs are not read. Convert the pair to .nii.gz." in (tmp_path / "out" / "failed.csv").read_text()
+
+
+def test_findings_are_kept_where_there_are_any(weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sound = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3)))
+    metres = np.diag([-0.002, -0.002, 0.003, 1])
+    odd = save(tmp_path / "metres.nii.gz", hu_volume((20, 18, 3)), metres, xyzt_units=1)
+    broken = tmp_path / "broken.mha"
+    broken.write_bytes(b"no image")
+    predict_files([sound], tmp_path / "sound", predictor(weights), pictures=False)
+    assert not (tmp_path / "sound" / "data_findings.csv").exists()
+    with caplog.at_level(logging.ERROR):
+        predict_files([odd, broken], tmp_path / "odd", predictor(weights), pictures=False)
+    with (tmp_path / "odd" / "data_findings.csv").open(newline="") as file:
+        rows = [(row["severity"], row["rule"], row["file"]) for row in csv.DictReader(file)]
+    assert rows == [("warning", "units", odd), ("error", "unreadable", str(broken))]
+    (told,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert told.startswith(f"{broken}: cannot be read")  # and does not name the file twice

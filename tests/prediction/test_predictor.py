@@ -1,0 +1,223 @@
+"""A prediction is that of `monai.bundle run`: the same logits, the same masks, whatever the way in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+import torch
+from monai.bundle import ConfigWorkflow
+from PIL import Image
+
+import i2net_bundle
+from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
+from i2net_bundle.networks import glas_i2net, synapse_i2net
+from i2net_bundle.prediction import predictor as predictor_module
+from i2net_bundle.prediction.predictor import TASKS, Predictor
+from i2net_bundle.workflow.config_files import config_files
+
+SIZE = [32, 32]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantoms of both tasks, and weights that tell classes apart at random."""
+    root = tmp_path_factory.mktemp("predictor")
+    make_ct_phantoms(root / "synapse", 1, 0, 1, shape=(40, 36, 8), spacing_mm=(9, 9, 20))
+    make_gland_phantoms(root / "glas", 1, 0, 1, size=(96, 128))
+    for name, make in (("synapse", synapse_i2net), ("glas", glas_i2net)):
+        torch.manual_seed(0)
+        network = make()
+        torch.nn.init.normal_(network.head.conv.weight, std=3)
+        torch.save(network.state_dict(), root / f"{name}.pt")
+    return root
+
+
+def images(folder: Path, task: str) -> Path:
+    return folder / task / ("imagesTs" if task == "synapse" else "images")
+
+
+def options(task: str) -> dict[str, Any]:
+    return {"overrides": {"image_size": SIZE}} if task == "synapse" else {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_logits_and_masks_are_those_of_the_bundle(task: str, folder: Path, tmp_path: Path) -> None:
+    weights = folder / f"{task}.pt"
+    settings = {"image_size": SIZE} if task == "synapse" else {}
+    workflow = ConfigWorkflow(
+        config_files(*TASKS[task]),
+        workflow_type="infer",
+        dataset_dir=str(images(folder, task)),
+        output_dir=str(tmp_path),
+        weights=str(weights),
+        device="cpu",
+        **settings,
+    )
+    workflow.initialize()
+    logits: dict[str, list[torch.Tensor]] = {"bundle": [], "predictor": []}
+    network = workflow.parser.get_parsed_content("network")
+    network.register_forward_hook(lambda _m, _i, output: logits["bundle"].append(output.clone()))
+    workflow.run()
+
+    predictor = Predictor(task, weights, device="cpu", **options(task))
+    predictor.network.networks[0].register_forward_hook(
+        lambda _m, _i, output: logits["predictor"].append(output.clone())
+    )
+    for image in sorted(images(folder, task).iterdir()):
+        prediction = predictor.predict(image)
+        mask = tmp_path / (image.name.split(".")[0] + ("_mask.nii.gz" if task == "synapse" else "_mask.png"))
+        written = np.asarray(nib.load(mask).dataobj) if task == "synapse" else np.asarray(Image.open(mask)) // 255
+        assert len(np.unique(written)) > 1
+        np.testing.assert_array_equal(prediction.mask, written)
+    assert len(logits["bundle"]) == len(logits["predictor"]) > 0
+    for ours, theirs in zip(logits["predictor"], logits["bundle"], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_an_array_is_predicted_like_its_file(folder: Path) -> None:
+    (path,) = images(folder, "synapse").iterdir()
+    image = nib.load(path)
+    weights = folder / "synapse.pt"
+    of_file = i2net_bundle.predict(path, "synapse", weights, **options("synapse"))
+    array = np.asarray(image.dataobj)
+    of_array = i2net_bundle.predict(array, "synapse", weights, affine=image.affine, **options("synapse"))
+    np.testing.assert_array_equal(of_array.mask, of_file.mask)
+    assert of_array.statistics == of_file.statistics
+    with pytest.raises(ValueError, match="neither can be guessed"):
+        i2net_bundle.predict(array, "synapse", weights)
+
+
+def test_uncertainty_and_probabilities_lie_on_the_files_grid(folder: Path) -> None:
+    (path,) = images(folder, "synapse").iterdir()
+    predictor = Predictor(
+        "synapse", [folder / "synapse.pt"] * 2, uncertainty=True, probabilities=True, **options("synapse")
+    )
+    prediction = predictor.predict(path)
+    assert {values.shape for values in prediction.maps.values()} == {nib.load(path).shape}
+    every = np.stack([prediction.maps[f"probability_{index}"] for index in range(9)]).astype(np.float32)
+    of_mask = np.take_along_axis(every, prediction.mask[None].astype(int), axis=0)[0]
+    assert (every.max(axis=0) - of_mask).max() <= 1e-3  # alike in half precision
+    assert prediction.maps["entropy"].min() >= 0 and prediction.maps["entropy"].max() <= 1.001
+    assert prediction.maps["variance"].max() == 0  # twice the same weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ending", "amp"), [("png", False), ("tif", False), ("png", True)])
+def test_large_images_are_predicted_in_tiles(
+    ending: str, amp: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (90, 150, 3), np.uint8)
+    path = tmp_path / f"large.{ending}"
+    if ending == "tif":
+        tifffile.imwrite(path, pixels, tile=(32, 32), compression="deflate")
+    else:
+        Image.fromarray(pixels).save(path)
+    predictor = Predictor("glas", folder / "glas.pt", overrides={"amp": amp}, uncertainty=True)
+    whole = predictor.predict(path)
+    monkeypatch.setattr(predictor_module, "TILED_ABOVE_PX", 1000)
+    tiled = predictor.predict(path)
+    np.testing.assert_array_equal(tiled.mask, whole.mask)
+    np.testing.assert_allclose(tiled.maps["entropy"], whole.maps["entropy"], atol=2e-3)
+    assert tiled.statistics == whole.statistics
+
+
+def test_the_picture_of_a_long_strip_has_its_masks_pixels(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor_module, "TILED_ABOVE_PX", 1000)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (10, 7000, 3), np.uint8)).save(tmp_path / "strip.png")
+    prediction = Predictor("glas", folder / "glas.pt").predict(tmp_path / "strip.png")
+    assert prediction.picture is not None
+    image, mask = prediction.picture  # every seventh pixel; by the rows alone it would be every fifth
+    assert image.shape == (3, 2, 1000)
+    np.testing.assert_array_equal(mask, prediction.mask[::7, ::7])
+
+
+def test_what_a_gpus_memory_does_not_hold_is_done_on_the_cpu_and_the_next_image_on_the_gpu(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / "image.png")
+    predictor = Predictor("glas", folder / "glas.pt")
+    expected = predictor.predict(tmp_path / "image.png").mask
+    infer, used, moved = predictor._infer, [], []
+
+    def infer_on_a_full_gpu(ready: Any) -> Any:
+        used.append(predictor.device.type)
+        if used == ["cuda"]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return infer(ready)
+
+    monkeypatch.setattr(predictor, "_infer", infer_on_a_full_gpu)
+    monkeypatch.setattr(predictor.network, "to", lambda device: moved.append(str(device)))
+    predictor.device, predictor.network.max_batch = torch.device("cuda:0"), 1
+    with caplog.at_level("WARNING"):
+        np.testing.assert_array_equal(predictor.predict(tmp_path / "image.png").mask, expected)
+    assert "cuda:0: CUDA out of memory. This image is segmented on the CPU." in caplog.messages
+    assert (used, moved) == (["cuda", "cpu"], ["cpu", "cuda:0"])
+    assert (str(predictor.device), predictor.network.max_batch) == ("cuda:0", None)
+
+    def move_to_a_gpu_that_others_filled(device: torch.device) -> None:
+        if device.type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(predictor.network, "to", move_to_a_gpu_that_others_filled)
+    used.clear()
+    np.testing.assert_array_equal(predictor.predict(tmp_path / "image.png").mask, expected)
+    assert str(predictor.device) == "cpu"
+    monkeypatch.setattr(predictor, "_infer", lambda ready: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
+    with pytest.raises(torch.OutOfMemoryError, match="full"):
+        predictor.predict(tmp_path / "image.png")
+
+
+def test_what_is_found_in_an_array_is_said_of_the_array(folder: Path) -> None:
+    array, weights = np.full((20, 18, 3), 40, np.int16), folder / "synapse.pt"
+    array[:5] = -1000
+    with pytest.raises(ValueError, match=r"^the array: looks like HU \+ 1024"):
+        i2net_bundle.predict(array + np.int16(1024), "synapse", weights, spacing=(2, 2, 3), **options("synapse"))
+    array[5:10] = -90
+    prediction = i2net_bundle.predict(array, "synapse", weights, spacing=(0.01, 2, 3), **options("synapse"))
+    assert [(item.rule, item.file) for item in prediction.findings] == [("spacing", "the array")]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("geometry", "message"),
+        [
+            ({"spacing": (0, 3, 3)}, r"The spacing is \(0, 3, 3\); give three numbers of mm above 0"),
+            ({"affine": np.zeros((4, 4))}, "places no volume"),
+            ({"affine": np.eye(3)}, "places no volume"),
+        ],
+        ids=["spacing of 0", "degenerate affine", "another shape"],
+    )
+    def test_a_geometry_that_is_none_is_refused(self, geometry: dict[str, Any], message: str, folder: Path) -> None:
+        with pytest.raises(ValueError, match=message):
+            i2net_bundle.predict(np.zeros((4, 4, 2), np.int16), "synapse", folder / "synapse.pt", **geometry)
+
+    def test_a_geometry_beside_what_needs_none_is_refused(self, folder: Path) -> None:
+        with pytest.raises(ValueError, match=r"ct\.nii\.gz is a file, which says its own"):
+            i2net_bundle.predict("ct.nii.gz", spacing=(1, 1, 1))
+        with pytest.raises(ValueError, match="spacing and affine are of volumes"):
+            image = np.zeros((32, 32, 3), np.uint8)
+            i2net_bundle.predict(image, "glas", folder / "glas.pt", spacing=(1, 1, 1))
+
+    def test_an_unknown_setting_is_answered_with_the_nearest(self, folder: Path) -> None:
+        with pytest.raises(ValueError, match=r"'imagesize' .did you mean 'image_size'"):
+            Predictor("synapse", folder / "synapse.pt", overrides={"imagesize": SIZE})
+
+    def test_missing_weights_say_where_they_come_from(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match=r"No weights at .* Train first"):
+            Predictor("synapse", tmp_path / "model.pt")
+
+    def test_weights_of_another_task_are_refused(self, folder: Path) -> None:
+        with pytest.raises(ValueError, match="does not fit this I2Net"):
+            Predictor("glas", folder / "synapse.pt")
+
+    def test_an_unknown_task_is_named(self) -> None:
+        with pytest.raises(ValueError, match="Unknown task 'brain'; known: synapse, glas"):
+            Predictor("brain")

@@ -1,0 +1,68 @@
+"""Where and how networks lie for training and for prediction; results do not depend on it."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from i2net_bundle import hardware
+from i2net_bundle.hardware import for_inference, for_training, slices_at_a_time, usable_device
+from i2net_bundle.networks import glas_i2net
+
+
+def lies_channels_last(network: torch.nn.Module) -> bool:
+    """Whether the convolutions of a network whose filters have several rows and columns do."""
+    filters = [p for p in network.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+    return all(p.is_contiguous(memory_format=torch.channels_last) for p in filters)
+
+
+@pytest.mark.parametrize("avx512", [True, False], ids=["AVX-512", "AVX2"])
+def test_training_has_channels_last_on_cpus_with_avx512_alone(avx512: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_cpu_capabilities", lambda: {"avx512_f": avx512})
+    network = glas_i2net()
+    assert for_training(network, "cpu") is network
+    assert lies_channels_last(network) is avx512
+
+
+def test_prediction_has_channels_last_everywhere() -> None:
+    assert lies_channels_last(for_inference(glas_i2net(), torch.device("cpu")))
+
+
+@pytest.mark.parametrize("name", ["foo", "cuda:99"])
+def test_a_device_that_is_not_there_is_answered_with_those_that_are(name: str) -> None:
+    assert usable_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match=f"There is no device '{name}' here. Take one of: cpu"):
+        usable_device(name)
+
+
+def test_gradients_do_not_depend_on_the_layout() -> None:
+    torch.manual_seed(0)
+    image, network = torch.randn(2, 3, 64, 64), glas_i2net()
+    gradients = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        network.to(memory_format=memory_format).zero_grad()
+        network(image).square().mean().backward()
+        gradients.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
+    for name, gradient in gradients[0].items():
+        scale = max(1e-4, float(gradient.abs().max()))
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=0, atol=1e-3 * scale, msg=name)
+
+
+def test_a_cpu_takes_few_slices_at_a_time_and_a_gpu_many() -> None:
+    assert slices_at_a_time(torch.device("cpu")) == 2
+    assert slices_at_a_time(torch.device("cuda")) == 24
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_gives_the_same_logits_under_the_same_names() -> None:
+    torch.manual_seed(0)
+    network, image = glas_i2net().eval(), torch.randn(1, 3, 64, 96)
+    names = list(network.state_dict())
+    with torch.no_grad():
+        expected = network(image)
+        compiled = for_inference(network, "cpu", compile=True)
+        torch.testing.assert_close(compiled(image), expected, rtol=1e-4, atol=1e-5)
+    assert list(compiled.state_dict()) == names

@@ -1,0 +1,279 @@
+"""Training slices: each once an epoch, the same whatever reads them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader
+from monai.transforms import Compose
+from torch import distributed
+
+from i2net_bundle.data import load_cases
+from i2net_bundle.io.options import VolumeOptions
+from i2net_bundle.labels import class_names
+from i2net_bundle.training.cache import CaseCache
+from i2net_bundle.training.slices import EpochSampler, SliceDataset
+from i2net_bundle.transforms import ct_reading, ct_training, histology_reading, histology_training
+from tests.training.counting import Count
+
+KEYS = ("image", "label")
+
+
+def as_cached() -> Compose:
+    """Leave slices as they are cached."""
+    return Compose([])
+
+
+@pytest.fixture(scope="module")
+def plain(ct_dir: Path) -> SliceDataset:
+    """32 slices of 48×48 without augmentation or resizing."""
+    return SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), as_cached())
+
+
+@pytest.fixture(scope="module")
+def augmented(ct_dir: Path) -> SliceDataset:
+    return SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), seed=3)
+
+
+def same(item: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return item["case"] == other["case"] and all(torch.equal(item[key], other[key]) for key in KEYS)
+
+
+def message_of(error: BaseException) -> str:
+    """What the first error of the chain says."""
+    return str(error) if error.__cause__ is None else message_of(error.__cause__)
+
+
+def order_of(length: int, seed: int, epoch: int) -> list[tuple[int, int]]:
+    sampler = EpochSampler(range(length), seed=seed)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_items_are_the_axial_slices_of_the_volumes_in_turn(plain: SliceDataset, ct_dir: Path) -> None:
+    read = ct_reading(KEYS)
+    expected = [
+        (f"{Path(case['image']).name}[{depth}]", *(volume[key][..., depth] for key in KEYS))
+        for case in load_cases(ct_dir, "training")
+        for volume in [read(case)]
+        for depth in range(16)
+    ]
+    assert len(plain) == len(expected) == 32
+    for index, (name, image, label) in enumerate(expected):
+        item = plain[index]
+        assert item["case"] == name
+        np.testing.assert_array_equal(item["image"], image)
+        np.testing.assert_array_equal(item["label"], label)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 8])
+def test_an_epoch_holds_every_slice_exactly_once(plain: SliceDataset, batch_size: int) -> None:
+    loader = DataLoader(plain, batch_size=batch_size, sampler=EpochSampler(plain))
+    for epoch in range(2):
+        loader.sampler.set_epoch(epoch)
+        names = [name for batch in loader for name in batch["case"]]
+        assert sorted(names) == sorted(f"case_{case:03d}.nii.gz[{depth}]" for case in range(2) for depth in range(16))
+
+
+def test_an_index_past_the_end_is_refused(plain: SliceDataset) -> None:
+    with pytest.raises(IndexError):
+        plain[32]
+
+
+def test_the_order_is_the_same_after_any_history_and_any_global_seed() -> None:
+    sampler = EpochSampler(range(50), seed=4)
+    list(sampler)
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002 - the legacy state is what must not matter
+    sampler.set_epoch(7)
+    assert list(sampler) == list(sampler) == order_of(50, seed=4, epoch=7)
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(4, 8), (5, 7)], ids=["another epoch", "another seed"])
+def test_another_epoch_or_seed_gives_another_order(seed: int, epoch: int) -> None:
+    indices = [[index for _, index in order_of(50, s, e)] for s, e in ((4, 7), (seed, epoch))]
+    assert indices[0] != indices[1]
+    assert sorted(indices[0]) == sorted(indices[1]) == list(range(50))
+
+
+def test_the_sampler_hands_the_epoch_to_the_dataset() -> None:
+    assert {epoch for epoch, _ in order_of(50, seed=0, epoch=7)} == {7}
+
+
+@pytest.mark.parametrize("length", [32, 33], ids=["even", "odd"])
+def test_two_processes_share_the_slices(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    shares = []
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
+        shares.append([index for _, index in order_of(length, seed=0, epoch=3)])
+    assert len(shares[0]) == len(shares[1]) == (length + 1) // 2
+    assert set(shares[0]) | set(shares[1]) == set(range(length))
+    assert len(set(shares[0]) & set(shares[1])) == length % 2  # an odd set is padded with one slice
+
+
+def test_items_do_not_depend_on_the_order_of_access(augmented: SliceDataset) -> None:
+    indices = [20, 3, 31, 3, 0, 17]
+    forwards = [augmented[2, index] for index in indices]
+    augmented[5, 1]
+    backwards = [augmented[2, index] for index in reversed(indices)]
+    assert all(same(*pair) for pair in zip(forwards, reversed(backwards), strict=True))
+
+
+def test_items_do_not_depend_on_global_random_states(augmented: SliceDataset) -> None:
+    items = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - the legacy state is what must not matter
+        items.append([augmented[1, index] for index in range(16)])
+    assert all(same(*pair) for pair in zip(*items, strict=True))
+
+
+def test_items_do_not_depend_on_the_number_of_workers(augmented: SliceDataset) -> None:
+    epochs = []
+    for num_workers in (0, 2):
+        sampler = EpochSampler(augmented, seed=3)
+        sampler.set_epoch(4)
+        loader = DataLoader(augmented, batch_size=8, sampler=sampler, num_workers=num_workers)
+        epochs.append(list(loader))
+    assert len(epochs[0]) == len(epochs[1]) == 4
+    assert all(same(*pair) for pair in zip(*epochs, strict=True))
+
+
+def test_augmentation_changes_with_epoch_index_and_seed(ct_dir: Path, augmented: SliceDataset) -> None:
+    other_seed = SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), seed=4)
+    images = [
+        [dataset[epoch, index]["image"] for index in range(32)]
+        for dataset, epoch in ((augmented, 0), (augmented, 1), (other_seed, 0))
+    ]
+    for other in images[1:]:
+        changed = sum(not torch.equal(*pair) for pair in zip(images[0], other, strict=True))
+        assert changed > 16  # both draws leave a slice alone with p 1/16
+
+
+def test_items_are_plain_tensors_whatever_was_drawn(augmented: SliceDataset) -> None:
+    # MONAI cannot collate a batch that mixes them with meta tensors
+    assert {type(augmented[0, index][key]) for index in range(32) for key in KEYS} == {torch.Tensor}
+
+
+def test_a_bare_index_means_epoch_0(augmented: SliceDataset) -> None:
+    assert all(same(augmented[index], augmented[0, index]) for index in range(32))
+
+
+def test_an_item_can_be_changed_in_place_without_harm(plain: SliceDataset) -> None:
+    before = plain[0]["image"].clone()
+    plain[0]["image"].fill_(0)
+    assert torch.equal(plain[0]["image"], before)
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
+def test_each_volume_is_read_once(ct_dir: Path, tmp_path: Path, on_disk: bool) -> None:
+    count = Count()
+    reading = Compose([count, *ct_reading(KEYS).transforms])
+    cases = load_cases(ct_dir, "training")
+    dataset = SliceDataset(cases, reading, as_cached(), cache_dir=tmp_path if on_disk else None)
+    for epoch in range(2):
+        for index in range(len(dataset)):
+            dataset[epoch, index]
+    assert count.calls == len(cases) == 2
+
+
+def test_slices_from_a_disk_cache_equal_those_from_memory(
+    ct_dir: Path, tmp_path: Path, augmented: SliceDataset
+) -> None:
+    cached = SliceDataset(
+        load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), cache_dir=tmp_path, seed=3
+    )
+    assert all(same(cached[1, index], augmented[1, index]) for index in range(32))
+
+
+def test_a_2d_image_is_a_volume_of_one_slice(gland_dir: Path) -> None:
+    dataset = SliceDataset(load_cases(gland_dir, "training"), histology_reading(KEYS), as_cached())
+    assert [dataset[index]["case"] for index in range(len(dataset))] == ["train_1.png[0]", "train_2.png[0]"]
+    assert dataset[0]["image"].shape == (3, 96, 128)
+    assert dataset[0]["label"].unique().tolist() == [0, 1]
+
+
+def test_histology_patches_do_not_depend_on_the_order_of_access(gland_dir: Path) -> None:
+    dataset = SliceDataset(
+        load_cases(gland_dir, "training"), histology_reading(KEYS), histology_training((64, 64)), seed=1
+    )
+    first = dataset[3, 0]
+    dataset[4, 1]
+    assert same(dataset[3, 0], first)
+    assert not torch.equal(dataset[4, 0]["image"], first["image"])
+
+
+def test_batches_have_the_shape_and_types_that_the_trainer_takes(augmented: SliceDataset) -> None:
+    batch = next(iter(DataLoader(augmented, batch_size=4, sampler=EpochSampler(augmented))))
+    assert (batch["image"].shape, batch["image"].dtype) == ((4, 1, 24, 24), torch.float32)
+    assert (batch["label"].shape, batch["label"].dtype) == ((4, 1, 24, 24), torch.uint8)
+    assert all(name.startswith("case_00") for name in batch["case"])
+
+
+def test_a_class_that_the_network_lacks_is_refused_and_its_file_named(ct_dir: Path) -> None:
+    reading = ct_reading(KEYS, VolumeOptions(class_names=tuple(class_names("synapse")[:5])))
+    with pytest.raises((ValueError, RuntimeError)) as caught:
+        SliceDataset(load_cases(ct_dir, "training"), reading, as_cached())
+    assert "labelsTr/case_000.nii.gz: holds labels from 0 to 8; the classes are 0 to 4" in message_of(caught.value)
+
+
+def test_an_empty_training_list_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"training list is empty.*'training' in dataset\.json"):
+        SliceDataset([], ct_reading(KEYS), as_cached())
+
+
+def test_a_case_without_a_label_is_refused_and_named(ct_dir: Path) -> None:
+    cases = [{"image": case["image"]} for case in load_cases(ct_dir, "training")]
+    with pytest.raises(ValueError, match=r"case_000\.nii\.gz has no label in dataset\.json"):
+        SliceDataset(cases, ct_reading(KEYS), as_cached())
+
+
+def test_a_page_saved_instead_of_a_scan_is_named(ct_dir: Path, tmp_path: Path) -> None:
+    page = tmp_path / "scan.nii.gz"
+    page.write_text("<html>please log in</html>")
+    cases = [{**load_cases(ct_dir, "training")[0], "image": str(page)}]
+    with pytest.raises((ValueError, RuntimeError)) as caught:
+        SliceDataset(cases, ct_reading(KEYS), as_cached())
+    assert f"{page}: is an HTML or XML page" in message_of(caught.value)
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
+def test_the_size_is_told_before_the_first_case_is_decoded(
+    ct_dir: Path, tmp_path: Path, on_disk: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[list[str]] = []
+    decode = CaseCache.decode
+
+    def look(cache: CaseCache, case: Mapping[str, Any]) -> Any:
+        told.append([record.getMessage() for record in caplog.records if record.name == "i2net.cache"])
+        return decode(cache, case)
+
+    monkeypatch.setattr(CaseCache, "decode", look)
+    cases = load_cases(ct_dir, "training")
+    with caplog.at_level(logging.INFO, logger="i2net.cache"):
+        SliceDataset(cases, ct_reading(KEYS), as_cached(), cache_dir=tmp_path if on_disk else None)
+    place = f"in {tmp_path}" if on_disk else "in memory"
+    assert len(told) == 2
+    assert told[0][0].startswith(f"2 decoded cases take about 0.00 GB {place}")
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
+def test_a_limit_that_is_too_small_stops_before_anything_is_decoded(
+    ct_dir: Path, tmp_path: Path, on_disk: bool
+) -> None:
+    count = Count()
+    reading = Compose([count, *ct_reading(KEYS).transforms])
+    cases, cache_dir = load_cases(ct_dir, "training"), tmp_path if on_disk else None
+    # 2 cases of 48 · 48 · 16 voxels of 3 bytes: 0.000221 GB
+    with pytest.raises(OSError, match=r"2 decoded cases need .* cache_limit_gb is 0\.00022\. Raise it"):
+        SliceDataset(cases, reading, as_cached(), cache_dir=cache_dir, cache_limit_gb=0.00022)
+    assert count.calls == 0
+    assert len(SliceDataset(cases, reading, as_cached(), cache_dir=cache_dir, cache_limit_gb=0.00023)) == 32
