@@ -101,6 +101,11 @@ class I2Net(nn.Module):
         """Segment an image (B, C, H, W) of any size: logits (B, O, H, W), float32 outside autocast."""
         return self.forward_with_gates(image)[0]
 
+    @torch.jit.unused
+    def learner_parameters(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight (K, O, C) and bias (K, O) of every I2Layer."""
+        return self.decoder.learner_parameters()
+
     def forward_with_gates(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Segment an image and return the gates too.
 
