@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 
@@ -13,13 +15,18 @@ from i2net_bundle.losses.orthogonalization import (
     learner_orthogonalization,
 )
 
+logger = logging.getLogger("i2net.training")
+
 
 class I2NetLoss(nn.Module):
     """Segmentation loss, gate shaping and learner orthogonalization; a weight of 0 removes a term and its cost.
 
+    For a network without gates it is the segmentation loss alone, and the log says so once.
+
     Args:
         segmentation: loss of (logits, target).
-        learners: weight and bias of every I²Layer, see `ImplicitDecoder.learner_parameters`.
+        learners: weight and bias of every gated layer, see `i2net_bundle.networks.learner_parameters`; empty for a
+            network without learners.
         lambda_gs: λ_gs, weight of gate shaping.
         lambda_ges: λ_ges, weight of the smoothing inside gate shaping.
         lambda_lo: λ_lo, weight of learner orthogonalization.
@@ -43,23 +50,28 @@ class I2NetLoss(nn.Module):
         self.segmentation = segmentation
         self.learners = learners
         self.lambda_gs, self.lambda_ges, self.lambda_lo = lambda_gs, lambda_ges, lambda_lo
+        self._reported = False
 
-    def forward(self, input: tuple[Tensor, Tensor], target: Tensor) -> dict[str, Tensor]:
+    def forward(self, input: tuple[Tensor, Tensor | None], target: Tensor) -> dict[str, Tensor]:
         """Compute the total and its terms.
 
         Args:
-            input: logits (B, C, H, W) and gates (B, K, h, w).
+            input: logits (B, C, H, W) and gates (B, K, h, w), None for a network without gates.
             target: labels (B, 1, H, W).
 
         Returns:
-            scalars ``loss`` (the only one to differentiate), ``segmentation`` and, where their weights are not 0,
-            ``gate_instance_sharpening``, ``gate_expectation_smoothing``, ``learner_orthogonalization``,
-            ``learner_cosine`` (mean |cos| over pairs and layers).
+            scalars ``loss`` (the only one to differentiate), ``segmentation`` and, where there are gates and their
+            weights are not 0, ``gate_instance_sharpening``, ``gate_expectation_smoothing``,
+            ``learner_orthogonalization``, ``learner_cosine`` (mean |cos| over pairs and layers).
         """
-        logits, gates = input[0].float(), input[1].float()
-        num_learners = gates.shape[1]
+        logits = input[0].float()
         total = segmentation = self.segmentation(logits, target)
         terms = {"segmentation": segmentation.detach()}
+        if input[1] is None:
+            self._report_no_gates()
+            return {"loss": total, **terms}
+        gates = input[1].float()
+        num_learners = gates.shape[1]
         if self.lambda_gs:
             sharpening = gate_instance_sharpening(gates)
             total = total + self.lambda_gs * sharpening
@@ -68,10 +80,15 @@ class I2NetLoss(nn.Module):
             smoothing = gate_expectation_smoothing(gates)
             total = total + self.lambda_gs * self.lambda_ges * smoothing
             terms["gate_expectation_smoothing"] = smoothing.detach()
-        if self.lambda_lo and num_learners > 1 and torch.is_grad_enabled():
+        if self.lambda_lo and self.learners and num_learners > 1 and torch.is_grad_enabled():
             cosines = learner_cosines(learner_gradients(segmentation, self.learners))
             orthogonalization = learner_orthogonalization(cosines, num_learners)
             total = total + self.lambda_lo * orthogonalization
             terms["learner_orthogonalization"] = orthogonalization.detach()
             terms["learner_cosine"] = cosines.detach().abs().mean()
         return {"loss": total, **terms}
+
+    def _report_no_gates(self) -> None:
+        if not self._reported and (self.lambda_gs or self.lambda_lo):
+            logger.info("The network has no gates: lambda_gs, lambda_ges and lambda_lo have no effect.")
+        self._reported = True

@@ -2,6 +2,15 @@
 
 from i2net_bundle.prediction.handlers import CaseProgressBar, LoadWeights
 from i2net_bundle.prediction.inferers import SlicewiseInferer, WholeImageInferer
+from i2net_bundle.prediction.padding import PaddedInferer
 from i2net_bundle.prediction.saving import DropChanneld, SaveMaskd
 
-__all__ = ["CaseProgressBar", "DropChanneld", "LoadWeights", "SaveMaskd", "SlicewiseInferer", "WholeImageInferer"]
+__all__ = [
+    "CaseProgressBar",
+    "DropChanneld",
+    "LoadWeights",
+    "PaddedInferer",
+    "SaveMaskd",
+    "SlicewiseInferer",
+    "WholeImageInferer",
+]

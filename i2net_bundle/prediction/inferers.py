@@ -1,4 +1,4 @@
-"""How a network is applied to what preprocessing gives."""
+"""How a network runs on a preprocessed volume or image."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from i2net_bundle.hardware import bfloat16, slices_at_a_time
+from i2net_bundle.prediction.padding import padded, require_divisor
 from i2net_bundle.transforms.preprocessing import SCALE
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
@@ -24,21 +25,27 @@ class SlicewiseInferer(Inferer):
         batch_size: slices per forward pass; default is `slices_at_a_time` of the device.
         progress: whether to show a bar over the slices (never where the output is no terminal).
         amp: whether the network runs in bfloat16, on devices that have it.
+        divisor: slices of ``size`` are padded to sides that it divides, see `padded`.
 
     Attributes:
         readout: what is kept of the network's output (N, O, h, w), maps (N, M, h, w); the class by default.
 
     Raises:
-        ValueError: ``size`` is not two numbers.
+        ValueError: ``size`` is not two numbers, or ``divisor`` no whole number from 1.
     """
 
     def __init__(
-        self, size: Sequence[int] = (224, 224), batch_size: int | None = None, progress: bool = False, amp: bool = False
+        self,
+        size: Sequence[int] = (224, 224),
+        batch_size: int | None = None,
+        progress: bool = False,
+        amp: bool = False,
+        divisor: int = 1,
     ) -> None:
         super().__init__()
         if not isinstance(size, Sequence) or len(size) != 2:
             raise ValueError(f"image_size must be two numbers, rows and columns such as [224,224]; got {size}.")
-        self.amp = amp
+        self.amp, self.divisor = amp, require_divisor(divisor)
         self.size, self.batch_size, self.progress = tuple(size), batch_size, progress
         self.readout: Callable[[Tensor], Tensor] = classify
 
@@ -60,7 +67,7 @@ class SlicewiseInferer(Inferer):
         maps: Tensor | None = None
         batch_size = self.batch_size or slices_at_a_time(inputs.device)
         starts = range(0, depth, batch_size)
-        predict = in_bfloat16(network) if self.amp else network
+        predict = padded(in_bfloat16(network) if self.amp else network, self.divisor)
         for index, volume in enumerate(volumes):
             for start in tqdm(starts, desc="slices", disable=None if self.progress else True, leave=False):
                 chunk = volume[..., start : start + batch_size].permute(3, 0, 1, 2)  # (N, C, H, W)
@@ -79,14 +86,24 @@ class WholeImageInferer(Inferer):
     Args:
         average_flips: average the logits over the image and its three flips; four times the work.
         amp: whether the network runs in bfloat16, on devices that have it.
+        divisor: images are padded to sides that it divides, see `padded`.
+        tile_margin: pixels that are read around a tile of a large image, see `i2net_bundle.prediction.tiles`; at least
+            as many as the network sees to one side, so that tiles equal one pass.
 
     Attributes:
         readout: what is kept of the network's output (N, O, h, w), maps (N, M, h, w); the class by default.
+
+    Raises:
+        ValueError: ``divisor`` is no whole number from 1, or ``tile_margin`` is negative.
     """
 
-    def __init__(self, average_flips: bool = False, amp: bool = False) -> None:
+    def __init__(
+        self, average_flips: bool = False, amp: bool = False, divisor: int = 1, tile_margin: int = 256
+    ) -> None:
         super().__init__()
-        self.average_flips = average_flips
+        if tile_margin < 0:
+            raise ValueError(f"tile_margin must be a number of pixels from 0, got {tile_margin}.")
+        self.average_flips, self.divisor, self.tile_margin = average_flips, require_divisor(divisor), tile_margin
         self.readout: Callable[[Tensor], Tensor] = classify
         self.amp = amp
 
@@ -111,7 +128,7 @@ class WholeImageInferer(Inferer):
         size = [max(1, round(side * scale)) for side in images.shape[2:]]
         images = resize_images(images, size, antialias=True)
         flips: list[list[int]] = [[], [2], [3], [2, 3]] if self.average_flips else [[]]
-        predict = in_bfloat16(network) if self.amp else network
+        predict = padded(in_bfloat16(network) if self.amp else network, self.divisor)
         views = [predict(images.flip(axes), *args, **kwargs).flip(axes) for axes in flips]
         logits = resize_images(torch.stack(views).mean(dim=0), inputs.shape[2:])
         maps = self.readout(logits)

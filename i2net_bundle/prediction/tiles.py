@@ -1,8 +1,10 @@
-"""Large histology images, segmented in overlapping tiles that equal one pass over the whole image.
+"""Large histology images, segmented in overlapping tiles.
 
-A logit depends on no pixel farther away than `MARGIN`, so a tile that is read with that margin around its core gives
-the core the logits of the whole image; its corners lie on multiples of the encoder's stride, so that the same pixels
-meet the same cells. For the GlaS network (ResNet-18):
+A tile is read with a margin around its core, and only the core is kept. Where no logit depends on a pixel farther away
+than the margin, and the corners of tiles lie on multiples of the network's divisor, so that the same pixels meet the
+same cells, tiles give the logits of one pass over the whole image. That is shown for the bundle's GlaS network
+(ResNet-18, divisor 32, margin 256); another network needs a margin of its own receptive field, and batch rather than
+instance normalisation.
 
 - By arithmetic: a cell of stage 4 is centred at pixel 32 i and sees 217 pixels to each side (3 of the stem's 7×7, 2 of
   the pooling, then 16, 28, 56 and 112 of the four stages' 3×3 convolutions). The decoder's query at 1/4 takes the cell
@@ -13,11 +15,7 @@ meet the same cells. For the GlaS network (ResNet-18):
   not zero at exactly these distances, and zero beyond; the tests repeat it.
 
 Where the image is resized to the training scale, cubic interpolation of the logits adds 2 pixels; the margin holds
-these too.
-
-The decoder takes the nearest cells of a grid that spans the image. Only where the sides are multiples of 32 has that
-grid cells of whole pixels. Other images are continued here by their border to such a size, as the network itself does
-with its ``divisor`` of 32 (`configs/glas.yaml`).
+these too. Images whose sides the divisor does not divide are replicate-padded, as `WholeImageInferer` does.
 """
 
 from __future__ import annotations
@@ -42,14 +40,10 @@ from i2net_bundle.prediction.memory import one_memory_error
 
 logger = logging.getLogger("i2net.prediction")
 
-STRIDE = 32
-"""Of the ResNet encoders' coarsest level, in pixels."""
-MARGIN = 256
-"""Receptive field of the GlaS network to one side, 251 pixels, as a multiple of the stride."""
 CORE = 1024
 """Side of a core: 2.25 times the image's pixels are computed, in windows of 1536 × 1536."""
 MIN_CORE = 128
-"""Windows of 640 × 640; smaller cores would hardly save memory, since the margins stay."""
+"""Windows of 640 × 640 with a margin of 256; smaller cores would hardly save memory, since the margins stay."""
 TILED_ABOVE_PX = 2048 * 2048
 """Pixels above which images are tiled: a pass takes some 490 bytes per pixel in float32, here 1.9 GiB; a tile 1.1."""
 
@@ -78,24 +72,27 @@ class Tile:
         return rows, cols
 
 
-def tiles(height: int, width: int, core: int = CORE, margin: int = MARGIN) -> Iterator[Tile]:
+def tiles(height: int, width: int, core: int, margin: int, divisor: int) -> Iterator[Tile]:
     """Cover an image with cores, row by row; each pixel lies in one.
 
     Args:
         height: rows of the image.
         width: columns of the image.
-        core: side of the cores, a multiple of the stride; the last ones are what is left.
-        margin: read around each core, a multiple of the stride.
+        core: side of the cores, a multiple of ``divisor``; the last ones are what is left.
+        margin: read around each core, a multiple of ``divisor``.
+        divisor: what corners of tiles are multiples of.
 
     Raises:
-        ValueError: ``core`` or ``margin`` is no multiple of the stride.
+        ValueError: ``core`` or ``margin`` is no multiple of ``divisor``.
 
-    >>> [(tile.core[1], tile.window[1]) for tile in tiles(32, 160, core=64, margin=32)]
+    >>> [(tile.core[1], tile.window[1]) for tile in tiles(32, 160, core=64, margin=32, divisor=32)]
     [(slice(0, 64, None), slice(0, 96, None)), (slice(64, 128, None), slice(32, 160, None)), \
 (slice(128, 160, None), slice(96, 160, None))]
     """
-    if core < STRIDE or core % STRIDE or margin < 0 or margin % STRIDE:
-        raise ValueError(f"core {core} and margin {margin} must be multiples of {STRIDE}, the core at least {STRIDE}.")
+    if core < divisor or core % divisor or margin < 0 or margin % divisor:
+        raise ValueError(
+            f"core {core} and margin {margin} must be multiples of {divisor}, the core at least {divisor}."
+        )
     for top in range(0, height, core):
         for left in range(0, width, core):
             rows, cols = slice(top, min(top + core, height)), slice(left, min(left + core, width))
@@ -110,15 +107,17 @@ def infer_tiles(
     readout: Callable[[Tensor], Tensor] = classify,
     *,
     normalise: Callable[[Tensor], Tensor],
+    margin: int,
+    divisor: int = 1,
     scale: float = 1.0,
     core: int = CORE,
-    margin: int = MARGIN,
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> np.ndarray:
     """Segment an image tile by tile; memory beyond the result and what ``read`` holds does not grow with the image.
 
     When the device's memory does not suffice for a tile, the cores are halved, down to `MIN_CORE`; what is done stays.
+    ``core`` and ``margin`` are rounded up to multiples of ``divisor``.
 
     Args:
         read: rows and columns of the image to their pixels (h, w, 3), uint8.
@@ -126,9 +125,10 @@ def infer_tiles(
         network: images (1, 3, h, w) to logits (1, O, h, w), of no wider receptive field than ``margin``.
         readout: logits (1, O, h, w) to the maps that are kept (1, M, h, w).
         normalise: pixels (3, h, w) of 0-255, uint8 or resized float32, to what the network sees, pixel by pixel.
-        scale: by how much the image is to be magnified before it is segmented; the maps come back on its own grid.
-        core: side of the cores, a multiple of 32.
-        margin: read around each core, a multiple of 32.
+        margin: pixels to read around each core.
+        divisor: what the network needs to divide the sides of its input.
+        scale: by how much the image is magnified before it is segmented; the maps come back on its own grid.
+        core: side of the cores.
         device: of the network.
         progress: whether to show a bar (never where the output is no terminal).
 
@@ -137,18 +137,19 @@ def infer_tiles(
 
     Raises:
         torch.OutOfMemoryError: memory does not suffice for the smallest tile; says what to do.
-        ValueError: the image is empty, or ``core`` or ``margin`` is no multiple of 32.
+        ValueError: the image is empty.
     """
     if min(size) < 1:
         raise ValueError(f"An image of {size[0]} × {size[1]} pixels cannot be segmented.")
-    grid = _Grid(read, size, scale)
-    pending = deque(tiles(*grid.continued, core, margin))
+    core, margin = _next_multiple(core, divisor), _next_multiple(margin, divisor)
+    grid = _Grid(read, size, scale, divisor)
+    pending = deque(tiles(*grid.padded, core, margin, divisor))
     maps: np.ndarray | None = None
     with tqdm(total=math.prod(size), unit="px", unit_scale=True, disable=None if progress else True) as bar:
         while pending:
             tile = pending[0]
             rows, cols = grid.own(tile.core)
-            if rows.start == rows.stop or cols.start == cols.stop:  # only what continues the image
+            if rows.start == rows.stop or cols.start == cols.stop:  # padding alone
                 pending.popleft()
                 continue
             try:
@@ -160,8 +161,10 @@ def infer_tiles(
             except torch.OutOfMemoryError:
                 part = None  # goes on below, where the traceback no longer holds the tensors
             if part is None:
-                core = _halved(core, device)
-                pending = deque(smaller for tile in pending for smaller in _split(tile, core, margin, grid.continued))
+                core = _halved(core, divisor, device)
+                pending = deque(
+                    smaller for tile in pending for smaller in _split(tile, core, margin, divisor, grid.padded)
+                )
                 continue
             if maps is None:
                 maps = np.empty((len(part), *size), part.dtype)
@@ -173,12 +176,12 @@ def infer_tiles(
 
 
 class _Grid:
-    """The grid that the network sees: the image at the training scale, continued by its border to multiples of 32."""
+    """The grid that the network sees: the image at the training scale, padded to multiples of ``divisor``."""
 
-    def __init__(self, read: Read, size: tuple[int, int], scale: float) -> None:
+    def __init__(self, read: Read, size: tuple[int, int], scale: float, divisor: int) -> None:
         self.read, self.size = read, size
         self.scaled = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-        self.continued = (_next_multiple(self.scaled[0]), _next_multiple(self.scaled[1]))
+        self.padded = (_next_multiple(self.scaled[0], divisor), _next_multiple(self.scaled[1], divisor))
 
     def pixels(self, window: tuple[slice, slice]) -> np.ndarray:
         """Pixels (h, w, 3) of a window of this grid."""
@@ -188,7 +191,7 @@ class _Grid:
         return np.pad(inside, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else inside
 
     def own(self, core: tuple[slice, slice]) -> tuple[slice, slice]:
-        """Rows and columns of the image whose centres lie in a core of this grid; none in what continues the image."""
+        """Rows and columns of the image whose centres lie in a core of this grid; none in the padding."""
         rows, cols = (
             slice(*(_first_centre(edge, own, side) for edge in (part.start, part.stop)))
             for part, own, side in zip(core, self.size, self.scaled, strict=True)
@@ -230,23 +233,24 @@ class _Grid:
         return resized
 
 
-def _halved(core: int, device: torch.device | str) -> int:
-    if core <= MIN_CORE:
+def _halved(core: int, divisor: int, device: torch.device | str) -> int:
+    smallest = _next_multiple(MIN_CORE, divisor)
+    if core <= smallest:
         raise torch.OutOfMemoryError(
             f"Memory of {device} does not suffice for a tile with a core of {core} × {core} pixels, the smallest there "
             "is. End what else uses it, leave out flips and several weights, or compute on the CPU (--device cpu)."
         )
-    smaller = max(MIN_CORE, core // 2 // STRIDE * STRIDE)
-    logger.warning(f"memory does not suffice for tiles of {core} × {core} pixels: going on with {smaller} × {smaller}")
+    smaller = max(smallest, core // 2 // divisor * divisor)
+    logger.warning(f"memory does not suffice for tiles of {core} × {core} pixels: using {smaller} × {smaller}")
     if torch.device(device).type == "cuda":
         torch.cuda.empty_cache()
     return smaller
 
 
-def _split(tile: Tile, core: int, margin: int, size: tuple[int, int]) -> Iterator[Tile]:
+def _split(tile: Tile, core: int, margin: int, divisor: int, size: tuple[int, int]) -> Iterator[Tile]:
     """Cut a tile into smaller ones."""
     rows, cols = tile.core
-    for part in tiles(rows.stop - rows.start, cols.stop - cols.start, core, 0):
+    for part in tiles(rows.stop - rows.start, cols.stop - cols.start, core, 0, divisor):
         inner_rows, inner_cols = (
             slice(whole.start + inner.start, whole.start + inner.stop)
             for whole, inner in zip(tile.core, part.core, strict=True)
@@ -259,8 +263,8 @@ def _widened(part: slice, margin: int, side: int) -> slice:
     return slice(max(0, part.start - margin), min(part.stop + margin, side))
 
 
-def _next_multiple(side: int) -> int:
-    return -(-side // STRIDE) * STRIDE
+def _next_multiple(side: int, divisor: int) -> int:
+    return -(-side // divisor) * divisor
 
 
 def _first_centre(edge: int, own: int, scaled: int) -> int:

@@ -18,22 +18,25 @@ _ERROR_PANELS = 4
 
 
 def draw_case(views: Sequence[View], class_names: Sequence[str], title: str) -> Figure:
-    """Draw a case: of every view image, truth, prediction and errors, below them the gates and their entropy.
+    """Draw a case: of every view image, truth, prediction and errors; below them the gates, if any, and their entropy.
 
     Args:
         views: one or more, of one size.
         class_names: background first.
         title: written above.
     """
-    heights = [_row_heights(view) for view in views]
+    has_gates = len(views[0].gates) > 0
+    heights = [_row_heights(view)[: 1 + has_gates] for view in views]
     shown = {int(index) for view in views for index in _classes(view)}
     legend_rows = -(-(len(shown) + 3) // 6)
     total = sum(map(sum, heights)) + 0.55 + 0.28 * legend_rows
     figure = Figure(figsize=(_WIDTH, total), layout="constrained")
-    rows: Any = figure.subfigures(2 * len(views), 1, height_ratios=[part for pair in heights for part in pair])
-    for number, view in enumerate(views):
-        _draw_errors(rows[2 * number].subplots(1, _ERROR_PANELS), view)
-        _draw_gates(rows[2 * number + 1], view)
+    ratios = [part for pair in heights for part in pair]
+    rows: Any = iter(figure.subfigures(len(ratios), 1, height_ratios=ratios, squeeze=False)[:, 0])
+    for view in views:
+        _draw_errors(next(rows).subplots(1, _ERROR_PANELS), view)
+        if has_gates:
+            _draw_gates(next(rows), view)
     figure.suptitle(title, parse_math=False, fontweight="bold")
     add_legend(figure, class_names, shown)
     return figure

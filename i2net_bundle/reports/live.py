@@ -12,11 +12,10 @@ import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Engine, Events
 from monai.handlers import MLFlowHandler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from i2net_bundle.figures.cases import telling_slices
-from i2net_bundle.networks import I2Net
 from i2net_bundle.reports.gallery import draw_gates, draw_overlay
 from i2net_bundle.reports.run_results import read_training
 from i2net_bundle.reports.views import View, make_views, pixel_spacing, watch
@@ -24,7 +23,7 @@ from i2net_bundle.workflow.run_settings import SETTINGS_NAME
 
 
 class ValidationImages:
-    """Draw the first validation case at every validation: image, truth, prediction and errors, and the gates.
+    """Draw the first validation case at every validation: image, truth, prediction and errors, and the gates, if any.
 
     TensorBoard gets them under ``tensorboard/validation``; they stay in the validator's ``state.pictures``. Of a volume
     it is the slice with most classes in the truth, the same one every time.
@@ -41,7 +40,7 @@ class ValidationImages:
         self,
         output_dir: str | Path,
         validator: Engine,
-        network: I2Net,
+        network: nn.Module,
         inferer: Callable[..., Tensor],
         class_names: Sequence[str],
     ) -> None:
@@ -77,10 +76,9 @@ class ValidationImages:
         if self.view is None:
             return
         title = f"epoch {engine.state.epoch}"
-        pictures = {
-            "overlay": draw_overlay(self.view, self.class_names, title),
-            "gates": draw_gates(self.view, title),
-        }
+        pictures = {"overlay": draw_overlay(self.view, self.class_names, title)}
+        if len(self.view.gates):
+            pictures["gates"] = draw_gates(self.view, title)
         self.view = None
         state: Any = self.validator.state
         state.pictures = pictures

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
-from torch import Tensor
+from torch import Tensor, nn
 
 from i2net_bundle.figures.cases import telling_slices
 from i2net_bundle.io.formats import image_stem
 from i2net_bundle.io.writing import written_whole
-from i2net_bundle.networks import I2Net
 from i2net_bundle.reports.calibration import Calibration
 from i2net_bundle.reports.run_results import CALIBRATION_NAME, VIEWS_NAME
 from i2net_bundle.reports.views import make_views, pixel_spacing, save_views, sliced, spread_slices, watch
@@ -39,7 +38,7 @@ class NetworkViews:
     def __init__(
         self,
         output_dir: str | Path,
-        network: I2Net,
+        network: nn.Module,
         inferer: Callable[..., Tensor],
         class_names: Sequence[str],
         calibration_slices: int = 16,

@@ -198,7 +198,8 @@ def _gallery(results: RunResults, max_cases: int) -> Section:
     shown = ordered[:max_cases]
     section.text = (
         f"{len(shown)} of {len(ordered)} cases, the worst mean Dice first: image, truth, prediction and errors at the "
-        "size that the network sees; below them the gate of every learner and the gates' entropy. False positives are "
+        "size that the network sees; below them, for a network with gates, the gate of every learner and the gates' "
+        "entropy. False positives are "
         "red, false negatives blue, a wrong class amber. Of a volume, the slice with most classes and the one with "
         "most errors."
     )
@@ -215,10 +216,11 @@ def _case_picture(number: int, path: Path, names: Sequence[str], title: str) -> 
     highest = int(max(max(view.truth.max(), view.prediction.max()) for view in views))
     names = [*names, *(f"class {index}" for index in range(len(names), highest + 1))]
     learners = len(views[0].gates)
+    gates = f", gates of {learners} learners and their entropy" if learners else ""
     return Picture(
         f"case_{number:03d}",
         draw_case(views, names, title),
-        f"{title}. Image, truth, prediction and errors, gates of {learners} learners and their entropy.",
+        f"{title}. Image, truth, prediction and errors{gates}.",
         "",
     )
 

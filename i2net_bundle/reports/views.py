@@ -1,22 +1,24 @@
-"""What the network sees and does inside: image, truth, prediction and gates of a slice, at the network's own size."""
+"""What a network sees and returns: image, truth, prediction and, if any, gates of a slice, at the network's own size."""
 
 from __future__ import annotations
 
+import copy
 import math
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from monai.networks.utils import eval_mode
-from torch import Tensor
+from torch import Tensor, nn
 
 from i2net_bundle.figures.cases import displayed
 from i2net_bundle.io.writing import written_whole
-from i2net_bundle.networks import I2Net
+from i2net_bundle.networks.contract import logits_and_gates
+from i2net_bundle.prediction.padding import padded
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
 WHOLE_IMAGE = -1
@@ -30,7 +32,7 @@ class View:
         image: as displayed, (h, w) or RGB (h, w, 3), uint8.
         truth: class indices (h, w), uint8.
         prediction: likewise.
-        gates: (K, gh, gw), float16; they sum to 1 over K.
+        gates: (K, gh, gw), float16; they sum to 1 over K. K is 0 for a network without gates.
         spacing: height and width of a pixel of ``image``.
         index: of the slice, `WHOLE_IMAGE` where there are none.
     """
@@ -54,12 +56,12 @@ class View:
 
 
 class Forward(NamedTuple):
-    """What passed through the network: N slices, or one image.
+    """What passed through the network: N slices, or one image, without padding.
 
     Attributes:
         inputs: (N, C, h, w).
         logits: (N, O, h, w).
-        gates: (N, K, gh, gw).
+        gates: (N, K, gh, gw); K is 0 for a network without gates.
     """
 
     inputs: Tensor
@@ -77,18 +79,19 @@ class _Watched:
     Only the first ``count`` images are kept: an inferer that averages over flips shows the image itself first.
     """
 
-    def __init__(self, network: I2Net, count: int) -> None:
-        self.network, self.count = network, count
+    def __init__(self, network: nn.Module, count: int, divisor: int) -> None:
+        self.forward = padded(lambda images: logits_and_gates(network, images), divisor)
+        self.count = count
         self.kept: list[Forward] = []
 
     def __call__(self, images: Tensor) -> Tensor:
-        logits, gates = self.network.forward_with_gates(images)
+        logits, gates = self.forward(images)
         if sum(len(part.inputs) for part in self.kept) < self.count:
-            self.kept.append(Forward(images, logits, gates))
+            self.kept.append(Forward(images, logits, logits.new_empty(len(logits), 0, 1, 1) if gates is None else gates))
         return logits
 
 
-def watch(network: I2Net, inferer: Callable[..., Tensor], image: Tensor, slices: Sequence[int] | None) -> Forward:
+def watch(network: nn.Module, inferer: Callable[..., Tensor], image: Tensor, slices: Sequence[int] | None) -> Forward:
     """Apply a network through an inferer, in evaluation mode and without gradients, and keep what passes through it.
 
     Args:
@@ -97,10 +100,14 @@ def watch(network: I2Net, inferer: Callable[..., Tensor], image: Tensor, slices:
         image: preprocessed (C, H, W) or (C, H, W, D).
         slices: which ones of a volume.
     """
-    watched = _Watched(network, 1 if slices is None else len(slices))
+    own: Any = copy.copy(inferer)
+    divisor = getattr(own, "divisor", 1)
+    if divisor > 1:  # padded here, so that what is kept is cropped
+        own.divisor = 1
+    watched = _Watched(network, 1 if slices is None else len(slices), divisor)
     part = image if slices is None else image[..., list(slices)]
     with eval_mode(network):
-        inferer(part[None], watched)
+        own(part[None], watched)
     return Forward(*(torch.cat(tensors) for tensors in zip(*watched.kept, strict=True)))
 
 

@@ -1,22 +1,22 @@
 """The Ignite trainer, its data, its record and its checkpoints."""
 
 from i2net_bundle.training.checkpoints import RunCheckpoint
-from i2net_bundle.training.encoder_weights import LoadEncoderWeights
+from i2net_bundle.training.initial_weights import InitialWeights
 from i2net_bundle.training.parameter_groups import parameter_groups
 from i2net_bundle.training.publishing import publish_weights
 from i2net_bundle.training.record import LossProgressBar, TrainingRecord
 from i2net_bundle.training.slices import EpochSampler, SliceDataset
-from i2net_bundle.training.trainer import GatedNetwork, I2NetTrainer
+from i2net_bundle.training.trainer import SegmentationTrainer, TrainingNetwork
 from i2net_bundle.training.weight_average import UpdateAverage, WeightAverage
 
 __all__ = [
     "EpochSampler",
-    "GatedNetwork",
-    "I2NetTrainer",
-    "LoadEncoderWeights",
+    "InitialWeights",
     "LossProgressBar",
     "RunCheckpoint",
+    "SegmentationTrainer",
     "SliceDataset",
+    "TrainingNetwork",
     "TrainingRecord",
     "UpdateAverage",
     "WeightAverage",

@@ -1,23 +1,26 @@
-"""What an optimiser trains at which rate."""
+"""Learning rates per part of a network."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from i2net_bundle.networks import I2Net
+from torch import nn
 
 
-def parameter_groups(network: I2Net, learning_rate: float, encoder_factor: float) -> list[dict[str, Any]]:
-    """The network's parameters in two groups: the rest at ``learning_rate``, and the encoder at a share of it.
+def parameter_groups(network: nn.Module, learning_rate: float, encoder_factor: float) -> list[dict[str, Any]]:
+    """The network's parameters in two groups: the encoder at a share of the learning rate, and all others.
+
+    A network without an ``encoder`` gives one group.
 
     Args:
-        network: what is trained.
+        network: the network to train.
         learning_rate: of everything but the encoder.
         encoder_factor: the encoder's rate as a share of it; below 1 where its weights are pretrained.
     """
-    encoder = set(map(id, network.encoder.parameters()))
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in encoder]
-    return [
-        {"params": rest, "lr": learning_rate},
-        {"params": list(network.encoder.parameters()), "lr": learning_rate * encoder_factor},
-    ]
+    part: Any = getattr(network, "encoder", None)
+    encoder = list(part.parameters()) if isinstance(part, nn.Module) else []
+    known = set(map(id, encoder))
+    groups = [{"params": [item for item in network.parameters() if id(item) not in known], "lr": learning_rate}]
+    if encoder:
+        groups.append({"params": encoder, "lr": learning_rate * encoder_factor})
+    return groups

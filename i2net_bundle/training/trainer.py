@@ -1,4 +1,4 @@
-"""The Ignite trainer: one step of I²Net, with all its loss terms."""
+"""The Ignite trainer: one step of any network, with I²Net's loss terms where the network has gates."""
 
 from __future__ import annotations
 
@@ -16,39 +16,37 @@ from torch.nn.parallel import DistributedDataParallel
 from i2net_bundle.hardware import bfloat16
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
-from i2net_bundle.networks import I2Net
-from i2net_bundle.networks.lean_activations import lean_activations
+from i2net_bundle.networks.contract import logits_and_gates
 
 TERMS = "terms"
 """Key of ``engine.state.output``: every loss term and the learners' health, as 0-d tensors."""
 
 
-class GatedNetwork(nn.Module):
-    """What training wraps the network in: its forward also returns the gates, is lean in memory, and DDP can wrap it.
+class TrainingNetwork(nn.Module):
+    """Wraps a network for training: its forward also returns the gates, if any, and DDP can wrap it.
 
     Args:
-        network: the network whose names checkpoints hold.
+        network: any network; its parameters keep their names in checkpoints, which hold the network itself.
     """
 
-    def __init__(self, network: I2Net) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Image (B, C, H, W) to logits (B, O, H, W) and gates (B, K, h, w)."""
-        with lean_activations():
-            # a MetaTensor copies what is attached to it at every operator
-            return self.network.forward_with_gates(image.as_subclass(Tensor))
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Image (B, C, H, W) to logits (B, O, H, W) and gates (B, K, h, w), None for a network without gates."""
+        # a MetaTensor copies its metadata at every operator
+        return logits_and_gates(self.network, image.as_subclass(Tensor))
 
 
-class I2NetTrainer(SupervisedTrainer):
+class SegmentationTrainer(SupervisedTrainer):
     """MONAI's supervised trainer with I²Net's loss terms, bfloat16 on any device, and gradient accumulation.
 
     ``engine.state.output`` holds image, label, pred (logits), loss and ``terms``. bfloat16 keeps float32's range, so
     the inner gradient of learner orthogonalization does not underflow as it does in float16, and no scaler is needed.
 
     Args:
-        network: a `GatedNetwork`, or its ``DistributedDataParallel``.
+        network: a `TrainingNetwork`, or its ``DistributedDataParallel``.
         loss_function: an `I2NetLoss`.
         amp: run the network under bfloat16 autocast where the device computes in it; losses stay in float32.
         kwargs: see `monai.engines.SupervisedTrainer`.
@@ -59,7 +57,7 @@ class I2NetTrainer(SupervisedTrainer):
         super().__init__(network=network, loss_function=loss_function, optim_set_to_none=True, **kwargs)
         self.bfloat16 = amp
 
-    def _iteration(self, engine: I2NetTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
+    def _iteration(self, engine: SegmentationTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         group, is_first, is_last = self._accumulation_group()
         engine.network.train()
@@ -80,9 +78,9 @@ class I2NetTrainer(SupervisedTrainer):
             (loss / group).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
 
-        output[TERMS] = {name: term.detach() for name, term in terms.items()} | self._health(
-            gates.detach(), terms, is_first
-        )
+        output[TERMS] = {name: term.detach() for name, term in terms.items()}
+        if gates is not None:
+            output[TERMS] |= self._health(gates.detach(), terms, is_first)
         if is_last:
             gradients = [p.grad for p in engine.network.parameters() if p.grad is not None]
             output[TERMS]["gradient_norm"] = gradient_norm = torch.nn.utils.get_total_norm(gradients)
@@ -119,10 +117,11 @@ class I2NetTrainer(SupervisedTrainer):
         gates = gates.float()
         health = {f"mean_gate_{k}": value for k, value in enumerate(mean_gate(gates))}
         health["gate_entropy"] = gate_instance_sharpening(gates)
-        if gates.shape[1] > 1 and "learner_cosine" not in terms and is_first:
+        learners: Any = getattr(self.loss_function, "learners", ())
+        if gates.shape[1] > 1 and learners and "learner_cosine" not in terms and is_first:
             # without the penalty, the learners' .grad is that of the segmentation loss alone; later batches of a group
             # add to it
-            gradients = _learner_grads(self.loss_function.learners)  # type: ignore[attr-defined]
+            gradients = _learner_grads(learners)
             health["learner_cosine"] = learner_cosines(flatten_learners(gradients)).abs().mean()
         return health
 

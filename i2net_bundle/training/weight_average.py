@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from ignite.engine import Engine, Events
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from i2net_bundle.networks import I2Net
 
 
 class WeightAverage:
@@ -25,7 +25,7 @@ class WeightAverage:
         ValueError: ``decay`` is outside [0, 1).
     """
 
-    def __init__(self, network: I2Net, decay: float = 0.0) -> None:
+    def __init__(self, network: nn.Module, decay: float = 0.0) -> None:
         if not 0 <= decay < 1:
             raise ValueError(
                 f"weight_average must lie in [0, 1), got {decay}: 0.99 averages over about 100 iterations."
@@ -33,7 +33,7 @@ class WeightAverage:
         self.trained, self.decay = network, decay
         average = get_ema_multi_avg_fn(decay)
         self.average = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if decay else None
-        self.network = cast(I2Net, self.average.module) if self.average is not None else network
+        self.network: nn.Module = self.average.module if self.average is not None else network
 
     def update(self) -> None:
         """Take the weights in after an iteration; the first call copies them, pretrained encoder included."""

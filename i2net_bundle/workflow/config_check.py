@@ -1,26 +1,25 @@
-"""Mend what MONAI's command line does to a configuration; workflows name `check_config` first in ``initialize``.
+"""Fix what MONAI's command line does to a configuration; workflows name `check_config` first in ``initialize``.
 
-Unknown overrides (``--epoch 7``) and overlay keys are added to the configuration and go unused: they stop the workflow.
-``--amp false`` becomes the text "false", which counts as true: it becomes the truth value that is meant.
+MONAI adds unknown overrides (``--epoch 7``) and overlay keys to the configuration, where nothing uses them: they stop
+the workflow. ``--amp false`` arrives as the text "false", which counts as true: it becomes the truth value.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from pydoc import locate
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from monai.bundle import ConfigParser
-from monai.bundle.config_item import ComponentLocator, ConfigComponent
+from monai.bundle.config_item import ConfigComponent
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.utils import BundlePropertyConfig
 
-_REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*(?:::\w+|#\w+)*)")
+from i2net_bundle.workflow.references import references
+from i2net_bundle.workflow.running_config import located, offered_settings, running_parser
+
 _KEYWORDS = ("_target_", "_desc_", "_disabled_", "_requires_", "_mode_", "_meta_")
 _BOOLEANS = {"true": True, "false": False}
 _ENTRY_POINTS = {"_meta_", "imports", "run", "initialize", "finalize", "training", "evaluating"}
@@ -30,35 +29,31 @@ class UnknownConfigKeyError(ValueError):
     """An id of the configuration is used by nothing."""
 
 
-def check_config(settings: Sequence[str] = ()) -> None:
+def check_config() -> None:
     """Check the configuration whose ``initialize`` list is being run, see `unknown_keys`, and read its truth values.
-
-    Args:
-        settings: top-level ids that may stand unused, as an overlay can make them.
 
     Raises:
         UnknownConfigKeyError: names every unused id and the nearest valid one.
         RuntimeError: not called from a configuration.
     """
-    parser = _running_parser()
+    parser = running_parser()
     config = parser.get()
     _read_booleans(parser, config)
-    refuse_unknown_keys(config, settings)
+    refuse_unknown_keys(config)
 
 
-def refuse_unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> None:
-    """Compare a configuration with itself; see `unknown_keys`.
+def refuse_unknown_keys(config: Mapping[str, Any]) -> None:
+    """Refuse ids that nothing uses, see `unknown_keys`; settings of the shipped workflows may stand unused.
 
     Args:
-        config: its content.
-        settings: ids that may stand unused.
+        config: a configuration's content.
 
     Raises:
         UnknownConfigKeyError: names every unused id and the nearest valid one.
     """
     problems = [
         f"'{key}'" + (f" (did you mean '{near[0]}'?)" if near else "")
-        for key, valid in unknown_keys(config, settings)
+        for key, valid in unknown_keys(config, offered_settings())
         for near in [difflib.get_close_matches(key, valid, n=1, cutoff=0.4)]
     ]
     if problems:
@@ -68,7 +63,7 @@ def refuse_unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ())
         )
 
 
-def unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> Iterator[tuple[str, list[str]]]:
+def unknown_keys(config: Mapping[str, Any], settings: Collection[str] = ()) -> Iterator[tuple[str, list[str]]]:
     """Ids that no expression refers to and no callable takes.
 
     Ids of plain sections must be referred to somewhere, or be an entry point or property that MONAI knows; keys of a
@@ -81,7 +76,7 @@ def unknown_keys(config: Mapping[str, Any], settings: Sequence[str] = ()) -> Ite
     Yields:
         full id, joined by ``::``, and the valid ids it could have been.
     """
-    known = _known_ids(config) | set(settings) | set(_references(config))
+    known = _known_ids(config) | set(settings) | set(references(config))
     known |= {prefix for key in known for prefix in _prefixes(key)}
     yield from _unknown_in_section(config, "", known)
 
@@ -144,9 +139,7 @@ def _parameters(target: Any) -> list[str] | None:
     """Names of a target's parameters, or None where it takes any or cannot be inspected."""
     if not isinstance(target, str) or target.startswith("$"):
         return None
-    modules = _LOCATOR.get_component_module_name(target) if "." not in target else None
-    path = f"{modules if isinstance(modules, str) else modules[0]}.{target}" if modules else target
-    found: Any = locate(path)
+    found: Any = located(target)
     try:
         parameters = inspect.signature(found).parameters
     except (TypeError, ValueError):
@@ -160,19 +153,6 @@ def _parameters(target: Any) -> list[str] | None:
     return None if inherited is None else [*parameters, *inherited]
 
 
-_LOCATOR = ComponentLocator()
-
-
-def _running_parser() -> ConfigParser:
-    frame = sys._getframe()
-    while frame is not None:
-        parser = frame.f_locals.get("self")
-        if isinstance(parser, ConfigParser):
-            return parser
-        frame = frame.f_back  # type: ignore[assignment]
-    raise RuntimeError("check_config() belongs in the 'initialize' list of a bundle configuration.")
-
-
 def _known_ids(config: Mapping[str, Any]) -> set[str]:
     """Entry points, the properties of the configuration's kind of workflow, and the settings of MLflow tracking."""
     properties = {**MetaProperties, **(TrainProperties if "train" in config else InferProperties)}
@@ -181,19 +161,6 @@ def _known_ids(config: Mapping[str, Any]) -> set[str]:
     engines: Any = DEFAULT_MLFLOW_SETTINGS["handlers_id"]  # tracking adds to these, it makes no ids of their names
     tracking: set[str] = {*configs, "save_execute_config"} - {*engines}
     return ids | _ENTRY_POINTS | tracking
-
-
-def _references(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        for reference in _REFERENCE.findall(value):
-            yield reference.replace("#", "::")
-    elif isinstance(value, Mapping):
-        for name, child in value.items():
-            if name != "_meta_":
-                yield from _references(child)
-    elif isinstance(value, list):
-        for child in value:
-            yield from _references(child)
 
 
 def _prefixes(key: str) -> Iterator[str]:

@@ -1,19 +1,18 @@
-"""What a run was made with, kept beside its weights, so that nobody resumes or uses them otherwise unawares."""
+"""Nobody resumes a run, or uses its weights, with other settings unawares."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from i2net_bundle.io.writing import written_whole
+from i2net_bundle.data import DataDescription
 from i2net_bundle.workflow.describe import describe
-
-SETTINGS_NAME = "settings.json"
+from i2net_bundle.workflow.run_record import SETTINGS_NAME, NetworkRecord, RunRecord, read_record, run_record, write_record
 
 
 class SettingsRecord:
@@ -21,79 +20,77 @@ class SettingsRecord:
 
     Args:
         output_dir: the run's folder.
-        network: what its weights hang on, see `require_settings`.
-        training: what the course of training hangs on.
-        resume: whether the run continues the one that lies there.
+        task: kind of task.
+        description: classes, channels and label values of the data.
+        network: how the network is configured, see `component_settings`.
+        image_size: rows and columns of the network's input.
+        divisor: what its sides are padded to multiples of.
+        intensity: transform of intensities.
+        training: what the course of training depends on besides, see `training_settings`.
+        resume: whether the run continues the one in its folder.
     """
 
     def __init__(
-        self, output_dir: str | Path, network: Mapping[str, Any], training: Mapping[str, Any], resume: bool = False
+        self,
+        output_dir: str | Path,
+        task: str,
+        description: DataDescription,
+        network: Mapping[str, Any] | None,
+        image_size: Sequence[int],
+        divisor: int,
+        intensity: Any,
+        training: Mapping[str, Any],
+        resume: bool = False,
     ) -> None:
-        self.path = Path(output_dir) / SETTINGS_NAME
-        self.settings = {"network": describe(network), "training": describe(training)}
-        self.resume = resume
+        self.folder, self.resume = Path(output_dir), resume
+        self.record = RunRecord(
+            task=task,
+            network=None if network is None else NetworkRecord(**network),
+            classes=tuple(description.classes),
+            channels=tuple(description.channels),
+            label_values=description.label_values,
+            ignore_id=description.ignore_id,
+            image_size=(image_size[0], image_size[1]),
+            divisor=divisor,
+            intensity=describe(intensity),
+            training=training,
+        )
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer, before the handler that resumes it."""
         engine.add_event_handler(Events.STARTED, self._start)
 
     def _start(self) -> None:
-        if self.resume and self.path.is_file():
-            saved = _read(self.path)
-            for part, settings in self.settings.items():
-                _refuse_differences(saved[part], settings, f"{self.path} is of a run", "Resume with the same settings.")
+        path = self.folder / SETTINGS_NAME
+        if self.resume and path.is_file():
+            saved, own = _comparable(read_record(path)), _comparable(self.record)
+            _refuse_differences(saved, own, f"{path} is of a run", "Resume with the same settings.")
         elif idist.get_rank() == 0:
-            with written_whole(self.path) as temporary:
-                temporary.write_text(json.dumps(self.settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_record(self.record, self.folder)
 
 
 def require_settings(weights: str | Path, settings: Mapping[str, Any]) -> None:
-    """Compare what weights were trained with, where ``settings.json`` lies beside them, with what they are used with.
+    """Compare what weights were trained with, if ``settings.json`` lies beside them, with what they are used with.
 
     Args:
         weights: file of weights.
-        settings: name to value: input size, classes, intensity transform.
+        settings: name to value, such as "image_size", "divisor" and "intensity".
 
     Raises:
         ValueError: they differ; names the settings. Or the record cannot be read.
     """
-    path = Path(weights).with_name(SETTINGS_NAME)
-    if path.is_file():
-        saved = _read(path)["network"]
-        remedy = "Use the weights with the settings they were trained with."
-        _refuse_differences(saved, describe(settings), f"{weights} was trained", remedy)
+    saved = _comparable(run_record(weights))
+    remedy = "Use the weights with the settings they were trained with."
+    _refuse_differences(saved, describe(settings), f"{weights} was trained", remedy)
 
 
-def recorded_settings(weights: str | Path) -> dict[str, Any]:
-    """What a network must be built with for weights: ``image_size`` and ``num_learners`` of the run they are from.
-
-    Args:
-        weights: file of weights.
-
-    Returns:
-        empty where no ``settings.json`` lies beside them.
-
-    Raises:
-        ValueError: the record cannot be read.
-    """
-    path = Path(weights).with_name(SETTINGS_NAME)
-    if not path.is_file():
-        return {}
-    saved = _read(path)
-    found = {**saved["training"], **saved["network"]}
-    return {name: found[name] for name in ("image_size", "num_learners") if name in found}
-
-
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """A record's two parts; that of training may be missing."""
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        return {"network": dict(saved["network"]), "training": dict(saved.get("training", {}))}
-    except (ValueError, KeyError, TypeError, AttributeError) as cause:
-        raise ValueError(
-            f"{path} is no record of a run's settings ({type(cause).__name__}: {cause}). Copy it again from the run "
-            "that the weights are of, or remove it to use them unchecked."
-        ) from cause
+def _comparable(record: RunRecord) -> dict[str, Any]:
+    """Settings by name, without those that the record does not hold."""
+    content = record.as_json()
+    classes, training = content.pop("classes"), content.pop("training")
+    content["class_names"] = [item["name"] for item in classes] or None
+    content["channels"] = content["channels"] or None
+    return {name: value for name, value in {**training, **content}.items() if value is not None}
 
 
 def _refuse_differences(saved: Mapping[str, Any], wanted: Mapping[str, Any], whose: str, remedy: str) -> None:

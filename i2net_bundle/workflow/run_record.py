@@ -1,0 +1,296 @@
+"""``settings.json`` beside a run's weights: what they were trained with, as data of a strict schema.
+
+A record may come from anyone, with weights that were shared. Every value is checked for its type and range when it is
+read; texts that a configuration would evaluate ("$…", "@…", "%…", ``_target_``) are refused, and nothing of a record
+becomes part of a configuration as an expression.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from i2net_bundle.io.writing import written_whole
+from i2net_bundle.labels import LabelClass, classes_of
+from i2net_bundle.tasks import TASKS
+from i2net_bundle.workflow.describe import describe
+
+SETTINGS_NAME = "settings.json"
+SCHEMA = 2
+LABEL_VALUES = (None, "instances", "binary", "classes")
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+_V1_TASKS = {"synapse": "ct", "glas": "histology"}
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """How a network was configured.
+
+    Attributes:
+        target: path of its class or function.
+        arguments: plain data; None where the configuration gave it more than that.
+    """
+
+    target: str
+    arguments: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What weights were trained with; what a record does not say is None.
+
+    Attributes:
+        path: file of the record.
+        task: kind of task, see `i2net_bundle.tasks`.
+        network: how the network was configured.
+        classes: in the order of their ids, background first.
+        channels: names of the image's channels.
+        label_values: what masks of images hold, see `HistologyOptions`.
+        ignore_id: label that counts in no loss.
+        image_size: rows and columns of the network's input in training.
+        divisor: what the sides of the network's input were padded to multiples of.
+        intensity: the transform of intensities, described as plain data.
+        training: further settings of the run.
+    """
+
+    path: Path | None = None
+    task: str | None = None
+    network: NetworkRecord | None = None
+    classes: tuple[LabelClass, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    label_values: str | None = None
+    ignore_id: int | None = None
+    image_size: tuple[int, int] | None = None
+    divisor: int | None = None
+    intensity: Any = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def value(self, name: str, default: Any) -> Any:
+        """A recorded value, or ``default`` where there is none; for expressions of configurations.
+
+        Args:
+            name: "image_size", "divisor" or a name of ``training``.
+            default: what holds without a record.
+        """
+        found = getattr(self, name) if name in ("image_size", "divisor") else self.training.get(name)
+        if found is None:
+            return default
+        return list(found) if isinstance(found, tuple) else found
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as it is written."""
+        network = self.network and {"target": self.network.target, "arguments": self.network.arguments}
+        content = {
+            "schema": SCHEMA,
+            "task": self.task,
+            "network": network,
+            "classes": [describe_class(item) for item in self.classes or ()],
+            "channels": list(self.channels or ()),
+            "label_values": self.label_values,
+            "ignore_id": self.ignore_id,
+            "image_size": self.image_size and list(self.image_size),
+            "divisor": self.divisor,
+            "intensity": describe(self.intensity),
+            "training": describe(self.training),
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(content))  # as it would be read back
+        return plain
+
+
+def write_record(record: RunRecord, folder: Path) -> None:
+    """Write a record as ``settings.json`` of a folder."""
+    with written_whole(folder / SETTINGS_NAME) as temporary:
+        temporary.write_text(json.dumps(record.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def run_record(weights: str | Path) -> RunRecord:
+    """The record beside weights; an empty one where there is none.
+
+    Args:
+        weights: file of weights.
+
+    Raises:
+        ValueError: the record is damaged or holds what it must not; names the file and the value.
+    """
+    path = Path(weights).with_name(SETTINGS_NAME)
+    return read_record(path) if path.is_file() else RunRecord()
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read a record; see `run_record`."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
+        refuse_expressions(content)
+        return _version_2(content, path) if "schema" in content else _version_1(content, path)
+    except (ValueError, RecursionError) as cause:
+        raise ValueError(
+            f"{path} is no record of a run's settings ({type(cause).__name__}: {cause}). Copy it again from the run "
+            "that wrote the weights, or remove it to use them unchecked."
+        ) from cause
+
+
+def refuse_expressions(value: Any, where: str = "it") -> None:
+    """Refuse what a configuration would evaluate, at any depth.
+
+    Raises:
+        ValueError: a text begins with "$", "@" or "%", or a key is ``_target_`` or another of MONAI's markers.
+    """
+    if isinstance(value, str) and value[:1] in ("$", "@", "%"):
+        raise ValueError(f"{where} holds the expression {value[:60]!r}, which a record must not")
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if re.fullmatch(r"_\w+_", name) or name[:1] in ("$", "@", "%"):
+                raise ValueError(f"{where} holds the key {name[:60]!r}, which a record must not")
+            refuse_expressions(item, name)
+    if isinstance(value, list):
+        for item in value:
+            refuse_expressions(item, where)
+
+
+def describe_class(item: LabelClass) -> dict[str, Any]:
+    """A class as a record holds it."""
+    return {
+        "name": item.name,
+        "color": item.color,
+        "synonyms": list(item.synonyms),
+        "volume_ml": item.volume_ml and list(item.volume_ml),
+        "snomed": item.snomed and list(item.snomed),
+        "laterality": item.laterality and list(item.laterality),
+    }
+
+
+class _Fields:
+    """Reads a JSON object field by field; what is unknown, of another type or out of range is refused."""
+
+    def __init__(self, content: Any, where: str) -> None:
+        if not isinstance(content, Mapping):
+            raise ValueError(f"{where} is no object")
+        self.content, self.where, self.read = content, where, set[str]()
+
+    def get(self, name: str, accept: Callable[[Any], bool], wanted: str, required: bool = False) -> Any:
+        self.read.add(name)
+        value = self.content.get(name)
+        if (value is None and required) or (value is not None and not accept(value)):
+            raise ValueError(f"{name} of {self.where} must be {wanted}, not {json.dumps(value)[:80]}")
+        return value
+
+    def done(self) -> None:
+        unknown = self.content.keys() - self.read
+        if unknown:
+            raise ValueError(f"{self.where} has unknown keys: {', '.join(sorted(unknown))}")
+
+
+def _version_2(content: Mapping[str, Any], path: Path) -> RunRecord:
+    fields = _Fields(content, "it")
+    if fields.get("schema", _is_integer, "a number", required=True) != SCHEMA:
+        raise ValueError(f"its schema is {content['schema']}, and this version of i2net_bundle reads 1 and {SCHEMA}")
+    record = RunRecord(
+        path=path,
+        task=fields.get("task", lambda value: value in TASKS, f"one of {', '.join(TASKS)}"),
+        network=_network(fields.get("network", lambda value: isinstance(value, Mapping), "an object")),
+        classes=_classes(fields.get("classes", _is_list(lambda _: True, 0, 256), "a list of at most 256 classes")),
+        channels=_tuple(fields.get("channels", _is_list(_is_name, 0, 64), "a list of names")),
+        label_values=fields.get("label_values", lambda value: value in LABEL_VALUES, "instances, binary or classes"),
+        ignore_id=fields.get("ignore_id", _is_between(0, 255), "a number from 0 to 255"),
+        image_size=_tuple(
+            fields.get("image_size", _is_list(_is_between(1, 65536), 2, 2), "two whole numbers from 1 to 65536")
+        ),
+        divisor=fields.get("divisor", _is_between(1, 4096), "a whole number from 1 to 4096"),
+        intensity=fields.get("intensity", lambda _: True, "plain data"),
+        training=fields.get("training", lambda value: isinstance(value, Mapping), "an object") or {},
+    )
+    fields.done()
+    return record
+
+
+def _version_1(content: Mapping[str, Any], path: Path) -> RunRecord:
+    """A record of version 0.1: input size, class names and intensities under "network", the rest under "training"."""
+    outer = _Fields(content, "it")
+    inner = _Fields(outer.get("network", lambda value: isinstance(value, Mapping), "an object", True), "network")
+    training = outer.get("training", lambda value: isinstance(value, Mapping), "an object") or {}
+    names = inner.get("class_names", _is_list(_is_name, 2, 256), "a list of names")
+    size = inner.get("image_size", _is_list(_is_between(1, 65536), 2, 2), "two whole numbers from 1 to 65536")
+    task = training.get("task")
+    learners = training.get("num_learners")
+    if learners is not None and not _is_between(1, 1024)(learners):
+        raise ValueError(f"num_learners must be a whole number from 1, not {json.dumps(learners)[:80]}")
+    return RunRecord(
+        path=path,
+        task=_V1_TASKS.get(task) if isinstance(task, str) else None,
+        classes=classes_of(names) if names else None,
+        image_size=_tuple(size),
+        intensity=inner.content.get("intensity"),
+        training=training,
+    )
+
+
+def _network(content: Any) -> NetworkRecord | None:
+    if content is None:
+        return None
+    fields = _Fields(content, "network")
+    target = fields.get("target", lambda value: _is_text(value) and bool(_TARGET.fullmatch(value)), "a path", True)
+    arguments = fields.get(
+        "arguments",
+        lambda value: isinstance(value, Mapping) and all(name.isidentifier() for name in value),
+        "an object of arguments by their names",
+    )
+    fields.done()
+    return NetworkRecord(target, arguments)
+
+
+def _classes(content: Any) -> tuple[LabelClass, ...] | None:
+    classes = []
+    for number, item in enumerate(content or ()):
+        fields = _Fields(item, f"class {number}")
+        pair = _is_list(_is_text, 2, 2)
+        classes.append(
+            LabelClass(
+                name=fields.get("name", _is_name, "a name", True),
+                color=fields.get("color", lambda value: _is_text(value) and bool(_COLOR.fullmatch(value)), "#RRGGBB", True),
+                synonyms=_tuple(fields.get("synonyms", _is_list(_is_name, 0, 64), "a list of names")) or (),
+                volume_ml=_tuple(fields.get("volume_ml", _is_list(_is_number, 2, 2), "two numbers of mL")),
+                snomed=_tuple(fields.get("snomed", pair, "a code and its meaning")),
+                laterality=_tuple(fields.get("laterality", pair, "a code and its meaning")),
+            )
+        )
+        fields.done()
+    names = [item.name for item in classes]
+    if len(set(names)) < len(names):
+        raise ValueError("two of its classes have one name")
+    return tuple(classes) or None
+
+
+def _tuple(value: Any) -> Any:
+    return None if value is None else tuple(value)
+
+
+def _is_list(accept: Callable[[Any], bool], shortest: int, longest: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and shortest <= len(value) <= longest and all(map(accept, value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 200 and value.isprintable()
+
+
+def _is_name(value: Any) -> bool:
+    return _is_text(value) and value.strip() == value != "" and "::" not in value and value[0] not in "$@%"
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_between(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: _is_integer(value) and low <= value <= high
