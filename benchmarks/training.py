@@ -83,8 +83,8 @@ def _networks(setting: Setting, task: str, side: int) -> Table:
             [name, f"{seconds[name]:.2f}", f"{1e3 * seconds[name] / seconds[UNIT]:.0f}", f"{ratio:.2f}", memory]
         )
     note = (
-        "I²Net with all its losses, MONAI's networks with the segmentation loss alone; channels last where the bundle "
-        "trains so on this processor, but for the plain form."
+        "I²Net with all its losses, MONAI's networks with the segmentation loss alone; channels-last where the bundle "
+        "trains so on this processor."
     )
     if not multiplies_bfloat16("cpu"):
         note += " No row in bfloat16: this processor has no instructions for it."

@@ -1,29 +1,28 @@
-"""What every network of this bundle must offer, and what it may offer besides.
+"""What the bundle asks of a network: an image (B, C, H, W) to logits (B, O, H, W). Any ``torch.nn.Module`` does.
 
-A network maps an image (B, C, H, W) to logits (B, O, H, W). Where it decodes with gated learners, it may also have
-``forward_with_gates(image) -> (logits, gates)`` and ``learner_parameters()``: loss terms, health records and gate views
-appear for such networks alone.
+A network may also offer its gates: ``forward_with_gates(image)`` returns logits and gates (B, K, h, w), which sum to 1
+over K; ``learner_parameters()`` returns the weight (K, O, C) and bias (K, O) of every layer that the gates mix. Loss
+terms, training records and pictures of gates and learners appear where these two exist.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from torch import Tensor, nn
 
 
 def has_gates(network: nn.Module) -> bool:
-    """Whether a network can return its gates."""
-    return callable(getattr(network, "forward_with_gates", None))
+    """Whether a network offers its gates."""
+    return hasattr(network, "forward_with_gates")
 
 
 def logits_and_gates(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Logits (B, O, H, W), and gates (B, K, h, w) of a network that has them."""
-    forward: Any = getattr(network, "forward_with_gates", None)
-    return forward(image) if callable(forward) else (network(image), None)
+    """Segment an image (B, C, H, W): logits (B, O, H, W), and gates (B, K, h, w) or None where there are none."""
+    if has_gates(network):
+        logits, gates = network.forward_with_gates(image)  # type: ignore[operator]
+        return logits, gates
+    return network(image), None
 
 
 def learner_parameters(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Weight (K, O, C) and bias (K, O) of every gated layer; empty for a network without learners."""
-    learners: Any = getattr(network, "learner_parameters", None)
-    return list(learners()) if callable(learners) else []
+    """Weight (K, O, C) and bias (K, O) of every gated layer; empty for a network without gates."""
+    return network.learner_parameters() if hasattr(network, "learner_parameters") else []  # type: ignore[operator]

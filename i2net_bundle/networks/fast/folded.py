@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from i2net_bundle.hardware import blocks
 from i2net_bundle.networks.fast.codes import Codes, Sampler
 from i2net_bundle.networks.fast.gated_linear import Mixture, softmax
+from i2net_bundle.networks.fast.precision import blocks
 
 
 class FoldedDecoder:

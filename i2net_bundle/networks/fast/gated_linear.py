@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from i2net_bundle.hardware import blocks, without_autocast
 from i2net_bundle.networks.fast.codes import CellMap, Codes
-from i2net_bundle.networks.fast.products import linear, sum_of_outer_products
+from i2net_bundle.networks.fast.precision import blocks, without_autocast
 
 
 def project_tables(tables: Sequence[Tensor], weight: Tensor) -> Tensor:
@@ -32,7 +31,7 @@ def project_tables(tables: Sequence[Tensor], weight: Tensor) -> Tensor:
     column, row = width - sum(table.shape[1] for table in tables), 0
     for table in tables:
         part = weight[:, :, column : column + table.shape[1]].flatten(0, 1)
-        projected[row : row + len(table)] = linear(table, part)
+        projected[row : row + len(table)] = F.linear(table, part)
         column, row = column + table.shape[1], row + len(table)
     return projected
 
@@ -106,13 +105,13 @@ class Mixture:
         """(P, O) of a block of P points and its gates (P, K); no gate means 1."""
         direct = codes.direct[block]
         if not self.weighs_inputs:
-            return weigh(linear(direct, self.matrix, None if self.bias is None else self.bias.flatten()), gate)
+            return weigh(F.linear(direct, self.matrix, None if self.bias is None else self.bias.flatten()), gate)
         x = times_gate(direct, gate)
         if self.projected is not None and codes.cell_map is not None:
             mixed = gather(self.projected, codes.cell_map.bags(self.num_learners, block), gate)
-            mixed.add_(linear(x, self.matrix))
+            mixed.add_(F.linear(x, self.matrix))
         else:
-            mixed = linear(x, self.matrix)
+            mixed = F.linear(x, self.matrix)
         if self.bias is None:
             return mixed
         return mixed.add_(self.bias) if gate is None else mixed.addmm_(gate, self.bias)
@@ -138,15 +137,15 @@ def code_and_gate_gradients(
         collected, column, row = collect(delta, gate, codes.cell_map), width, 0
         for table in codes.tables:
             part = weight[:, :, column : column + table.shape[1]].flatten(0, 1)
-            table_gradients.append(linear(collected[row : row + len(table)], part.t()))
+            table_gradients.append(F.linear(collected[row : row + len(table)], part.t()))
             column, row = column + table.shape[1], row + len(table)
     if gate is None:
-        return [linear(delta, weight[0, :, :width].t()), *table_gradients], None
+        return [F.linear(delta, weight[0, :, :width].t()), *table_gradients], None
     direct_gradient, gate_gradient = torch.empty_like(direct), torch.empty_like(gate)
     by_output = weight[:, :, :width].transpose(0, 1).flatten(1).t()  # (K·D, O)
     projected = None if codes.cell_map is None else project_tables(codes.tables, weight)
     for block in blocks(len(direct), num_learners * (width + out_channels), direct.device):
-        back = linear(delta[block], by_output)  # W_kᵀ δ of every learner
+        back = F.linear(delta[block], by_output)  # W_kᵀ δ of every learner
         direct_gradient[block] = weigh(back, gate[block])
         gate_gradient[block] = learner_products(back, direct[block])
         if projected is not None and codes.cell_map is not None:
@@ -164,7 +163,7 @@ def mix_and_gate_gradient(delta: Tensor, codes: Codes, gate: Tensor, weight: Ten
     projected = None if codes.cell_map is None else project_tables(codes.tables, weight)
     mixed, gate_gradient = torch.empty_like(delta), torch.empty_like(gate)
     for block in blocks(len(direct), width + 2 * num_learners * out_channels, direct.device):
-        of_learners = linear(direct[block], of_direct)
+        of_learners = F.linear(direct[block], of_direct)
         if projected is not None and codes.cell_map is not None:
             of_learners += gather(projected, codes.cell_map.cells[block], None)
         mixed[block] = weigh(of_learners, gate[block])
@@ -179,11 +178,11 @@ def learner_gradient(delta: Tensor, codes: Codes, gate: Tensor | None) -> tuple[
     gradient = delta.new_zeros(rows, width)
     for block in blocks(len(delta), rows + width, delta.device):
         weighted = times_gate(delta[block], None if gate is None else gate[block])
-        gradient += sum_of_outer_products(weighted, codes.direct[block])
+        gradient += weighted.t() @ codes.direct[block]  # Σ_p, (rows, D)
     parts = [gradient]
     if codes.cell_map is not None:
         collected = collect(delta, gate, codes.cell_map).split([len(table) for table in codes.tables])
-        parts += [sum_of_outer_products(part, table) for part, table in zip(collected, codes.tables, strict=True)]
+        parts += [part.t() @ table for part, table in zip(collected, codes.tables, strict=True)]
     bias = delta.sum(0, keepdim=True) if gate is None else gate.t() @ delta
     return torch.cat(parts, dim=1).view(num_learners, out_channels, -1), bias
 
