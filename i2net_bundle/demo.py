@@ -19,33 +19,32 @@ from monai.metrics import DiceMetric
 from i2net_bundle.data import load_cases
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.evaluation.classwise import classwise
+from i2net_bundle.tasks import TASKS, Task
 from i2net_bundle.transforms import ct_reading, histology_reading
 from i2net_bundle.workflow.config_files import bundle_root, config_files
 
 
 @dataclass(frozen=True)
-class Task:
-    """What the demonstration needs to know of a task: its names and the overlays of each workflow."""
+class Demonstration:
+    """One kind of task in the demonstration.
 
-    name: str
+    Attributes:
+        task: its name, see `i2net_bundle.tasks`; also the name of its folder.
+        title: shown above its scores.
+        overlays: configurations of all workflows, besides the task's own.
+        train_overlays: configurations of training, besides the task's own.
+        test_images: folder of the images to predict, in the data set.
+    """
+
+    task: str
     title: str
-    predicted_as: str
     overlays: tuple[str, ...]
     train_overlays: tuple[str, ...]
-    metadata: str
     test_images: str
 
 
-CT = Task("ct", "CT, eight organs", "synapse", ("demo_ct.yaml",), ("demo_ct_train.yaml",), "metadata.json", "imagesTs")
-GLANDS = Task(
-    "glands",
-    "histology, glands",
-    "glas",
-    ("glas.yaml",),
-    ("glas_train.yaml", "demo_glas_train.yaml"),
-    "metadata_glas.json",
-    "images",
-)
+CT = Demonstration("ct", "CT, eight organs", ("demo_ct.yaml",), ("demo_ct_train.yaml",), "imagesTs")
+GLANDS = Demonstration("histology", "histology, glands", (), ("demo_histology_train.yaml",), "images")
 
 
 def run_demo(out: str | Path) -> None:
@@ -56,32 +55,33 @@ def run_demo(out: str | Path) -> None:
     """
     started = time.perf_counter()
     folder = _free_folder(Path(out))
-    make_ct_phantoms(folder / CT.name / "data", num_training=8, num_test=2, shape=(64, 64, 32), spacing_mm=(6, 6, 8))
-    make_gland_phantoms(folder / GLANDS.name / "data", num_training=24, num_test=4)
-    scores = {task.title: _run_task(task, folder / task.name) for task in (CT, GLANDS)}
+    make_ct_phantoms(folder / CT.task / "data", num_training=8, num_test=2, shape=(64, 64, 32), spacing_mm=(6, 6, 8))
+    make_gland_phantoms(folder / GLANDS.task / "data", num_training=24, num_test=4)
+    scores = {part.title: _run_task(part, folder / part.task) for part in (CT, GLANDS)}
     print(f"\nMean Dice on the phantoms' test cases ({time.perf_counter() - started:.0f} s in all):\n")
     print(_score_table(scores))
     print(f"\nReports:   {folder}/*/run/report/index.html\nScores:    {folder}/*/run/evaluation/metrics.csv")
     print(f"Masks:     {folder}/*/masks\nTraining:  {folder}/*/run/training.csv")
 
 
-def _run_task(task: Task, folder: Path) -> dict[str, float]:
-    data, run = folder / "data", folder / "run"
-    train = ["train.json", *task.overlays, *task.train_overlays]
-    evaluate = ["evaluate.json", *task.overlays]
+def _run_task(part: Demonstration, folder: Path) -> dict[str, float]:
+    data, run, task = folder / "data", folder / "run", TASKS[part.task]
+    shared = [*task.overlays, *part.overlays]
+    train = ["train.json", *shared, *task.train_overlays, *part.train_overlays]
+    evaluate = ["evaluate.json", *shared]
     _bundle("training", train, task, dataset_dir=data, output_dir=run)
     _bundle("evaluating", evaluate, task, dataset_dir=data, output_dir=run)
     untrained = folder / "untrained.pt"
-    torch.save(_untrained_network(evaluate).state_dict(), untrained)
+    torch.save(_untrained_network(evaluate, data).state_dict(), untrained)
     results = folder / "untrained"
     _bundle("evaluating", evaluate, task, dataset_dir=data, weights=untrained, results_dir=results)
-    images, masks = data / task.test_images, folder / "masks"
-    _i2net("predict", images, "-o", masks, "--task", task.predicted_as, "--weights", run / "model.pt")
+    images, masks = data / part.test_images, folder / "masks"
+    _i2net("predict", images, "-o", masks, "--weights", run / "model.pt")
     _i2net("report", run)
     return {
         "I²Net": _mean_dice(run / "evaluation"),
         "untrained": _mean_dice(results),
-        "best class-blind guess": class_blind_dice(data, histology=task is GLANDS),
+        "best class-blind guess": class_blind_dice(data, histology=not task.volumes),
     }
 
 
@@ -106,9 +106,10 @@ def class_blind_dice(dataset_dir: Path, histology: bool) -> float:
     return float(max(dice))
 
 
-def _untrained_network(files: Sequence[str]) -> torch.nn.Module:
+def _untrained_network(files: Sequence[str], dataset_dir: Path) -> torch.nn.Module:
     parser = ConfigParser()
     parser.read_config(config_files(*files))
+    parser["dataset_dir"] = str(dataset_dir)
     torch.manual_seed(0)
     return parser.get_parsed_content("network_def")
 

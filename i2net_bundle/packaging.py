@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from torch import nn
 
 from i2net_bundle.io.writing import file_sha256, staged_folder, written_whole
-from i2net_bundle.networks import I2Net
 from i2net_bundle.networks.weights import load_encoder, load_network
+from i2net_bundle.package_metadata import model_card, package_metadata
+from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.config_files import bundle_root, config_files
 from i2net_bundle.workflow.describe import describe
 from i2net_bundle.workflow.run_folders import WEIGHTS_NAME
-from i2net_bundle.workflow.run_settings import SETTINGS_NAME, require_settings
+from i2net_bundle.workflow.run_record import NetworkRecord, RunRecord, run_record, write_record
+from i2net_bundle.workflow.run_settings import require_settings
+from i2net_bundle.workflow.running_config import WORKFLOWS
 
-_WORKFLOWS = ("train.json", "evaluate.json", "inference.json")
 _UNCHANGED = ("LICENSE", "configs/logging.conf", "configs/multi_gpu_train.yaml", "docs/data_license.txt")
-_OWN_WEIGHTS = {"encoder_weights": "none"}
-"""Training goes on from the package's weights, where pretrained ones would overwrite their encoder."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """Which of the bundle's files a task is made of: metadata, overlays of every workflow, and those of training."""
-
-    metadata: str
-    overlays: tuple[str, ...] = ()
-    train_overlays: tuple[str, ...] = ()
-
-
-TASKS = {"synapse": Task("metadata.json"), "glas": Task("metadata_glas.json", ("glas.yaml",), ("glas_train.yaml",))}
+_OWN_WEIGHTS = {"encoder_weights": "none", "init_weights": "none"}
+"""Training starts from the package's weights, which others would overwrite."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +34,10 @@ class Weights:
     """Where a package's weights come from.
 
     Attributes:
-        path: trained weights; freshly initialised ones where not given.
-        encoder: of fresh ones, see `i2net_bundle.networks.weights.load_encoder`.
-        seed: of fresh ones.
-        origin: what the package says of them; by default told by the other three.
+        path: trained weights; random ones where not given.
+        encoder: encoder of random weights, see `i2net_bundle.networks.weights.load_encoder`.
+        seed: of random weights.
+        origin: how the package describes them; by default derived from the other three.
     """
 
     path: str | Path | None = None
@@ -62,15 +53,21 @@ class Weights:
             return f"trained, from {Path(self.path).name}"
         if self.encoder is not None:
             source = "ImageNet" if self.encoder == "imagenet" else Path(self.encoder).name
-            return f"UNTRAINED: encoder from {source}, the rest freshly initialised (seed {self.seed})"
-        return f"UNTRAINED: freshly initialised (seed {self.seed})"
+            return f"UNTRAINED: encoder from {source}, all other weights random (seed {self.seed})"
+        return f"UNTRAINED: random weights (seed {self.seed})"
 
-    def fill(self, network: I2Net) -> None:
-        """Fill a network; see `load_network` and `load_encoder` for errors."""
+    def fill(self, network: nn.Module) -> None:
+        """Fill a network; see `load_network` and `load_encoder` for errors.
+
+        Raises:
+            ValueError: encoder weights are given and the network has no ``encoder``.
+        """
         if self.path is not None:
             load_network(network, self.path)
         elif self.encoder is not None:
-            load_encoder(network.encoder, self.encoder)
+            if not hasattr(network, "encoder"):
+                raise ValueError(f"{type(network).__name__} has no 'encoder' to fill. Leave --encoder-weights out.")
+            load_encoder(network.encoder, self.encoder)  # type: ignore[arg-type]
 
 
 def package_bundle(
@@ -79,15 +76,19 @@ def package_bundle(
     weights: Weights,
     overlays: Sequence[str | Path] = (),
     train_overlays: Sequence[str | Path] = (),
+    label_table: str | Path | None = None,
 ) -> Path:
     """Write a self-contained bundle: plain configurations, metadata, licence, model card, code and weights.
 
+    Classes, channels, sizes and network are those that the weights were trained with, as literals.
+
     Args:
-        task: "synapse" or "glas".
+        task: "ct", "mr" or "histology".
         out_dir: folder to write, absent or empty.
         weights: what ``models/model.pt`` is to hold.
-        overlays: further configurations for training, evaluation and inference, as the weights were trained with.
+        overlays: further configurations for training, evaluation and inference, for networks that a record cannot name.
         train_overlays: further configurations for training alone.
+        label_table: name of a label table, or path of your own: colours, codes and volumes of the classes.
 
     Returns:
         the folder.
@@ -95,31 +96,108 @@ def package_bundle(
     Raises:
         FileExistsError: ``out_dir`` holds something.
         FileNotFoundError: weights or an overlay are missing.
-        ValueError: the weights do not fit the configuration, or were trained with other settings.
+        ValueError: the weights do not fit the configuration, or were trained with other settings or for another task.
     """
     parts = TASKS[task]
     shared = [*config_files(*parts.overlays), *overlays]
     root = bundle_root()
     with staged_folder(out_dir) as folder:
-        for name in _WORKFLOWS:
+        packaged = _Packaged(task, _merged([*config_files("inference.json"), *shared]), weights, label_table)
+        for name in WORKFLOWS:
             training = name == "train.json"
             extra = [*config_files(*parts.train_overlays), *train_overlays] if training else []
             config = _merged([*config_files(name), *shared, *extra])
-            _write_json(folder / "configs" / name, config | _OWN_WEIGHTS if training else config)
+            own = _OWN_WEIGHTS if training else {}
+            _write_json(folder / "configs" / name, packaged.literal(config) | own)
         for name in _UNCHANGED:
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(root / name, folder / name)
         unneeded = shutil.ignore_patterns("__pycache__", "_bundle")  # a wheel's package carries the whole bundle
         shutil.copytree(Path(__file__).parent, folder / "i2net_bundle", ignore=unneeded)
-        digest = _write_weights(folder, weights)
-        metadata = json.loads((root / "configs" / parts.metadata).read_text(encoding="utf-8"))
+        digest = packaged.write_weights(folder / "models")
+        base = json.loads((root / "configs" / parts.metadata).read_text(encoding="utf-8"))
+        metadata = package_metadata(base, packaged.record, packaged.out_channels)
         metadata["description"] += f" Weights as packaged: {weights.described()}."
         metadata["packaged_weights"] = {"origin": weights.described(), "sha256": digest}
         _write_json(folder / "configs" / "metadata.json", metadata)
         card = (root / "docs" / "README.md").read_text(encoding="utf-8")
-        note = f"This folder: {metadata['name']}. Weights as packaged: {weights.described()}; SHA-256\n`{digest}`."
-        (folder / "docs" / "README.md").write_text(card.replace("\n\n", f"\n\n{note}\n\n", 1), encoding="utf-8")
+        (folder / "docs" / "README.md").write_text(model_card(card, metadata, packaged.record), encoding="utf-8")
     return Path(out_dir)
+
+
+class _Packaged:
+    """What a package serves: its network with its weights, and the record of both."""
+
+    def __init__(
+        self, task: str, config: Mapping[str, Any], weights: Weights, label_table: str | Path | None
+    ) -> None:
+        parser = ConfigParser(dict(config))
+        found = RunRecord()
+        if weights.path is not None:
+            found = run_record(weights.path)
+            parser["weights"] = str(Path(weights.path).absolute())
+        if found.task not in (None, task):
+            raise ValueError(f"{weights.path} was trained for the task '{found.task}': package that one, not '{task}'.")
+        if found.divisor is not None:
+            parser["divisor"] = found.divisor
+        if label_table is not None:
+            parser["label_table"] = str(label_table)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(weights.seed)
+            self.network = parser.get_parsed_content("network::network")
+        weights.fill(self.network)
+        if weights.path is not None:
+            require_settings(weights.path, parser.get_parsed_content("weights_settings"))
+        description = parser.get_parsed_content("description")
+        self.out_channels = int(parser.get_parsed_content("out_channels"))
+        self.record = replace(
+            found,
+            task=task,
+            network=found.network or _configured(parser),
+            classes=tuple(description.classes),
+            channels=tuple(description.channels),
+            label_values=description.label_values,
+            ignore_id=description.ignore_id,
+            image_size=tuple(parser.get_parsed_content("image_size")),
+            divisor=parser.get_parsed_content("divisor"),
+            intensity=describe(parser.get_parsed_content("intensity")),
+        )
+
+    def literal(self, config: dict[str, Any]) -> dict[str, Any]:
+        """A configuration with this package's classes, channels, sizes and network written out."""
+        record, network = self.record, self.record.network
+        values: dict[str, Any] = {
+            "class_names": [item.name for item in record.classes or ()],
+            "channels": list(record.channels or ()),
+            "divisor": record.divisor,
+        }
+        if "train" not in config or record.path is not None:  # else training has a size of its own
+            values["image_size"] = list(record.image_size or ())
+        if network is not None and network.arguments is not None:
+            comment = {name: config["network_def"][name] for name in ("_desc_",) if name in config["network_def"]}
+            values["network_def"] = {**comment, "_target_": network.target, **network.arguments}
+        values["description"] = {
+            **config["description"],
+            "_target_": "i2net_bundle.workflow.describe_run",
+            "weights": config["description"].get("weights", f"$@bundle_root + '/models/{WEIGHTS_NAME}'"),
+        }
+        return config | values
+
+    def write_weights(self, folder: Path) -> str:
+        """Write ``model.pt`` and its record; returns the SHA-256 of the weights."""
+        path = folder / WEIGHTS_NAME
+        with written_whole(path) as temporary:
+            torch.save(self.network.state_dict(), temporary)
+        write_record(self.record, folder)
+        return file_sha256(path)
+
+
+def _configured(parser: ConfigParser) -> NetworkRecord | None:
+    """The network of a configuration, as a record holds it."""
+    check: dict[str, Any] = {"_target_": "i2net_bundle.workflow.component_settings", "id": "network_def"}
+    parser["configured_network"] = check
+    found = parser.get_parsed_content("configured_network", lazy=False)
+    return None if found is None else NetworkRecord(**found)
 
 
 def _merged(files: Sequence[str | Path]) -> dict[str, Any]:
@@ -128,28 +206,6 @@ def _merged(files: Sequence[str | Path]) -> dict[str, Any]:
         raise FileNotFoundError(f"No configuration {missing[0]}. The bundle's own lie in {bundle_root() / 'configs'}.")
     merged: dict[str, Any] = ConfigParser.load_config_files([str(path) for path in files])
     return merged
-
-
-def _write_weights(folder: Path, weights: Weights) -> str:
-    """Write ``model.pt`` and what it hangs on; returns its SHA-256."""
-    parser = ConfigParser()
-    parser.read_config(str(folder / "configs" / "inference.json"))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(weights.seed)
-        network = parser.get_parsed_content("network_def")
-    weights.fill(network)
-    settings = parser.get_parsed_content("network_settings")
-    if weights.path is not None:
-        require_settings(weights.path, settings)
-    path = folder / "models" / WEIGHTS_NAME
-    with written_whole(path) as temporary:
-        torch.save(network.state_dict(), temporary)
-    record = None if weights.path is None else Path(weights.path).with_name(SETTINGS_NAME)
-    if record is not None and record.is_file():
-        shutil.copyfile(record, path.with_name(SETTINGS_NAME))
-    else:
-        _write_json(path.with_name(SETTINGS_NAME), {"network": describe(settings), "training": {}})
-    return file_sha256(path)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

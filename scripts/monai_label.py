@@ -2,9 +2,8 @@
 
 python3.11 scripts/monai_label.py STUDIES --task ct --start untrained
 
-Needs Python 3.11 and nothing else: it makes an environment for the server, apart from every other one, then a bundle of
-the task, and starts the server on 127.0.0.1. Everything lies in --folder; a second start takes what is there. See
-docs/monai-label.md.
+Needs Python 3.11 and nothing else: it makes an environment of its own for the server, packages the task as a bundle, and
+starts the server on 127.0.0.1. Everything lies in --folder; a second start uses what is there. See docs/monai-label.md.
 """
 
 import argparse
@@ -22,13 +21,13 @@ ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "scripts" / "monai_label_constraints.txt"
 MONAI_LABEL = "monailabel==0.8.5"
 
-TASKS = {"ct": "synapse", "glands": "glas"}
-STARTS = {"ct": ("untrained", "phantoms"), "glands": ("untrained", "phantoms", "imagenet")}
+TASKS = ("ct", "histology")
+STARTS = {"ct": ("untrained", "phantoms"), "histology": ("untrained", "phantoms", "imagenet")}
 # a reply takes the image's own format, and JPEG would blur the labels
-FILES = {"ct": ["*.nii.gz", "*.nii"], "glands": ["*.png", "*.bmp", "*.tif", "*.tiff"]}
+FILES = {"ct": ["*.nii.gz", "*.nii"], "histology": ["*.png", "*.bmp", "*.tif", "*.tiff"]}
 DEMO = {
     "ct": ("ct", ["demo_ct.yaml"], ["demo_ct_train.yaml"]),
-    "glands": ("glands", [], ["demo_glas_train.yaml"]),
+    "histology": ("glands", [], ["demo_histology_train.yaml"]),
 }
 
 
@@ -63,7 +62,7 @@ def parse() -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--weights", metavar="PATH", help="model.pt of a training run")
     source.add_argument(
-        "--start", choices=STARTS["glands"], help="weights to begin annotating with, for want of others"
+        "--start", choices=STARTS["histology"], help="weights to begin annotating with, for want of others"
     )
     parser.add_argument(
         "--encoder-weights", metavar="PATH", help="with --start imagenet: a state dict's file in place of the download"
@@ -125,7 +124,7 @@ def make_bundle(arguments: argparse.Namespace, python: Path, folder: Path) -> Pa
     if bundle.is_dir():
         print(f"{bundle} is there from an earlier start and is served with what it has learned", flush=True)
         return bundle
-    package = ["package", TASKS[arguments.task], "--out", str(bundle)]
+    package = ["package", arguments.task, "--out", str(bundle)]
     overlays, train_overlays = arguments.overlay, arguments.train_overlay
     if arguments.weights:
         package += ["--weights", arguments.weights]
@@ -157,7 +156,7 @@ def train_on_phantoms(task: str, python: Path, folder: Path) -> Path:
         print("training on phantoms: a few minutes", flush=True)
         shutil.rmtree(made, ignore_errors=True)
         run(python, "i2net_bundle", "phantoms", kind, str(made / "data"))
-        shared = ["glas.yaml", "glas_train.yaml"] if task == "glands" else []
+        shared = ["histology.yaml", "histology_train.yaml"] if task == "histology" else []
         files = configs("train.json", *shared, *overlays, *train_overlays)
         training = ["--dataset_dir", str(made / "data"), "--output_dir", str(made / "run")]
         run(python, "monai.bundle", "run", "training", "--config_file", str(files), *training)

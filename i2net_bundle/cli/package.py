@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from i2net_bundle.tasks import TASKS
+
 _PACKAGE = """\
 Write a self-contained MONAI bundle: plain configurations, metadata, licence, model card, code and weights.
 
-MONAI Label's monaibundle app, model zoos, hubs and federated clients take such a folder as it is."""
+Classes, channels, sizes and network are those that the weights were trained with. MONAI Label's monaibundle app, model
+zoos, hubs and federated clients take such a folder as it is."""
 
 
 def add_commands(commands: Any) -> None:
@@ -19,26 +22,25 @@ def add_commands(commands: Any) -> None:
         description=_PACKAGE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    package.add_argument("task", choices=["synapse", "glas"], help="abdominal CT or gland histology")
+    package.add_argument("task", choices=list(TASKS), help="kind of task")
     package.add_argument("--out", metavar="DIR", required=True, help="folder to write; absent or empty")
     source = package.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", metavar="PATH", help="the model.pt of a training run")
-    source.add_argument(
-        "--untrained", action="store_true", help="freshly initialised weights, which the package names so"
-    )
+    source.add_argument("--untrained", action="store_true", help="random weights; the package says so")
     package.add_argument(
         "--encoder-weights", metavar="PATH", help="with --untrained: 'imagenet' or a state dict for the encoder"
     )
     package.add_argument("--seed", type=int, default=0, help="of untrained weights (default 0)")
     package.add_argument(
-        "--origin", metavar="TEXT", help="what the package says of the weights, instead of the file's name"
+        "--origin", metavar="TEXT", help="how the package describes the weights, instead of the file's name"
     )
+    package.add_argument("--labels", metavar="TABLE", help="label table, built-in or a JSON file: colours, codes, volumes")
     package.add_argument(
         "--overlay",
         metavar="FILE",
         action="append",
         default=[],
-        help="configuration that the weights were trained with",
+        help="configuration that the weights were trained with; for networks outside MONAI and this bundle",
     )
     package.add_argument(
         "--train-overlay", metavar="FILE", action="append", default=[], help="configuration for training alone"
@@ -52,4 +54,5 @@ def _package(arguments: argparse.Namespace) -> None:
     if arguments.weights and arguments.encoder_weights:
         raise ValueError("--encoder-weights goes with --untrained: the file of --weights holds an encoder already.")
     weights = Weights(arguments.weights, arguments.encoder_weights, arguments.seed, arguments.origin)
-    print(package_bundle(arguments.task, arguments.out, weights, arguments.overlay, arguments.train_overlay))
+    overlays, train_overlays = arguments.overlay, arguments.train_overlay
+    print(package_bundle(arguments.task, arguments.out, weights, overlays, train_overlays, arguments.labels))

@@ -9,15 +9,16 @@ from typing import Any
 import yaml
 
 from i2net_bundle.cli.options import add_ct_options, add_histology_options, add_series_option
+from i2net_bundle.tasks import TASKS
 
 _PREDICT = """\
-Segment images, or folders of them: CT volumes (NIfTI, NRRD, MHA, folders of a DICOM series) or histology (PNG, BMP,
-TIFF, JPEG).
+Segment images, or folders of them: volumes (NIfTI, NRRD, MHA, folders of a DICOM series) or histology (PNG, BMP, TIFF,
+JPEG). Task, classes, channels, sizes and network are those that the weights were trained with.
 
 Every mask lies in its image's own grid and format. Beside the masks: statistics.json and .csv, pictures, for histology
 polygons for QuPath (.geojson), and prediction.json, the record of weights, settings and versions. Images that cannot be
-used are listed in failed.csv while the others are done; the exit status is then 1. What the checks found is kept in
-data_findings.csv."""
+used are listed in failed.csv while the others are segmented; the exit status is then 1. What the checks found is kept
+in data_findings.csv."""
 
 
 def add_commands(commands: Any) -> None:
@@ -31,8 +32,18 @@ def add_commands(commands: Any) -> None:
     predict.add_argument("inputs", nargs="+", metavar="INPUT", help="images, or folders of images or of a DICOM series")
     predict.add_argument("-o", "--out", required=True, metavar="DIR", help="folder to write")
     predict.add_argument("--overwrite", action="store_true", help="replace results that are there")
-    predict.add_argument("--task", choices=["synapse", "glas"], default="synapse", help="CT (default) or histology")
-    predict.add_argument("--bundle", metavar="DIR", help="a bundle folder, instead of the task's own configuration")
+    predict.add_argument(
+        "--task", choices=list(TASKS), help="kind of task, for weights without settings.json beside them (default ct)"
+    )
+    predict.add_argument("--bundle", metavar="DIR", help="a packaged bundle, instead of the task's own configuration")
+    predict.add_argument(
+        "--overlay",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="configuration that the weights were trained with; for networks outside MONAI and this bundle",
+    )
+    predict.add_argument("--labels", metavar="TABLE", help="label table, built-in or a JSON file: colours, codes, volumes")
     predict.add_argument(
         "--weights", nargs="+", metavar="FILE", help="weights; several are averaged (default: models/model.pt)"
     )
@@ -64,9 +75,11 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     check_results_dir(arguments.out, arguments.overwrite)
     predictor = Predictor(
-        arguments.task,
         arguments.weights,
+        arguments.task,
         bundle=arguments.bundle,
+        overlays=arguments.overlay,
+        label_table=arguments.labels,
         overrides=dict(_setting(text) for text in arguments.set),
         reading=_reading(arguments),
         device=arguments.device,
@@ -89,10 +102,13 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says of the files, other than the defaults; nothing may be said of the other kind's."""
+    """Reading options that differ from their defaults; those of the other kind of image are refused."""
     from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+    from i2net_bundle.prediction.predictor import default_weights, task_of
 
-    kinds = (HistologyOptions, VolumeOptions) if arguments.task == "glas" else (VolumeOptions, HistologyOptions)
+    weights = arguments.weights[0] if arguments.weights else default_weights(arguments.bundle)
+    task = TASKS[task_of(weights, arguments.task)]
+    kinds = (VolumeOptions, HistologyOptions) if task.volumes else (HistologyOptions, VolumeOptions)
     chosen, foreign = (
         {
             field.name: getattr(arguments, field.name)
@@ -103,8 +119,6 @@ def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     if foreign:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
-        other = "CT" if arguments.task == "glas" else "histology"
-        raise ValueError(
-            f"{names}: said of {other} alone, and the task is {arguments.task}. Leave it out, or set --task."
-        )
+        other = "histology" if task.volumes else "volumes"
+        raise ValueError(f"{names}: for {other} only, and the task is {task.name}. Leave it out, or set --task.")
     return chosen

@@ -73,3 +73,14 @@ class BoundaryWeightedLoss(nn.Module):
         intersection = (weight * overlap).sum(over)
         union = (weight * (probability + target - overlap)).sum(over)
         return (cross_entropy + 1 - (intersection + 1) / (union + 1)).mean()
+
+
+def segmentation_loss(out_channels: int, binary: nn.Module, multiclass: nn.Module) -> nn.Module:
+    """The loss that fits a network's logits; for configurations that serve any number of classes.
+
+    Args:
+        out_channels: channels of the logits.
+        binary: loss of one channel, a sigmoid.
+        multiclass: loss of one channel per class.
+    """
+    return binary if out_channels == 1 else multiclass

@@ -68,7 +68,7 @@ def predict_files(
     """
     out_dir = Path(out_dir)
     series = predictor.options.series if isinstance(predictor.options, VolumeOptions) else None
-    cases = find_inputs(inputs, predictor.is_ct, series)
+    cases = find_inputs(inputs, predictor.reads_volumes, series)
     tell_hidden(cases)
     if overwrite:
         _remove_earlier_files(out_dir, cases)

@@ -1,4 +1,4 @@
-"""Several networks, and several views of an image, as one network; and what is read off its output."""
+"""Several networks, and several views of an image, as one network; and which maps are kept of its output."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AveragedNetwork(nn.Module):
             if largest == 1:
                 raise
             self.max_batch = largest // 2
-        logger.warning(f"memory does not suffice for {largest} images at a time: going on with {self.max_batch}")
+        logger.warning(f"memory does not suffice for {largest} images at a time: using {self.max_batch}")
         if images.device.type == "cuda":
             torch.cuda.empty_cache()
         return self.forward(images)
@@ -75,7 +75,7 @@ class Readout:
     """What is kept of the logits at each pixel: the class, and on request how sure of it the network is.
 
     Args:
-        out_channels: O, channels of the logits; 1 for a sigmoid.
+        num_classes: background included; logits have as many channels, or one for two classes.
         uncertainty: keep the entropy of the probabilities, divided by that of not knowing at all: 0 to 1.
         variance: logits carry the variance over views; keep it.
         probabilities: keep the probability of every class, background included.
@@ -85,27 +85,37 @@ class Readout:
     """
 
     def __init__(
-        self, out_channels: int, uncertainty: bool = False, variance: bool = False, probabilities: bool = False
+        self, num_classes: int, uncertainty: bool = False, variance: bool = False, probabilities: bool = False
     ) -> None:
-        self.out_channels, self.uncertainty, self.variance = out_channels, uncertainty, variance
+        self.num_classes, self.uncertainty, self.variance = num_classes, uncertainty, variance
         self.probabilities = probabilities
         self.names = ["class", *["entropy"] * uncertainty, *["variance"] * variance]
-        self.names += [f"probability_{index}" for index in range(max(out_channels, 2))] if probabilities else []
+        self.names += [f"probability_{index}" for index in range(num_classes)] if probabilities else []
 
     def __call__(self, output: Tensor) -> Tensor:
-        """Map (N, O, H, W), or (N, O + 1, H, W) with the variance, to (N, maps, H, W): float16, a lone class uint8."""
-        logits = output[:, : self.out_channels]
+        """Map (N, O, H, W), or (N, O + 1, H, W) with the variance, to (N, maps, H, W): float16, a lone class uint8.
+
+        Raises:
+            ValueError: O is neither the number of classes nor, for two classes, 1.
+        """
+        out_channels = output.shape[1] - self.variance
+        if out_channels != self.num_classes and not (out_channels == 1 and self.num_classes == 2):
+            raise ValueError(
+                f"The network returns {out_channels} channels of logits for {self.num_classes} classes, background "
+                "included. Set out_channels of network_def to the number of classes."
+            )
+        logits = output[:, :out_channels]
         labels = classify(logits)
         if len(self.names) == 1:
             return labels
         maps = [labels]
         foreground = probabilities(logits.float())
-        every = torch.cat([1 - foreground, foreground], dim=1) if self.out_channels == 1 else foreground
+        every = torch.cat([1 - foreground, foreground], dim=1) if out_channels == 1 else foreground
         if self.uncertainty:
             entropy = torch.special.entr(every).sum(dim=1, keepdim=True)
             maps.append(entropy / math.log(every.shape[1]))
         if self.variance:
-            maps.append(output[:, self.out_channels :])
+            maps.append(output[:, out_channels:])
         if self.probabilities:
             maps.append(every)
         return torch.cat([part.half() for part in maps], dim=1)

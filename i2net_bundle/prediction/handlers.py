@@ -1,4 +1,4 @@
-"""Handlers of an evaluator: which weights it uses, and how far it is."""
+"""Handlers of an evaluator: load the weights, show the progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LoadWeights:
     Args:
         network: the network to fill.
         path: a file that training wrote, ``model.pt`` or a checkpoint.
-        settings: what they are used with, to be compared with what they were trained with; see `require_settings`.
+        settings: settings to compare with those of the training, see `require_settings`.
     """
 
     def __init__(self, network: nn.Module, path: str | Path, settings: Mapping[str, Any] | None = None) -> None:
@@ -31,8 +31,8 @@ class LoadWeights:
         engine.add_event_handler(Events.STARTED, self._load)
 
     def _load(self) -> None:
-        load_network(self.network, self.path)
         require_settings(self.path, self.settings)
+        load_network(self.network, self.path)
 
 
 class CaseProgressBar:

@@ -19,8 +19,8 @@ from i2net_bundle.prediction.predictor import Prediction, Predictor
 
 def predict(
     image: str | Path | np.ndarray,
-    task: str = "synapse",
     weights: str | Path | Sequence[str | Path] | None = None,
+    task: str | None = None,
     *,
     spacing: Sequence[float] | None = None,
     affine: np.ndarray | None = None,
@@ -30,8 +30,8 @@ def predict(
 
     Args:
         image: a file, the folder of a DICOM series, or an array: a CT in HU (X, Y, Z), or RGB (H, W, 3) as uint8.
-        task: "synapse" (CT) or "glas" (histology).
         weights: files of weights; several are averaged. Default is the bundle's ``models/model.pt``.
+        task: "ct", "mr" or "histology"; needed only for weights without ``settings.json`` beside them.
         spacing: voxel size of an array along its axes in mm, which then run to the patient's right, front and head.
         affine: voxel to mm of an array (4, 4), RAS as in NIfTI; takes the place of ``spacing``.
         options: see `Predictor`.
@@ -45,10 +45,10 @@ def predict(
     if not isinstance(image, np.ndarray):
         if spacing is not None or affine is not None:
             raise ValueError(f"spacing and affine are of arrays, and {image} is a file, which says its own.")
-        return Predictor(task, weights, **options).predict(image)
-    predictor = Predictor(task, weights, **options)
+        return Predictor(weights, task, **options).predict(image)
+    predictor = Predictor(weights, task, **options)
     with tempfile.TemporaryDirectory() as folder:
-        path = _written(image, Path(folder), predictor.is_ct, spacing, affine)
+        path = _written(image, Path(folder), predictor.reads_volumes, spacing, affine)
         try:
             prediction = predictor.predict(path, case="array")
         except DataError as fault:

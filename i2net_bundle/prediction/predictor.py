@@ -1,7 +1,8 @@
-"""A file or an array -> a mask, by the bundle's own inference configuration.
+"""From a file to a mask, by the bundle's own inference configuration.
 
-Network, preprocessing, inferer, intensities and class names are those of ``configs/inference.json`` and its overlay, so
-a prediction here is the one of ``python -m monai.bundle run``, and of MONAI Label.
+Preprocessing, inferer and intensities are those of ``configs/inference.json`` and its overlays; task, network, classes,
+channels and sizes are those that the weights were trained with. So a prediction here equals the one of
+``python -m monai.bundle run``, and of MONAI Label.
 """
 
 from __future__ import annotations
@@ -26,23 +27,21 @@ from i2net_bundle.io.images import image_um_per_px, open_image
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.tiff import TiledTiff, is_tiled_tiff
 from i2net_bundle.io.writing import file_sha256
-from i2net_bundle.networks.placement import for_inference
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.prediction.ensemble import AveragedNetwork, Readout
 from i2net_bundle.prediction.inferers import in_bfloat16
 from i2net_bundle.prediction.memory import image_bytes, tell_memory, volume_bytes
 from i2net_bundle.prediction.statistics import class_shares, gland_statistics, organ_statistics
-from i2net_bundle.prediction.tiles import CORE, MARGIN, TILED_ABOVE_PX, Read, infer_tiles, thumbnail, thumbnail_step
+from i2net_bundle.prediction.tiles import CORE, TILED_ABOVE_PX, Read, infer_tiles, thumbnail, thumbnail_step
+from i2net_bundle.tasks import TASKS
 from i2net_bundle.transforms.preprocessing import IMAGE, LENGTH_UNIT
 from i2net_bundle.workflow.config_check import refuse_unknown_keys
 from i2net_bundle.workflow.config_files import bundle_root, config_files
-from i2net_bundle.workflow.run_settings import recorded_settings, require_settings
+from i2net_bundle.workflow.run_folders import WEIGHTS_NAME
+from i2net_bundle.workflow.run_record import RunRecord, run_record
+from i2net_bundle.workflow.run_settings import require_settings
 
-TASKS: dict[str, tuple[str, ...]] = {
-    "synapse": ("inference.json",),
-    "glas": ("inference.json", "glas.yaml"),
-}
-"""Name of a task to its inference configuration and overlays."""
+DEFAULT_TASK = "ct"
 HU = "hu"
 
 logger = logging.getLogger("i2net.prediction")
@@ -78,66 +77,75 @@ class Prediction:
 
 
 class Predictor:
-    """The bundle's network, ready to segment.
+    """A trained network, ready to segment.
 
     Args:
-        task: "synapse" (CT) or "glas" (histology).
         weights: files of weights; several are averaged. Default is the bundle's ``models/model.pt``.
-        bundle: folder of a bundle of another task, whose own ``configs/inference.json`` then holds.
+        task: "ct", "mr" or "histology"; needed only for weights without ``settings.json`` beside them.
+        bundle: folder of a packaged bundle, whose own ``configs/inference.json`` is used.
+        overlays: further configurations, for networks that a record cannot name.
         overrides: ids of the configuration to other values, such as ``{"image_size": [512, 512]}``.
-        reading: fields of `VolumeOptions` or `HistologyOptions`: how to settle what a file leaves open.
+        reading: fields of `VolumeOptions` or `HistologyOptions`: how to read files that leave a choice.
+        label_table: name of a label table, or path of your own: colours, codes and volumes of the classes.
         device: default is a GPU where there is one.
         flips: average over the image's flips too.
         uncertainty: also give the entropy, and the variance over flips and weights where there are several.
         probabilities: also give every class's probability.
 
     Raises:
-        FileNotFoundError: there are no weights, or no such bundle.
+        FileNotFoundError: there are no weights, no such bundle or no such overlay.
         ValueError: weights do not fit the network, or were trained with other settings; there is no such device.
     """
 
     def __init__(
         self,
-        task: str = "synapse",
         weights: str | Path | Sequence[str | Path] | None = None,
+        task: str | None = None,
         *,
         bundle: str | Path | None = None,
+        overlays: Sequence[str | Path] = (),
         overrides: Mapping[str, Any] | None = None,
         reading: Mapping[str, Any] | None = None,
+        label_table: str | Path | None = None,
         device: str | torch.device | None = None,
         flips: bool = False,
         uncertainty: bool = False,
         probabilities: bool = False,
     ) -> None:
         root = Path(bundle) if bundle is not None else bundle_root()
-        self.weights = _paths(weights) or [root / "models" / "model.pt"]
-        config = _configuration(task, root if bundle is not None else None)
-        config["bundle_root"] = str(root)
-        settings = recorded_settings(self.weights[0])
-        for key, value in {**settings, **(overrides or {})}.items():
-            config[key] = value
-        for key, value in (reading or {}).items():
-            config[f"reading_options::{key}"] = value
-        if device is not None:
-            config["device"] = device
-        refuse_unknown_keys(config.get(), _settings(config))
+        self.weights = _paths(weights) or [default_weights(bundle)]
+        record = run_record(self.weights[0])
+        files = [root / "configs" / "inference.json"]
+        if bundle is None:
+            files += config_files(*TASKS[task_of(self.weights[0], task)].overlays)
+        config = _configuration(files, overlays, record)
+        settings = {"bundle_root": str(root), **(overrides or {})}
+        settings |= {f"reading_options::{name}": value for name, value in (reading or {}).items()}
+        settings |= {} if label_table is None else {"label_table": str(label_table)}
+        settings |= {} if device is None else {"device": usable_device(device)}
+        for name, value in settings.items():
+            config[name] = value
+        refuse_unknown_keys(config.get())
 
+        networks, classes = [], {}
+        for path in self.weights:
+            config["weights"] = str(path.absolute())
+            networks.append(config.get_parsed_content("network", lazy=False))
+            require_settings(path, config.get_parsed_content("weights_settings"))
+            load_network(networks[-1], path)
+            classes[path] = config.get_parsed_content("class_names")
+        _refuse_other_classes(classes)
         self.device = usable_device(config.get_parsed_content("device"))
-        self.class_names: list[str] = config.get_parsed_content("class_names")
+        self.task: str = config.get_parsed_content("task")
+        self.description = config.get_parsed_content("description")
+        self.class_names: list[str] = list(config.get_parsed_content("class_names"))
         self.options: VolumeOptions | HistologyOptions = config.get_parsed_content("reading_options")
         self.preprocessing = config.get_parsed_content("preprocessing")
         self.inferer = config.get_parsed_content("inferer")
         self.intensity = config.get_parsed_content("intensity")
-        network_settings = config.get_parsed_content("network_settings")
-        networks = []
-        for path in self.weights:
-            network = config.get_parsed_content("network_def", instantiate=True, lazy=False)
-            networks.append(for_inference(network, self.device, compile=config.get_parsed_content("compile")))
-            load_network(network, path)
-            require_settings(path, network_settings)
         several = flips or len(networks) > 1
         self.network = AveragedNetwork(networks, flips, variance=uncertainty and several).eval()
-        self.readout = Readout(_out_channels(networks[0]), uncertainty, self.network.variance, probabilities)
+        self.readout = Readout(len(self.class_names), uncertainty, self.network.variance, probabilities)
         self.inferer.readout = self.readout
 
     def predict(self, image: str | Path, case: str | None = None) -> Prediction:
@@ -170,7 +178,7 @@ class Predictor:
             self._move_to(device)
         except torch.OutOfMemoryError:
             self._move_to(torch.device("cpu"))
-            logger.warning(f"{device}: has no room for the network any more. Going on with the CPU.")
+            logger.warning(f"{device}: no longer has room for the network. The CPU is used from here on.")
 
     def _move_to(self, device: torch.device) -> None:
         self.device, self.network.max_batch = device, None
@@ -189,7 +197,7 @@ class Predictor:
         enforce(findings)
         split = self.preprocessing.transforms.index(self.intensity)
         read = self.preprocessing(loaded, start=1, end=split)
-        if not self.is_ct:
+        if not self.reads_volumes:
             pixels = np.moveaxis(np.asarray(read[IMAGE]), 0, -1)
             um_per_px = image_um_per_px(open_image(image))
             if pixels[..., 0].size > TILED_ABOVE_PX:
@@ -232,7 +240,7 @@ class Predictor:
             known = self.options.um_per_px or um_per_px
             assert known is not None  # else the image was refused
             scale = known / TRAINING_UM_PER_PX
-        window = (CORE + 2 * MARGIN) ** 2
+        window = (CORE + 2 * self.inferer.tile_margin) ** 2
         tell_memory(name, image_bytes(math.prod(size), window, self._map_bytes))
 
         def normalise(pixels: torch.Tensor) -> torch.Tensor:
@@ -240,14 +248,24 @@ class Predictor:
             return seen
 
         network = in_bfloat16(self.network) if self.inferer.amp else self.network
-        maps = infer_tiles(read, size, network, self.readout, normalise=normalise, scale=scale, device=self.device)
+        maps = infer_tiles(
+            read,
+            size,
+            network,
+            self.readout,
+            normalise=normalise,
+            margin=self.inferer.tile_margin,
+            divisor=self.inferer.divisor,
+            scale=scale,
+            device=self.device,
+        )
         step = thumbnail_step(size)
         small = torch.from_numpy(np.moveaxis(thumbnail(read, size, step), -1, 0))
         return self._of_image(maps, np.asarray(normalise(small)), um_per_px, path, name, findings, step)
 
     @property
-    def is_ct(self) -> bool:
-        """Whether the task reads volumes."""
+    def reads_volumes(self) -> bool:
+        """Whether the task is one of volumes, not of images."""
         return isinstance(self.options, VolumeOptions)
 
     def describe(self) -> dict[str, Any]:
@@ -256,7 +274,9 @@ class Predictor:
         if isinstance(reading.get("series"), str):
             reading["series"] = "chosen by UID"
         return {
+            "task": self.task,
             "class_names": self.class_names,
+            "channels": list(self.description.channels),
             "weights": [{"file": path.name, "sha256": file_sha256(path)} for path in self.weights],
             "views": len(self.network.views),
             "device": str(self.device),
@@ -320,24 +340,44 @@ def _paths(weights: str | Path | Sequence[str | Path] | None) -> list[Path]:
     return [Path(weights)] if isinstance(weights, str | Path) else [Path(path) for path in weights]
 
 
-def _configuration(task: str, bundle: Path | None) -> ConfigParser:
-    if bundle is None and task not in TASKS:
+def default_weights(bundle: str | Path | None = None) -> Path:
+    """Weights of a packaged bundle, or of this one."""
+    return (Path(bundle) if bundle is not None else bundle_root()) / "models" / WEIGHTS_NAME
+
+
+def task_of(weights: str | Path, task: str | None = None) -> str:
+    """Kind of task that weights are for: as they record it, else as the user says, else "ct".
+
+    Raises:
+        ValueError: there is no such task, or the weights were trained for another one.
+    """
+    if task is not None and task not in TASKS:
         raise ValueError(f"Unknown task '{task}'; known: {', '.join(TASKS)}.")
-    files = config_files(*TASKS[task]) if bundle is None else [str(bundle / "configs" / "inference.json")]
+    recorded = run_record(weights).task
+    if task is not None and recorded is not None and task != recorded:
+        raise ValueError(f"{weights} was trained for the task '{recorded}', not '{task}'. Leave the task out.")
+    return recorded or task or DEFAULT_TASK
+
+
+def _configuration(files: Sequence[str | Path], overlays: Sequence[str | Path], record: RunRecord) -> ConfigParser:
     if not Path(files[0]).is_file():
-        raise FileNotFoundError(f"No configs/inference.json in {bundle}. Name the folder of a bundle.")
+        raise FileNotFoundError(f"No {files[0]}. Name the folder of a packaged bundle.")
+    missing = [str(path) for path in overlays if not Path(path).is_file()]
+    if missing:
+        raise FileNotFoundError(f"No configuration {missing[0]}. The bundle's own lie in {bundle_root() / 'configs'}.")
     parser = ConfigParser()
-    parser.read_config(files)
+    parser.read_config([str(path) for path in (*files, *overlays)])
+    own = ConfigParser.load_config_files([str(path) for path in overlays]) if overlays else {}
+    if record.divisor is not None and "divisor" not in own:
+        parser["divisor"] = record.divisor
     return parser
 
 
-def _settings(config: ConfigParser) -> list[str]:
-    """Ids that an overlay may leave unused, as the configuration's own check lists them."""
-    listed: list[str] = next((item["settings"] for item in config["initialize"] if "settings" in item), [])
-    return listed
-
-
-def _out_channels(network: torch.nn.Module) -> int:
-    """Channels of a network's logits."""
-    head: Any = network.head
-    return int(head.conv.out_channels)
+def _refuse_other_classes(classes: Mapping[Path, Sequence[str]]) -> None:
+    first, *others = classes
+    for path in others:
+        if list(classes[path]) != list(classes[first]):
+            raise ValueError(
+                f"{first} segments {', '.join(classes[first])}; {path} segments {', '.join(classes[path])}. Average "
+                "weights of the same classes only."
+            )

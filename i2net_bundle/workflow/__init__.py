@@ -1,15 +1,24 @@
-"""What every workflow shares: its configuration, the folder and settings of its run, its errors."""
+"""What every workflow shares: checks of its configuration, the folder and record of its run, its errors."""
 
 from i2net_bundle.workflow.config_check import check_config
 from i2net_bundle.workflow.errors import show_root_cause
+from i2net_bundle.workflow.recorded_network import network_of_run
+from i2net_bundle.workflow.run_description import describe_run
 from i2net_bundle.workflow.run_folders import check_output_dir, check_results_dir, set_run_aside
+from i2net_bundle.workflow.run_record import run_record
 from i2net_bundle.workflow.run_settings import SettingsRecord
+from i2net_bundle.workflow.running_config import component_settings, training_settings
 
 __all__ = [
     "SettingsRecord",
     "check_config",
     "check_output_dir",
     "check_results_dir",
+    "component_settings",
+    "describe_run",
+    "network_of_run",
+    "run_record",
     "set_run_aside",
     "show_root_cause",
+    "training_settings",
 ]

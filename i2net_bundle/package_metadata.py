@@ -1,0 +1,86 @@
+"""What a package says of itself: its metadata in MONAI's schema, and its model card."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from i2net_bundle.workflow.run_record import RunRecord
+
+_OWN_NETWORKS = "i2net_bundle.networks."
+_MODALITIES = {"ct": "CT", "mr": "MR", "histology": "histology"}
+
+
+def package_metadata(base: Mapping[str, Any], record: RunRecord, out_channels: int) -> dict[str, Any]:
+    """Metadata of a package, from those of its task.
+
+    Args:
+        base: content of the task's metadata file, which describes I²Net on the task's own data set.
+        record: task, network, classes, channels and divisor of the package.
+        out_channels: channels of the network's logits.
+
+    Returns:
+        the same with the package's channels and classes; name, description, data source and references where they are
+        no longer those of ``base``.
+    """
+    metadata = copy.deepcopy(dict(base))
+    names, channels = [item.name for item in record.classes or ()], list(record.channels or ())
+    image, pred = metadata["network_data_format"]["inputs"]["image"], metadata["network_data_format"]["outputs"]["pred"]
+    same_data = names == list(pred["channel_def"].values()) and len(channels) == image["num_channels"]
+    side = f"{record.divisor}*n"
+    modality = _MODALITIES.get(record.task or "", "image")
+    image |= {"num_channels": len(channels), "spatial_shape": [side, side], "modality": modality}
+    if record.task != "histology":
+        image["channel_def"] = {str(index): name for index, name in enumerate(channels)}
+        if channels != ["CT"]:
+            image |= {"format": "magnitude", "value_range": []}
+    pred |= {
+        "num_channels": out_channels,
+        "spatial_shape": [side, side],
+        "channel_def": {str(index): name for index, name in enumerate(names)},
+    }
+    if not same_data:
+        metadata["task"] = f"Segmentation of {', '.join(names[1:])} in {modality}"
+        metadata["data_source"] = "not recorded"
+        metadata["label_classes"] = f"single channel, class indices 0 to {len(names) - 1}"
+        metadata["pred_classes"] = f"{out_channels} channels of logits, see channel_def"
+        metadata["image_classes"] = f"channels {', '.join(channels)}"
+        metadata["references"] = metadata["references"][:1]
+    if not is_own_network(record) or not same_data:
+        kind = "I2Net" if is_own_network(record) else network_name(record)
+        metadata["name"] = f"{kind} {modality} segmentation of {', '.join(names[1:])}"
+        metadata["description"] = f"{kind} segments {', '.join(names[1:])} in {modality}."
+    if not is_own_network(record):
+        metadata["references"] = metadata["references"][1:]
+    return metadata
+
+
+def model_card(card: str, metadata: Mapping[str, Any], record: RunRecord) -> str:
+    """The package's ``docs/README.md``.
+
+    Args:
+        card: the bundle's own model card, which is kept for its own network.
+        metadata: of the package.
+        record: of the package.
+    """
+    weights = metadata["packaged_weights"]
+    note = f"This folder: {metadata['name']}. Weights as packaged: {weights['origin']}; SHA-256\n`{weights['sha256']}`."
+    if is_own_network(record):
+        return card.replace("\n\n", f"\n\n{note}\n\n", 1)
+    target = record.network.target if record.network is not None else "unknown"
+    return (
+        f"# {metadata['name']}\n\n{note}\n\nNetwork: `{target}`, see `network_def` in `configs/inference.json`. Task: "
+        f"{metadata['task']}.\n\nNot for clinical use. Code: Apache-2.0 (`LICENSE`). Data: none is distributed; see "
+        "`docs/data_license.txt`.\n"
+    )
+
+
+def is_own_network(record: RunRecord) -> bool:
+    """Whether a network is one of this bundle's."""
+    return record.network is not None and record.network.target.startswith(_OWN_NETWORKS)
+
+
+def network_name(record: RunRecord) -> str:
+    """Name of a network's class."""
+    return record.network.target.rpartition(".")[2] if record.network is not None else "Network"

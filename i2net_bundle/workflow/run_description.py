@@ -1,0 +1,65 @@
+"""Classes and channels of a run: those that weights were trained with, and a check that the data agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from i2net_bundle.data import DataDescription, describe_dataset
+from i2net_bundle.data.datalist import DATALIST, read_datalist
+from i2net_bundle.labels import classes_of
+from i2net_bundle.workflow.run_record import RunRecord, run_record
+
+
+def describe_run(
+    weights: str | Path,
+    dataset_dir: str | Path | None = None,
+    datalist: str = DATALIST,
+    label_table: str | None = None,
+    channels: Sequence[str] = ("CT",),
+) -> DataDescription:
+    """Classes, channels and label values that weights were trained with; without a record, those of the data.
+
+    Args:
+        weights: file of weights, with or without ``settings.json`` beside it.
+        dataset_dir: folder of labelled cases to compare with; None where there are none.
+        datalist: name of the data list in that folder.
+        label_table: name of a built-in table or path of a user's; a user's replaces what the record says of colours,
+            codes and volumes.
+        channels: of the images, where neither record nor data list names any.
+
+    Raises:
+        ValueError: the data list names other classes or channels than the weights were trained with; names both.
+    """
+    record = run_record(weights)
+    if record.classes is None:
+        return describe_dataset(dataset_dir, datalist, label_table, channels)
+    if dataset_dir is not None and (Path(dataset_dir) / datalist).is_file():
+        _refuse_other_data(record, Path(weights), Path(dataset_dir) / datalist)
+    classes = record.classes
+    if label_table is not None and label_table.endswith(".json"):
+        classes = classes_of([item.name for item in classes], label_table)
+    recorded = DataDescription(
+        classes=classes,
+        channels=record.channels or tuple(channels),
+        label_values=record.label_values,
+        ignore_id=record.ignore_id,
+    )
+    if record.label_values is None and dataset_dir is not None:  # what masks hold is a property of the data
+        return replace(recorded, label_values=describe_dataset(dataset_dir, datalist, label_table, channels).label_values)
+    return recorded
+
+
+def _refuse_other_data(record: RunRecord, weights: Path, path: Path) -> None:
+    data = read_datalist(path)
+    trained = [item.name for item in record.classes or ()]
+    for what, found, own in (
+        ("classes", list(data.class_names or ()), trained),
+        ("channels", list(data.channels or ()), list(record.channels or ())),
+    ):
+        if found and own and found != own:
+            raise ValueError(
+                f"{path} names the {what} {', '.join(found)}; {weights} was trained with {', '.join(own)}. Use weights "
+                "that were trained for these data, or correct the data list."
+            )
