@@ -2,4 +2,6 @@
 
 from i2net_bundle.data.datalist import list_images, load_cases
 
-__all__ = ["list_images", "load_cases"]
+from i2net_bundle.data.description import DataDescription, describe_dataset
+
+__all__ = ["DataDescription", "describe_dataset", "list_images", "load_cases"]

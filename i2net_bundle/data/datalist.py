@@ -14,6 +14,19 @@ from i2net_bundle.io.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, image_stem
 from i2net_bundle.io.volumes import content_sha256
 
 DATALIST = "dataset.json"
+
+
+class _Raw(dict):
+    @property
+    def class_names(self):
+        names = label_names(self)
+        return [names[i] for i in sorted(names)]
+
+    @property
+    def channels(self):
+        found = self.get("channel_names") or self.get("modality") or {}
+        return list(found.values()) if isinstance(found, dict) else []
+
 _MEND = "Correct it, or prepare the data set again."
 
 
@@ -79,7 +92,7 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
             if not _is_case(entry):
                 problem = f'entry {number} of \'{split}\' is not of the form {{"image": path, "label": path}}'
                 raise DataError([error("datalist", path, problem, _MEND)])
-    return contents
+    return _Raw(contents)
 
 
 def splits(contents: Mapping[str, Any]) -> dict[str, list[Any]]:
