@@ -1,4 +1,4 @@
-"""Weights from files: a whole network, strictly, or the encoder's pretrained part."""
+"""Weights from files: a whole network, all that fits of another one, or the encoder's pretrained part."""
 
 from __future__ import annotations
 
@@ -14,32 +14,57 @@ logger = logging.getLogger("i2net.weights")
 
 _NETWORK_REMEDY = "Train first (training writes model.pt into its output_dir) and name the file with --weights."
 _ENCODER_REMEDY = "encoder_weights takes a path or 'imagenet'."
-_HEAD = "head.conv.weight"
+_WRAPPERS = ("network", "state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.", "network.")
 
 
 def load_network(network: nn.Module, path: str | Path) -> None:
-    """Fill a network, every parameter of it.
+    """Fill a network; every parameter must be in the file.
 
     Args:
         network: the network.
-        path: a state dict, or a checkpoint that holds one under "network".
+        path: a state dict, or a checkpoint that holds one, see `read_state`.
 
     Raises:
         FileNotFoundError: there is no such file; says where weights come from.
-        ValueError: the file's classes or parameters are not the network's; names the first that differ.
+        ValueError: the file's parameters are not the network's; names the first that differ.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No weights at {path}. {_NETWORK_REMEDY}")
-    state = _read_state(path, _NETWORK_REMEDY)
-    own = network.state_dict()
-    if _HEAD in state and _HEAD in own and len(state[_HEAD]) != len(own[_HEAD]):
-        found, wanted = (max(2, len(head)) for head in (state[_HEAD], own[_HEAD]))  # one channel tells two apart
+    _fill(network, read_state(network, path), path)
+
+
+def load_matching(network: nn.Module, path: str | Path) -> list[str]:
+    """Fill what a file fits of a network, by name and shape; the other parameters keep their values.
+
+    So a network starts from weights of other classes or channels: its last layer, or its first one, stays as it is.
+
+    Args:
+        network: the network.
+        path: a state dict, or a checkpoint that holds one, see `read_state`.
+
+    Returns:
+        names of the network's parameters and buffers that the file does not fit, which the log names too.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no parameter of the file fits.
+    """
+    own, state = network.state_dict(), read_state(network, path)
+    taken = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    kind = type(network).__name__
+    if not any(value.is_floating_point() for value in taken.values()):
         raise ValueError(
-            f"{path} does not fit this {type(network).__name__}: it tells {found} classes apart and the task has "
-            f"{wanted}, background included. Name the task that it was trained for, or other weights. {_NETWORK_REMEDY}"
+            f"{path} fits no parameter of this {kind}: none has the same name and shape. Its first is "
+            f"{next(iter(state), 'missing')}, the network's is {next(iter(own), 'missing')}. Name weights of the same "
+            "kind of network with init_weights, or none."
         )
-    _fill(network, state, path)
+    _require_finite(taken, path)
+    network.load_state_dict(taken, strict=False)
+    left = [name for name in own if name not in taken and not name.endswith("num_batches_tracked")]
+    logger.info(f"{kind}: {len(taken)} of {len(own)} tensors from {path}")
+    if left:
+        shown = ", ".join(left[:10]) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
+        logger.warning(f"{kind}: {len(left)} tensors do not fit {path} and keep their random weights: {shown}")
+    return left
 
 
 def load_encoder(encoder: nn.Module, source: str | Path) -> None:
@@ -78,16 +103,45 @@ def _published(encoder: nn.Module) -> dict[str, Any]:
         ) from error
 
 
+def read_state(network: nn.Module, path: str | Path) -> dict[str, Any]:
+    """State dict of a file, with the names that the network gives to its parameters.
+
+    A state dict under "network", "state_dict" or "model" is unwrapped, and prefixes that wrappers leave ("module." of
+    DataParallel, "_orig_mod." of torch.compile, "network.") are removed where the network's own names lack them.
+
+    Args:
+        network: the network that the names are compared with.
+        path: the file.
+
+    Raises:
+        FileNotFoundError: there is no such file; says where weights come from.
+        ValueError: the file holds no state dict, or cannot be read safely.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No weights at {path}. {_NETWORK_REMEDY}")
+    state = _read_state(path, _NETWORK_REMEDY)
+    own = network.state_dict().keys()
+    while own.isdisjoint(state):
+        prefix = next((text for text in _PREFIXES if state and all(name.startswith(text) for name in state)), None)
+        if prefix is None:
+            break
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
 def _read_state(path: Path, remedy: str) -> dict[str, Any]:
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         problem = f"is not a file of weights that can be read safely: it is {_what_it_is(path)}"
         raise ValueError(f"{path} {problem}. {remedy}") from error
-    state = contents.get("network", contents) if isinstance(contents, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    for key in _WRAPPERS:
+        if isinstance(contents, dict) and isinstance(contents.get(key), dict):
+            contents = contents[key]
+    if not isinstance(contents, dict) or not all(isinstance(value, torch.Tensor) for value in contents.values()):
         raise ValueError(f"{path} holds no state dict (parameter names and tensors). {remedy}")
-    return state
+    return contents
 
 
 def _what_it_is(path: Path) -> str:
@@ -107,7 +161,7 @@ def _what_it_is(path: Path) -> str:
 
 def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:
     own = module.state_dict()
-    # files older than that counter of batch normalisation lack it, and nothing here uses it
+    # files older than this counter of batch normalisation lack it, and nothing here uses it
     state = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")} | state
     problems = [f"{name} is missing" for name in own if name not in state]
     problems += [f"{name} is not known" for name in state if name not in own]
@@ -119,10 +173,15 @@ def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise ValueError(
-            f"{source} does not fit this {type(module).__name__}: {shown}. Check num_learners and the task."
+            f"{source} does not fit this {type(module).__name__}: {shown}. Use the network, task, classes and channels "
+            "that the weights were trained with."
         )
+    _require_finite(state, source)
+    module.load_state_dict(state)
+    logger.info(f"{type(module).__name__}: weights from {source}")
+
+
+def _require_finite(state: dict[str, Any], source: str | Path) -> None:
     broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise ValueError(f"{source} holds NaN or infinity in {len(broken)} tensors, the first is {broken[0]}.")
-    module.load_state_dict(state)
-    logger.info(f"{type(module).__name__}: weights from {source}")

@@ -16,11 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from i2net_bundle.hardware import bfloat16
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
-<<<<<<< HEAD
 from i2net_bundle.networks.contract import logits_and_gates
-=======
-from i2net_bundle.networks import I2Net
->>>>>>> main
 
 TERMS = "terms"
 """Key of ``engine.state.output``: every loss term and the learners' health, as 0-d tensors."""
@@ -37,17 +33,10 @@ class TrainingNetwork(nn.Module):
         super().__init__()
         self.network = network
 
-<<<<<<< HEAD
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """Image (B, C, H, W) to logits (B, O, H, W) and gates (B, K, h, w), None for a network without gates."""
         # a MetaTensor copies its metadata at every operator
         return logits_and_gates(self.network, image.as_subclass(Tensor))
-=======
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Image (B, C, H, W) to logits (B, O, H, W) and gates (B, K, h, w)."""
-        # a MetaTensor copies its metadata at every operator
-        return self.network.forward_with_gates(image.as_subclass(Tensor))
->>>>>>> main
 
 
 class SegmentationTrainer(SupervisedTrainer):
