@@ -18,7 +18,7 @@ from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.utils import BundlePropertyConfig
 
 from i2net_bundle.workflow.references import references
-from i2net_bundle.workflow.running_config import located, offered_settings, running_parser
+from i2net_bundle.workflow.running_config import located, shipped_ids, running_parser
 
 _KEYWORDS = ("_target_", "_desc_", "_disabled_", "_requires_", "_mode_", "_meta_")
 _BOOLEANS = {"true": True, "false": False}
@@ -53,7 +53,7 @@ def refuse_unknown_keys(config: Mapping[str, Any]) -> None:
     """
     problems = [
         f"'{key}'" + (f" (did you mean '{near[0]}'?)" if near else "")
-        for key, valid in unknown_keys(config, offered_settings())
+        for key, valid in unknown_keys(config, shipped_ids())
         for near in [difflib.get_close_matches(key, valid, n=1, cutoff=0.4)]
     ]
     if problems:

@@ -90,13 +90,10 @@ def training_settings() -> dict[str, Any]:
 
 
 @cache
-def offered_settings() -> frozenset[str]:
-    """Top-level settings of the shipped workflows: an overlay for all of them may leave some unused."""
-    names: set[str] = set()
-    for file in config_files(*WORKFLOWS):
-        config: Any = ConfigParser.load_config_file(file)
-        names |= {name for name, value in config.items() if not name.startswith("_") and is_setting(value)}
-    return frozenset(names)
+def shipped_ids() -> frozenset[str]:
+    """Top-level ids of the shipped workflows: an overlay for all of them may set some that one does not use."""
+    configs: list[Any] = [ConfigParser.load_config_file(file) for file in config_files(*WORKFLOWS)]
+    return frozenset(name for config in configs for name in config if not name.startswith("_"))
 
 
 def is_setting(value: Any) -> bool:
