@@ -17,7 +17,7 @@ from benchmarks.measuring import UNIT, Setting, Table, alternating, in_own_proce
 from i2net_bundle.data.phantoms import gland_phantom
 from i2net_bundle.prediction.cohort import predict_files
 from i2net_bundle.prediction.predictor import Predictor
-from i2net_bundle.prediction.tiles import CORE, MARGIN, STRIDE, infer_tiles
+from i2net_bundle.prediction.tiles import CORE, infer_tiles
 
 TITLE = "Prediction of a slide"
 SIDE = 10_000
@@ -26,6 +26,7 @@ PIECE = 1792
 """Side of what is also segmented in one pass: with cores of `SMALL_CORE` it is cut into 4 × 4 tiles."""
 SMALL_CORE = 512
 
+DIVISOR, MARGIN = 32, 256  # of configs/histology.yaml
 
 def make_slide(side: int) -> np.ndarray:
     """Phantom glands (side, side, 3), uint8, a few of them repeated."""
@@ -37,7 +38,7 @@ def make_slide(side: int) -> np.ndarray:
 
 def predict(path: Path, out: Path, weights: Path) -> dict[str, float]:
     """Seconds and peak extra memory of `i2net predict` on one file, its network loaded before."""
-    predictor = Predictor("glas", weights, device="cpu")
+    predictor = Predictor(weights, "histology", device="cpu")
     result: dict[str, float] = {}
 
     def work() -> None:
@@ -96,7 +97,7 @@ def _seams(setting: Setting, pixels: np.ndarray) -> Table:
 
     whole = net(normalise(torch.from_numpy(piece).permute(2, 0, 1))[None])[0].numpy()
     rows = []
-    for margin in (MARGIN, 2 * STRIDE):
+    for margin in (MARGIN, 2 * DIVISOR):
         tiled = infer_tiles(
             lambda rows, cols: piece[rows, cols],
             piece.shape[:2],
@@ -105,6 +106,7 @@ def _seams(setting: Setting, pixels: np.ndarray) -> Table:
             normalise=normalise,
             core=SMALL_CORE,
             margin=margin,
+            divisor=DIVISOR,
             progress=False,
         )
         rows.append([str(margin), f"{np.abs(tiled - whole).max():.1e}", f"{np.ptp(whole):.2f}"])

@@ -37,7 +37,7 @@ class Task:
 
 TASKS = {
     "ct": Task((), (), "metadata.json", "[32,32]", "_mask.nii.gz"),
-    "glas": Task(("glas.yaml",), ("glas_train.yaml",), "metadata_glas.json", "[64,64]", "_mask.png"),
+    "glas": Task(("histology.yaml",), ("histology_train.yaml",), "metadata_histology.json", "[64,64]", "_mask.png"),
 }
 
 
@@ -134,7 +134,7 @@ def test_training_works_from_another_directory_with_bundle_root(data: dict[str, 
 @pytest.mark.slow
 def test_two_processes_train_one_network(data: dict[str, Path], tmp_path: Path) -> None:
     options = training_options(TASKS["glas"], data["glas"], tmp_path / "run")
-    files = config("train.json", "glas.yaml", "glas_train.yaml", "multi_gpu_train.yaml")
+    files = config("train.json", "histology.yaml", "histology_train.yaml", "multi_gpu_train.yaml")
     options[options.index("--config_file") + 1] = files
     launcher = [
         sys.executable,
@@ -170,19 +170,19 @@ def test_a_misspelt_option_stops_with_the_nearest_name(option: str, data: dict[s
     ("files", "workflow"),
     [
         (("train.json",), "train"),
-        (("train.json", "glas.yaml", "glas_train.yaml"), "train"),
-        (("train.json", "glas.yaml", "glas_train.yaml", "glas_small.yaml"), "train"),
+        (("train.json", "histology.yaml", "histology_train.yaml"), "train"),
+        (("train.json", "histology.yaml", "histology_train.yaml", "glas_small.yaml"), "train"),
         (("evaluate.json",), "infer"),
-        (("evaluate.json", "glas.yaml"), "infer"),
+        (("evaluate.json", "histology.yaml"), "infer"),
         (("inference.json",), "infer"),
-        (("inference.json", "glas.yaml"), "infer"),
+        (("inference.json", "histology.yaml"), "infer"),
     ],
     ids=" ".join,
 )
 def test_every_required_property_is_present(
     files: tuple[str, ...], workflow: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
-    kind = "glas" if "glas.yaml" in files else "ct"
+    kind = "glas" if "histology.yaml" in files else "ct"
     weights = tmp_path / "model.pt"
     overrides = {"dataset_dir": str(data[kind]), "output_dir": str(tmp_path / "run")}
     if files[0] == "inference.json":
@@ -196,7 +196,7 @@ def test_every_required_property_is_present(
     assert found.check_properties() == []
 
 
-@pytest.mark.parametrize("name", ["metadata.json", "metadata_glas.json"])
+@pytest.mark.parametrize("name", ["metadata.json", "metadata_histology.json"])
 def test_metadata_follows_the_schema(name: str, shared: Path, tmp_path: Path) -> None:
     schema = shutil.copy(shared / "schema" / "meta_schema_20240725.json", tmp_path)
     verify_metadata(meta_file=str(ROOT / "configs" / name), filepath=schema)
@@ -224,7 +224,7 @@ def test_versions_agree() -> None:
     import i2net_bundle
 
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    for name in ("metadata.json", "metadata_glas.json"):
+    for name in ("metadata.json", "metadata_histology.json"):
         metadata = json.loads((ROOT / "configs" / name).read_text(encoding="utf-8"))
         assert metadata["version"] == i2net_bundle.__version__
         assert i2net_bundle.__version__ in metadata["changelog"]

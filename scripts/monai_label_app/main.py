@@ -1,7 +1,7 @@
-"""MONAI Label's monaibundle sample app with the image that the network is least sure of as the next one.
+"""MONAI Label's monaibundle sample app with the fast network, and the least certain image as the next one.
 
-``monai_label.py`` copies this file into the app folder that it serves. The stock app offers entropy over dropout, which
-it takes from masks of class indices; here it is that of the class probabilities.
+``monai_label.py`` copies this file into the app folder that it serves. The stock app computes entropy over dropout from
+masks of class indices; this one computes the entropy of the class probabilities.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.tasks.activelearning.epistemic import Epistemic
-from monailabel.tasks.infer.bundle import BundleInferTask
+from monailabel.tasks.infer.bundle import BundleConstants, BundleInferTask
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
@@ -29,22 +30,35 @@ _SAMPLE_APP = Path(sys.prefix, "monailabel", "sample-apps", "monaibundle", "main
 _MonaiBundleApp: Any = runpy.run_path(str(_SAMPLE_APP))["MyApp"]
 
 
+class FastNetwork(BundleConstants):
+    """Takes the configuration's ``network``, which is fast on its device; the stock app takes ``network_def``."""
+
+    def key_network_def(self) -> str:
+        """Id of the network to serve."""
+        return "network"
+
+
 class I2NetApp(_MonaiBundleApp, MONAILabelApp):  # MONAI Label looks for its own class among the direct bases
     """The sample app, with a score and a strategy ``entropy_NAME`` for every bundle NAME.
 
     ``--conf entropy_max_images N`` bounds how many images one run of the score takes (default 16).
     """
 
+    def init_infers(self) -> dict[str, InferTask]:
+        """A task for every bundle."""
+        return {name: BundleInferTask(path, self.conf, const=FastNetwork()) for name, path in self.models.items()}
+
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         """The sample app's, and the entropy of every bundle."""
         limit = int(self.conf.get("entropy_max_images", "16"))
         methods: dict[str, ScoringMethod] = super().init_scoring_methods()
         for name, path in self.models.items():
-            methods[_key(name)] = EntropyScoring(EntropyTask(path, self.conf, skip_writer=True), _key(name), limit)
+            task = EntropyTask(path, self.conf, const=FastNetwork(), skip_writer=True)
+            methods[_key(name)] = EntropyScoring(task, _key(name), limit)
         return methods
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """The sample app's, and the highest entropy first, which goes on to the next once an image was given out."""
+        """The sample app's, and the highest entropy first; every image is handed out once."""
         strategies: dict[str, Strategy] = super().init_strategies()
         for name in self.models:
             strategies[_key(name)] = Epistemic(key=_key(name), desc=f"Highest entropy of {name}'s class probabilities")
@@ -103,7 +117,7 @@ class EntropyTask(BundleInferTask):
 
 
 class EntropyMeter:
-    """A network that keeps account of how unsure it is.
+    """A network that records how uncertain it is.
 
     Args:
         network: images (B, C, H, W) to logits (B, classes, H, W); one channel stands for a sigmoid.

@@ -53,7 +53,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def predictor(weights: Path, **reading: object) -> Predictor:
-    return Predictor("synapse", weights, overrides={"image_size": [32, 32]}, reading=reading)
+    return Predictor(weights, overrides={"image_size": [32, 32]}, reading=reading)
 
 
 def test_every_format_gives_its_mask_and_what_fails_is_listed(weights: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Predictor]:
         network.head.conv.weight.div_(scale[:, None, None, None])
         network.head.conv.bias.sub_(logits.mean((0, 2, 3))).div_(scale)
     torch.save(network.state_dict(), path)
-    return Predictor("synapse", path, overrides={"image_size": [32, 32]})
+    return Predictor(path, overrides={"image_size": [32, 32]})
 
 
 def write(path: Path, axcodes: str) -> Path:

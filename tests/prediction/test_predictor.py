@@ -17,7 +17,8 @@ import i2net_bundle
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.networks import glas_i2net, synapse_i2net
 from i2net_bundle.prediction import predictor as predictor_module
-from i2net_bundle.prediction.predictor import TASKS, Predictor
+from i2net_bundle.prediction.predictor import Predictor
+from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.config_files import config_files
 
 SIZE = [32, 32]
@@ -27,9 +28,9 @@ SIZE = [32, 32]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Phantoms of both tasks, and weights that tell classes apart at random."""
     root = tmp_path_factory.mktemp("predictor")
-    make_ct_phantoms(root / "synapse", 1, 0, 1, shape=(40, 36, 8), spacing_mm=(9, 9, 20))
-    make_gland_phantoms(root / "glas", 1, 0, 1, size=(96, 128))
-    for name, make in (("synapse", synapse_i2net), ("glas", glas_i2net)):
+    make_ct_phantoms(root / "ct", 1, 0, 1, shape=(40, 36, 8), spacing_mm=(9, 9, 20))
+    make_gland_phantoms(root / "histology", 1, 0, 1, size=(96, 128))
+    for name, make in (("ct", synapse_i2net), ("histology", glas_i2net)):
         torch.manual_seed(0)
         network = make()
         torch.nn.init.normal_(network.head.conv.weight, std=3)
@@ -38,20 +39,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def images(folder: Path, task: str) -> Path:
-    return folder / task / ("imagesTs" if task == "synapse" else "images")
+    return folder / task / ("imagesTs" if task == "ct" else "images")
 
 
 def options(task: str) -> dict[str, Any]:
-    return {"overrides": {"image_size": SIZE}} if task == "synapse" else {}
+    return {"overrides": {"image_size": SIZE}} if task == "ct" else {}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["ct", "histology"])
 def test_logits_and_masks_are_those_of_the_bundle(task: str, folder: Path, tmp_path: Path) -> None:
     weights = folder / f"{task}.pt"
-    settings = {"image_size": SIZE} if task == "synapse" else {}
+    settings = {"image_size": SIZE} if task == "ct" else {}
     workflow = ConfigWorkflow(
-        config_files(*TASKS[task]),
+        config_files("inference.json", *TASKS[task].overlays),
         workflow_type="infer",
         dataset_dir=str(images(folder, task)),
         output_dir=str(tmp_path),
@@ -65,14 +66,14 @@ def test_logits_and_masks_are_those_of_the_bundle(task: str, folder: Path, tmp_p
     network.register_forward_hook(lambda _m, _i, output: logits["bundle"].append(output.clone()))
     workflow.run()
 
-    predictor = Predictor(task, weights, device="cpu", **options(task))
+    predictor = Predictor(weights, task, device="cpu", **options(task))
     predictor.network.networks[0].register_forward_hook(
         lambda _m, _i, output: logits["predictor"].append(output.clone())
     )
     for image in sorted(images(folder, task).iterdir()):
         prediction = predictor.predict(image)
-        mask = tmp_path / (image.name.split(".")[0] + ("_mask.nii.gz" if task == "synapse" else "_mask.png"))
-        written = np.asarray(nib.load(mask).dataobj) if task == "synapse" else np.asarray(Image.open(mask)) // 255
+        mask = tmp_path / (image.name.split(".")[0] + ("_mask.nii.gz" if task == "ct" else "_mask.png"))
+        written = np.asarray(nib.load(mask).dataobj) if task == "ct" else np.asarray(Image.open(mask)) // 255
         assert len(np.unique(written)) > 1
         np.testing.assert_array_equal(prediction.mask, written)
     assert len(logits["bundle"]) == len(logits["predictor"]) > 0
@@ -81,22 +82,22 @@ def test_logits_and_masks_are_those_of_the_bundle(task: str, folder: Path, tmp_p
 
 
 def test_an_array_is_predicted_like_its_file(folder: Path) -> None:
-    (path,) = images(folder, "synapse").iterdir()
+    (path,) = images(folder, "ct").iterdir()
     image = nib.load(path)
-    weights = folder / "synapse.pt"
-    of_file = i2net_bundle.predict(path, "synapse", weights, **options("synapse"))
+    weights = folder / "ct.pt"
+    of_file = i2net_bundle.predict(path, weights, **options("ct"))
     array = np.asarray(image.dataobj)
-    of_array = i2net_bundle.predict(array, "synapse", weights, affine=image.affine, **options("synapse"))
+    of_array = i2net_bundle.predict(array, weights, affine=image.affine, **options("ct"))
     np.testing.assert_array_equal(of_array.mask, of_file.mask)
     assert of_array.statistics == of_file.statistics
     with pytest.raises(ValueError, match="neither can be guessed"):
-        i2net_bundle.predict(array, "synapse", weights)
+        i2net_bundle.predict(array, weights)
 
 
 def test_uncertainty_and_probabilities_lie_on_the_files_grid(folder: Path) -> None:
-    (path,) = images(folder, "synapse").iterdir()
+    (path,) = images(folder, "ct").iterdir()
     predictor = Predictor(
-        "synapse", [folder / "synapse.pt"] * 2, uncertainty=True, probabilities=True, **options("synapse")
+        [folder / "ct.pt"] * 2, uncertainty=True, probabilities=True, **options("ct")
     )
     prediction = predictor.predict(path)
     assert {values.shape for values in prediction.maps.values()} == {nib.load(path).shape}
@@ -118,7 +119,7 @@ def test_large_images_are_predicted_in_tiles(
         tifffile.imwrite(path, pixels, tile=(32, 32), compression="deflate")
     else:
         Image.fromarray(pixels).save(path)
-    predictor = Predictor("glas", folder / "glas.pt", overrides={"amp": amp}, uncertainty=True)
+    predictor = Predictor(folder / "histology.pt", "histology", overrides={"amp": amp}, uncertainty=True)
     whole = predictor.predict(path)
     monkeypatch.setattr(predictor_module, "TILED_ABOVE_PX", 1000)
     tiled = predictor.predict(path)
@@ -132,7 +133,7 @@ def test_the_picture_of_a_long_strip_has_its_masks_pixels(
 ) -> None:
     monkeypatch.setattr(predictor_module, "TILED_ABOVE_PX", 1000)
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (10, 7000, 3), np.uint8)).save(tmp_path / "strip.png")
-    prediction = Predictor("glas", folder / "glas.pt").predict(tmp_path / "strip.png")
+    prediction = Predictor(folder / "histology.pt", "histology").predict(tmp_path / "strip.png")
     assert prediction.picture is not None
     image, mask = prediction.picture  # every seventh pixel; by the rows alone it would be every fifth
     assert image.shape == (3, 2, 1000)
@@ -143,7 +144,7 @@ def test_what_a_gpus_memory_does_not_hold_is_done_on_the_cpu_and_the_next_image_
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / "image.png")
-    predictor = Predictor("glas", folder / "glas.pt")
+    predictor = Predictor(folder / "histology.pt", "histology")
     expected = predictor.predict(tmp_path / "image.png").mask
     infer, used, moved = predictor._infer, [], []
 
@@ -176,12 +177,12 @@ def test_what_a_gpus_memory_does_not_hold_is_done_on_the_cpu_and_the_next_image_
 
 
 def test_what_is_found_in_an_array_is_said_of_the_array(folder: Path) -> None:
-    array, weights = np.full((20, 18, 3), 40, np.int16), folder / "synapse.pt"
+    array, weights = np.full((20, 18, 3), 40, np.int16), folder / "ct.pt"
     array[:5] = -1000
     with pytest.raises(ValueError, match=r"^the array: looks like HU \+ 1024"):
-        i2net_bundle.predict(array + np.int16(1024), "synapse", weights, spacing=(2, 2, 3), **options("synapse"))
+        i2net_bundle.predict(array + np.int16(1024), weights, spacing=(2, 2, 3), **options("ct"))
     array[5:10] = -90
-    prediction = i2net_bundle.predict(array, "synapse", weights, spacing=(0.01, 2, 3), **options("synapse"))
+    prediction = i2net_bundle.predict(array, weights, spacing=(0.01, 2, 3), **options("ct"))
     assert [(item.rule, item.file) for item in prediction.findings] == [("spacing", "the array")]
 
 
@@ -197,27 +198,27 @@ class TestErrors:
     )
     def test_a_geometry_that_is_none_is_refused(self, geometry: dict[str, Any], message: str, folder: Path) -> None:
         with pytest.raises(ValueError, match=message):
-            i2net_bundle.predict(np.zeros((4, 4, 2), np.int16), "synapse", folder / "synapse.pt", **geometry)
+            i2net_bundle.predict(np.zeros((4, 4, 2), np.int16), folder / "ct.pt", **geometry)
 
     def test_a_geometry_beside_what_needs_none_is_refused(self, folder: Path) -> None:
         with pytest.raises(ValueError, match=r"ct\.nii\.gz is a file, which says its own"):
             i2net_bundle.predict("ct.nii.gz", spacing=(1, 1, 1))
         with pytest.raises(ValueError, match="spacing and affine are of volumes"):
             image = np.zeros((32, 32, 3), np.uint8)
-            i2net_bundle.predict(image, "glas", folder / "glas.pt", spacing=(1, 1, 1))
+            i2net_bundle.predict(image, folder / "histology.pt", "histology", spacing=(1, 1, 1))
 
     def test_an_unknown_setting_is_answered_with_the_nearest(self, folder: Path) -> None:
         with pytest.raises(ValueError, match=r"'imagesize' .did you mean 'image_size'"):
-            Predictor("synapse", folder / "synapse.pt", overrides={"imagesize": SIZE})
+            Predictor(folder / "ct.pt", "ct", overrides={"imagesize": SIZE})
 
     def test_missing_weights_say_where_they_come_from(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"No weights at .* Train first"):
-            Predictor("synapse", tmp_path / "model.pt")
+            Predictor(tmp_path / "model.pt", "ct")
 
     def test_weights_of_another_task_are_refused(self, folder: Path) -> None:
         with pytest.raises(ValueError, match="does not fit this I2Net"):
-            Predictor("glas", folder / "synapse.pt")
+            Predictor(folder / "ct.pt", "histology")
 
     def test_an_unknown_task_is_named(self) -> None:
-        with pytest.raises(ValueError, match="Unknown task 'brain'; known: synapse, glas"):
-            Predictor("brain")
+        with pytest.raises(ValueError, match="Unknown task 'brain'; known: ct, mr, histology"):
+            Predictor(task="brain")

@@ -76,7 +76,7 @@ def test_predictions_for_the_series_and_for_its_nifti_version_are_one_mask(
         network = synapse_i2net()
         torch.nn.init.normal_(network.head.conv.weight, std=3)  # tells classes apart
         torch.save(network.state_dict(), tmp_path / "model.pt")
-    predictor = Predictor("synapse", tmp_path / "model.pt", overrides={"image_size": [64, 64]}, device="cpu")
+    predictor = Predictor(tmp_path / "model.pt", overrides={"image_size": [64, 64]}, device="cpu")
     inputs = {"series": folder, "nifti": shared / "data" / "ct" / "abdomen_20slices_ct.nii.gz"}
     for name, path in inputs.items():
         assert predict_files([path], tmp_path / name, predictor, pictures=False) == []

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from i2net_bundle.networks import glas_i2net
 from i2net_bundle.prediction.inferers import WholeImageInferer, classify
-from i2net_bundle.prediction.tiles import MARGIN, STRIDE, Read, infer_tiles, tiles
+from i2net_bundle.prediction.padding import padded
+from i2net_bundle.prediction.tiles import Read, infer_tiles, tiles
 from i2net_bundle.transforms.preprocessing import SCALE
 from tests.networks.small_networks import randomise_batch_norms
+
+DIVISOR, MARGIN = 32, 256  # of configs/histology.yaml
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,7 @@ def glas() -> Iterator[nn.Module]:
     """The GlaS network with random weights, as a trained one is used."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = glas_i2net(divisor=STRIDE)
+        network = glas_i2net()
         randomise_batch_norms(network)
         yield network.eval().requires_grad_(False)
 
@@ -52,7 +55,7 @@ def logits(output: Tensor) -> Tensor:
     return output
 
 
-def one_pass(image: np.ndarray, network: nn.Module) -> np.ndarray:
+def one_pass(image: np.ndarray, network: Callable[[Tensor], Tensor]) -> np.ndarray:
     with torch.inference_mode():
         return network(normalise(torch.from_numpy(image).permute(2, 0, 1))[None])[0].numpy()
 
@@ -65,11 +68,11 @@ def test_every_pixel_lies_in_one_core_whose_window_holds_the_margin_as_far_as_th
     height: int, width: int, core: int, margin: int
 ) -> None:
     covered = np.zeros((height, width), int)
-    for tile in tiles(height, width, core, margin):
+    for tile in tiles(height, width, core, margin, DIVISOR):
         covered[tile.core] += 1
         for inner, window, kept, side in zip(tile.core, tile.window, tile.kept, (height, width), strict=True):
-            assert window.start % STRIDE == 0
-            assert window.stop == side or (window.stop - window.start) % STRIDE == 0
+            assert window.start % DIVISOR == 0
+            assert window.stop == side or (window.stop - window.start) % DIVISOR == 0
             assert window.start == max(0, inner.start - margin)
             assert window.stop == min(side, inner.stop + margin)
             assert (window.start + kept.start, window.start + kept.stop) == (inner.start, inner.stop)
@@ -79,18 +82,18 @@ def test_every_pixel_lies_in_one_core_whose_window_holds_the_margin_as_far_as_th
 @pytest.mark.parametrize(("core", "margin"), [(0, 32), (48, 32), (64, 16), (64, -32)])
 def test_tiles_that_would_not_lie_on_the_strides_are_refused(core: int, margin: int) -> None:
     with pytest.raises(ValueError, match=rf"core {core} and margin {margin} must be multiples of 32"):
-        list(tiles(100, 100, core, margin))
+        list(tiles(100, 100, core, margin, DIVISOR))
 
 
 @pytest.mark.slow
 def test_a_logit_reaches_251_pixels_back_and_220_ahead_and_the_margin_covers_both(glas: nn.Module) -> None:
     image = torch.randn(1, 3, 576, 576, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    row, col = 9 * STRIDE + 2, 9 * STRIDE + 29  # the remainders that reach farthest, by the arithmetic in the module
+    row, col = 9 * DIVISOR + 2, 9 * DIVISOR + 29  # the remainders that reach farthest, by the arithmetic in the module
     (gradient,) = torch.autograd.grad(glas(image)[0, 0, row, col], image)
     seen = gradient[0].abs().sum(0)
     rows, cols = seen.sum(1).nonzero()[:, 0], seen.sum(0).nonzero()[:, 0]
     assert (row - int(rows.min()), int(cols.max()) - col) == (251, 220)
-    assert MARGIN - STRIDE < 251 <= MARGIN
+    assert MARGIN - DIVISOR < 251 <= MARGIN
 
 
 @pytest.mark.slow
@@ -99,8 +102,8 @@ def test_tiles_give_the_logits_of_one_pass_and_would_not_with_a_smaller_margin(
     glas: nn.Module, size: tuple[int, int]
 ) -> None:
     image = picture(*size)
-    whole = one_pass(image, glas)
-    settings = {"normalise": normalise, "core": 256, "progress": False}
+    whole = one_pass(image, padded(glas, DIVISOR))
+    settings = {"normalise": normalise, "core": 256, "divisor": DIVISOR, "progress": False}
     found = infer_tiles(reader(image), size, glas, logits, **settings, margin=MARGIN)
     assert np.abs(found - whole).max() < 1e-4
     cut = infer_tiles(reader(image), size, glas, logits, **settings, margin=64)
@@ -108,9 +111,9 @@ def test_tiles_give_the_logits_of_one_pass_and_would_not_with_a_smaller_margin(
     assert np.ptp(whole) > 0.1  # else anything would be within the tolerance
 
 
-def test_sides_that_are_no_multiples_of_32_are_continued_by_the_border() -> None:
+def test_images_are_padded_to_the_divisor() -> None:
     image = picture(70, 45)
-    continued = np.pad(image, ((0, 26), (0, 19), (0, 0)), mode="edge")
+    edged = np.pad(image, ((0, 26), (0, 19), (0, 0)), mode="edge")
     sizes = []
 
     def network(images: Tensor) -> Tensor:
@@ -118,16 +121,16 @@ def test_sides_that_are_no_multiples_of_32_are_continued_by_the_border() -> None
         return Blur()(images)
 
     found = infer_tiles(
-        reader(image), (70, 45), network, logits, normalise=normalise, core=32, margin=32, progress=False
+        reader(image), (70, 45), network, logits, normalise=normalise, divisor=32, core=32, margin=32, progress=False
     )
-    assert np.allclose(found, one_pass(continued, Blur())[:, :70, :45], atol=1e-6)
+    assert np.allclose(found, one_pass(edged, Blur())[:, :70, :45], atol=1e-6)
     assert set(sizes) == {(64, 64), (96, 64)}
 
 
 @pytest.mark.parametrize("scale", [0.4, 0.77, 1.6], ids=["2.5 times smaller", "a little smaller", "larger"])
 def test_a_resized_image_has_no_seams(scale: float) -> None:
     image = np.kron(picture(20, 17), np.ones((10, 10, 1), np.uint8))  # 200 × 170
-    settings = {"normalise": normalise, "margin": 32, "scale": scale, "progress": False}
+    settings = {"normalise": normalise, "margin": 32, "divisor": 32, "scale": scale, "progress": False}
     whole = infer_tiles(reader(image), (200, 170), Blur(), logits, core=1024, **settings)
     tiled = infer_tiles(reader(image), (200, 170), Blur(), logits, core=32, **settings)
     assert whole.shape == (1, 200, 170)
@@ -182,18 +185,24 @@ def test_cores_are_halved_until_memory_suffices_and_the_result_is_the_same(caplo
         )  # 256 + 2 · 32 pixels
     assert np.allclose(found, expected, atol=1e-6)
     assert [record.getMessage() for record in caplog.records] == [
-        "memory does not suffice for tiles of 1024 × 1024 pixels: going on with 512 × 512",
-        "memory does not suffice for tiles of 512 × 512 pixels: going on with 256 × 256",
+        "memory does not suffice for tiles of 1024 × 1024 pixels: using 512 × 512",
+        "memory does not suffice for tiles of 512 × 512 pixels: using 256 × 256",
     ]
 
 
 def test_memory_that_does_not_suffice_for_the_smallest_tile_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(torch.OutOfMemoryError, match=r"core of 128 × 128 pixels, the smallest .*--device cpu"):
         infer_tiles(
-            reader(picture(300, 300)), (300, 300), short_of_memory(99), normalise=normalise, core=512, progress=False
+            reader(picture(300, 300)),
+            (300, 300),
+            short_of_memory(99),
+            normalise=normalise,
+            margin=32,
+            core=512,
+            progress=False,
         )
 
 
 def test_an_empty_image_is_refused() -> None:
     with pytest.raises(ValueError, match="0 × 5 pixels cannot be segmented"):
-        infer_tiles(reader(picture(1, 5)), (0, 5), Blur(), normalise=normalise, progress=False)
+        infer_tiles(reader(picture(1, 5)), (0, 5), Blur(), normalise=normalise, margin=32, progress=False)

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from i2net_bundle.prediction import SlicewiseInferer
 from i2net_bundle.reports import MLflowRecord, ValidationImages
-from i2net_bundle.training import I2NetTrainer, TrainingRecord
+from i2net_bundle.training import SegmentationTrainer, TrainingRecord
 from i2net_bundle.workflow.run_settings import SettingsRecord
 from tests.training.conftest import make_batches, make_loss, make_network, make_trainer
 
@@ -24,10 +24,10 @@ __all__ = ["make_batches", "make_loss", "make_network", "make_trainer"]
 
 
 @pytest.fixture
-def make_run(make_network: Make, make_batches: Make, make_trainer: Make) -> Callable[..., I2NetTrainer]:
+def make_run(make_network: Make, make_batches: Make, make_trainer: Make) -> Callable[..., SegmentationTrainer]:
     """Build a trainer of 3 batches that validates every second epoch on two volumes."""
 
-    def make(output_dir: Path, max_epochs: int = 4, start: int = 0, mlflow_uri: str | None = None) -> I2NetTrainer:
+    def make(output_dir: Path, max_epochs: int = 4, start: int = 0, mlflow_uri: str | None = None) -> SegmentationTrainer:
         network = make_network()
         inferer = SlicewiseInferer((16, 16))
         volume = torch.rand(1, 1, 16, 16, 5, generator=torch.Generator().manual_seed(0))
@@ -42,7 +42,7 @@ def make_run(make_network: Make, make_batches: Make, make_trainer: Make) -> Call
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
         trainer = make_trainer(network, make_batches(3), optimizer, max_epochs=max_epochs)
 
-        def resume(engine: I2NetTrainer) -> None:
+        def resume(engine: SegmentationTrainer) -> None:
             engine.state.epoch, engine.state.iteration = start, start * 3
 
         trainer.add_event_handler(Events.STARTED, resume)

@@ -11,7 +11,7 @@ from torch import nn
 
 from i2net_bundle.losses import CrossEntropyDiceLoss, I2NetLoss
 from i2net_bundle.networks import I2Net
-from i2net_bundle.training import GatedNetwork, I2NetTrainer
+from i2net_bundle.training import TrainingNetwork, SegmentationTrainer
 from tests.networks.small_networks import small_i2net
 
 
@@ -56,7 +56,7 @@ def make_batches() -> Callable[..., list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="session")
-def make_trainer(make_loss: Callable[..., I2NetLoss]) -> Callable[..., I2NetTrainer]:
+def make_trainer(make_loss: Callable[..., I2NetLoss]) -> Callable[..., SegmentationTrainer]:
     """Build a trainer of plain SGD unless an optimizer is given; ``weights`` are those of the loss."""
 
     def make(
@@ -66,11 +66,11 @@ def make_trainer(make_loss: Callable[..., I2NetLoss]) -> Callable[..., I2NetTrai
         weights: dict[str, float] | None = None,
         loss: nn.Module | None = None,
         **kwargs: Any,
-    ) -> I2NetTrainer:
+    ) -> SegmentationTrainer:
         arguments = {"device": torch.device("cpu"), "max_epochs": 1, **kwargs}
-        return I2NetTrainer(
+        return SegmentationTrainer(
             train_data_loader=batches,
-            network=GatedNetwork(network),
+            network=TrainingNetwork(network),
             optimizer=optimizer or torch.optim.SGD(network.parameters(), lr=0.01),
             loss_function=loss or make_loss(network, **(weights or {})),
             **arguments,

@@ -17,8 +17,8 @@ from i2net_bundle.data import load_cases
 from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.networks import I2Net
 from i2net_bundle.training import (
-    I2NetTrainer,
-    LoadEncoderWeights,
+    SegmentationTrainer,
+    InitialWeights,
     RunCheckpoint,
     TrainingRecord,
     UpdateAverage,
@@ -37,7 +37,7 @@ class KilledError(RuntimeError):
 class Run(NamedTuple):
     """The parts of a run that the tests look at."""
 
-    trainer: I2NetTrainer
+    trainer: SegmentationTrainer
     network: I2Net
     optimizer: torch.optim.SGD
     scheduler: PolynomialLR
@@ -82,7 +82,7 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
         )
         trainer = make_trainer(network, loader, optimizer, max_epochs=max_epochs)
 
-        def validate(engine: I2NetTrainer) -> None:
+        def validate(engine: SegmentationTrainer) -> None:
             if engine.state.epoch in (scores or {}):
                 validator.state.epoch = engine.state.epoch
                 validator.state.metrics = {"mean_dice": scores[engine.state.epoch]}
@@ -90,7 +90,7 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
         LrScheduleHandler(scheduler, print_lr=False, epoch_level=False).attach(trainer)
         RunCheckpoint(output_dir, network, average.network, state, validator, interval, resume).attach(trainer)
-        LoadEncoderWeights(network, encoder_weights).attach(trainer)
+        InitialWeights(network, encoder_weights=encoder_weights).attach(trainer)
         UpdateAverage(average).attach(trainer)
         TrainingRecord(output_dir, optimizer, validator).attach(trainer)
         if kill_at is not None:

@@ -15,28 +15,28 @@ import torch
 from ignite.engine import Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from i2net_bundle.training import I2NetTrainer, LossProgressBar, TrainingRecord
+from i2net_bundle.training import SegmentationTrainer, LossProgressBar, TrainingRecord
 from i2net_bundle.training.trainer import TERMS
 
 Make = Callable[..., Any]
 
 
 @pytest.fixture
-def make_recorded(make_network: Make, make_batches: Make, make_trainer: Make) -> Callable[..., I2NetTrainer]:
+def make_recorded(make_network: Make, make_batches: Make, make_trainer: Make) -> Callable[..., SegmentationTrainer]:
     """Build a trainer of 3 batches with a record in a folder."""
 
     def make(
         output_dir: Path, max_epochs: int = 2, start: int = 0, scores: dict[int, Any] | None = None
-    ) -> I2NetTrainer:
+    ) -> SegmentationTrainer:
         network = make_network()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.125)
         trainer = make_trainer(network, make_batches(3), optimizer, max_epochs=max_epochs)
         validator = SimpleNamespace(state=SimpleNamespace(epoch=0, metrics={}))
 
-        def resume(engine: I2NetTrainer) -> None:
+        def resume(engine: SegmentationTrainer) -> None:
             engine.state.epoch, engine.state.iteration = start, start * 3
 
-        def validate(engine: I2NetTrainer) -> None:
+        def validate(engine: SegmentationTrainer) -> None:
             if engine.state.epoch in (scores or {}):
                 validator.state.epoch, validator.state.metrics = engine.state.epoch, scores[engine.state.epoch]
 

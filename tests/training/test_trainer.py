@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from i2net_bundle import hardware
 from i2net_bundle.losses import I2NetLoss
 from i2net_bundle.networks import I2Net
-from i2net_bundle.training import I2NetTrainer
+from i2net_bundle.training import SegmentationTrainer
 from i2net_bundle.training.trainer import TERMS
 
 Make = Callable[..., Any]
@@ -75,11 +75,11 @@ def assert_same_state(network: nn.Module, other: nn.Module) -> None:
     torch.testing.assert_close(network.state_dict(), other.state_dict(), rtol=1e-3, atol=5e-5)
 
 
-def on_iteration(trainer: I2NetTrainer, handler: Callable[[Engine], None]) -> None:
+def on_iteration(trainer: SegmentationTrainer, handler: Callable[[Engine], None]) -> None:
     trainer.add_event_handler(Events.ITERATION_COMPLETED, handler)
 
 
-def terms_of_run(trainer: I2NetTrainer) -> list[dict[str, float]]:
+def terms_of_run(trainer: SegmentationTrainer) -> list[dict[str, float]]:
     """Run and return every iteration's terms."""
     found: list[dict[str, float]] = []
     on_iteration(trainer, lambda engine: found.append({k: v.item() for k, v in engine.state.output[TERMS].items()}))

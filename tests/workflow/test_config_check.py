@@ -19,15 +19,15 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 IDS = [name for name in json.loads((CONFIGS / "train.json").read_text(encoding="utf-8")) if not name.startswith("_")]
 COMPOSITIONS = [
     ["train.json"],
-    ["train.json", "glas.yaml", "glas_train.yaml"],
-    ["train.json", "glas.yaml", "glas_train.yaml", "glas_small.yaml"],
+    ["train.json", "histology.yaml", "histology_train.yaml"],
+    ["train.json", "histology.yaml", "histology_train.yaml", "glas_small.yaml"],
     ["train.json", "demo_ct.yaml", "demo_ct_train.yaml"],
-    ["train.json", "glas.yaml", "glas_train.yaml", "demo_glas_train.yaml"],
+    ["train.json", "histology.yaml", "histology_train.yaml", "demo_histology_train.yaml"],
     ["evaluate.json"],
-    ["evaluate.json", "glas.yaml"],
+    ["evaluate.json", "histology.yaml"],
     ["evaluate.json", "demo_ct.yaml"],
     ["inference.json"],
-    ["inference.json", "glas.yaml"],
+    ["inference.json", "histology.yaml"],
     ["inference.json", "demo_ct.yaml"],
 ]
 
@@ -257,7 +257,7 @@ def test_a_truth_value_written_in_lower_case_is_read_as_one(written: Any, meant:
 
 @pytest.mark.parametrize(("written", "meant"), [("false", False), ("true", True)])
 def test_so_is_one_of_a_component_or_of_one_in_a_list(written: str, meant: bool) -> None:
-    files = [str(CONFIGS / "evaluate.json"), str(CONFIGS / "glas.yaml")]
+    files = [str(CONFIGS / "evaluate.json"), str(CONFIGS / "histology.yaml")]
     nested = {"inferer::average_flips": written, "postprocessing::transforms::1::nearest_interp": written}
     workflow = ConfigWorkflow(files, workflow_type="infer", **nested)
     workflow.initialize()
