@@ -172,33 +172,33 @@ class _Fields:
 
     def __init__(self, content: Any, where: str) -> None:
         if not isinstance(content, Mapping):
-            raise ValueError(f"{where} is no object")
-        self.content, self.where, self.read = content, where, set[str]()
+            raise ValueError(f"{where or 'it'} is no object")
+        self.content, self.where, self.read = content, f"{where}: " if where else "", set[str]()
 
     def get(self, name: str, accept: Callable[[Any], bool], wanted: str, required: bool = False) -> Any:
         self.read.add(name)
         value = self.content.get(name)
         if (value is None and required) or (value is not None and not accept(value)):
-            raise ValueError(f"{name} of {self.where} must be {wanted}, not {json.dumps(value)[:80]}")
+            raise ValueError(f"{self.where}{name} must be {wanted}, not {json.dumps(value)[:80]}")
         return value
 
     def done(self) -> None:
         unknown = self.content.keys() - self.read
         if unknown:
-            raise ValueError(f"{self.where} has unknown keys: {', '.join(sorted(unknown))}")
+            raise ValueError(f"{self.where}unknown keys {', '.join(sorted(unknown))}")
 
 
 def _version_2(content: Mapping[str, Any], path: Path) -> RunRecord:
-    fields = _Fields(content, "it")
+    fields = _Fields(content, "")
     if fields.get("schema", _is_integer, "a number", required=True) != SCHEMA:
         raise ValueError(f"its schema is {content['schema']}, and this version of i2net_bundle reads 1 and {SCHEMA}")
     record = RunRecord(
         path=path,
-        task=fields.get("task", lambda value: value in TASKS, f"one of {', '.join(TASKS)}"),
+        task=fields.get("task", lambda value: isinstance(value, str) and value in TASKS, f"one of {', '.join(TASKS)}"),
         network=_network(fields.get("network", lambda value: isinstance(value, Mapping), "an object")),
         classes=_classes(fields.get("classes", _is_list(lambda _: True, 0, 256), "a list of at most 256 classes")),
         channels=_tuple(fields.get("channels", _is_list(_is_name, 0, 64), "a list of names")),
-        label_values=fields.get("label_values", lambda value: value in LABEL_VALUES, "instances, binary or classes"),
+        label_values=fields.get("label_values", lambda value: isinstance(value, str) and value in LABEL_VALUES, "instances, binary or classes"),
         ignore_id=fields.get("ignore_id", _is_between(0, 255), "a number from 0 to 255"),
         image_size=_tuple(
             fields.get("image_size", _is_list(_is_between(1, 65536), 2, 2), "two whole numbers from 1 to 65536")
@@ -213,7 +213,7 @@ def _version_2(content: Mapping[str, Any], path: Path) -> RunRecord:
 
 def _version_1(content: Mapping[str, Any], path: Path) -> RunRecord:
     """A record of version 0.1: input size, class names and intensities under "network", the rest under "training"."""
-    outer = _Fields(content, "it")
+    outer = _Fields(content, "")
     inner = _Fields(outer.get("network", lambda value: isinstance(value, Mapping), "an object", True), "network")
     training = outer.get("training", lambda value: isinstance(value, Mapping), "an object") or {}
     names = inner.get("class_names", _is_list(_is_name, 2, 256), "a list of names")

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     torch.save(synapse_i2net().state_dict(), root / "model.pt")
     (root / "model.pt").with_name("settings.json").write_text(
-        json.dumps({"network": {"image_size": [32, 32]}, "training": {"num_learners": 3}})
+        json.dumps({"network": {"image_size": [32, 32]}, "training": {"num_learners": 3, "task": "synapse"}})
     )
     return root
 
@@ -78,14 +78,14 @@ def test_results_are_replaced_when_asked(folder: Path, tmp_path: Path) -> None:
     [
         (("--set", "imagesize=[32,32]"), "did you mean 'image_size'"),
         (("--set", "image_size"), "takes ID=VALUE"),
-        (("--set", "image_size=224"), r"i2net: image_size must be two numbers, rows and columns such as \[224,224\]"),
-        (("--set", "class_names::table=nope"), r"i2net: Unknown label table 'nope'"),
+        (("--set", "image_size=[224,224]"), r"model\.pt was trained with image_size \[32, 32\], here \[224, 224\]"),
+        (("--labels", "nope"), r"i2net: .*'nope'"),
+        (("--overlay", "absent.yaml"), r"No configuration absent\.yaml"),
         (("--device", "foo"), "There is no device 'foo' here"),
-        (("--task", "glas"), "does not fit this I2Net: it tells 9 classes apart and the task has 2"),
-        (("--task", "glas", "--hu-offset", "-1024", "--series", "1.2"), "--series, --hu-offset: said of CT alone"),
-        (("--um-per-px", "0.5", "--resample"), "--um-per-px, --resample: said of histology alone, and the task is syn"),
+        (("--task", "histology"), "model.pt was trained for the task 'ct', not 'histology'"),
+        (("--um-per-px", "0.5", "--resample"), "--um-per-px, --resample: for histology only, and the task is ct"),
     ],
-    ids=["misspelt", "no value", "no size", "no table", "no device", "other task", "of CT", "of histology"],
+    ids=["misspelt", "no value", "other size", "no table", "no overlay", "no device", "other task", "of histology"],
 )
 def test_what_cannot_be_is_refused_before_any_work(
     folder: Path, tmp_path: Path, options: tuple[str, ...], message: str

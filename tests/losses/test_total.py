@@ -224,3 +224,17 @@ class TestBfloat16:
 def test_a_negative_weight_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must not be negative, got -0.1"):
         I2NetLoss(CrossEntropyDiceLoss(), [], **{name: -0.1})
+
+
+class TestWithoutGates:
+    def test_the_segmentation_loss_is_all_that_is_left(self) -> None:
+        network, (image, target) = nn.Conv2d(1, 2, 3, padding=1), make_batch()
+        logits = network(image)
+        terms = I2NetLoss(CrossEntropyDiceLoss(), [])((logits, None), target)
+        assert set(terms) == {"loss", "segmentation"}
+        assert torch.equal(terms["loss"], CrossEntropyDiceLoss()(logits, target)) and terms["loss"].requires_grad
+
+    def test_gates_without_learners_are_shaped_and_nothing_is_made_orthogonal(self) -> None:
+        network, (image, target) = small_i2net(), make_batch()
+        terms = I2NetLoss(CrossEntropyDiceLoss(), [])(network.forward_with_gates(image), target)
+        assert set(terms) == {"loss", "segmentation"} | GATE_TERMS

@@ -10,9 +10,9 @@ from i2net_bundle.networks.heads import SkipHead
 from i2net_bundle.networks.neck import Neck
 
 
-def small_i2net(num_learners: int = 3, out_channels: int = 2, pos_dim: int = 0) -> I2Net:
+def small_i2net(num_learners: int = 3, out_channels: int = 2, pos_dim: int = 0, in_channels: int = 1) -> I2Net:
     """An `I2Net` with every part of the paper's and some 4000 parameters: one channel in, two levels, sides from 8."""
-    encoder = UNetEncoder(in_channels=1, channels=(4, 4, 4, 4))
+    encoder = UNetEncoder(in_channels, channels=(4, 4, 4, 4))
     neck = Neck(encoder.level_channels, 4)
     decoder = ImplicitDecoder(neck.out_channels, (6, 5), (7,), num_learners, pos_dim)
     return I2Net(encoder, neck, decoder, SkipHead(encoder.skip_channels, decoder.out_channels, out_channels))

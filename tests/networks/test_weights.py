@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from i2net_bundle.networks import ResNetEncoder, UNetEncoder, cityscapes_i2net, glas_i2net, synapse_i2net
-from i2net_bundle.networks.weights import load_encoder, load_network
+from i2net_bundle.networks.weights import load_encoder, load_matching, load_network
 from tests.networks.small_networks import small_i2net
 
 State = dict[str, torch.Tensor]
@@ -37,13 +37,25 @@ def copy_state(module: nn.Module) -> State:
 
 
 class TestLoadNetwork:
-    @pytest.mark.parametrize("key", [None, "network"], ids=["state dict", "checkpoint"])
+    @pytest.mark.parametrize("key", [None, "network", "state_dict", "model"])
     def test_every_parameter_and_buffer_comes_from_the_file(self, key: str | None, tmp_path: Path) -> None:
         trained, fresh = small_i2net(), small_i2net()
         trained(torch.randn(2, 1, 16, 16))  # moves the running statistics
         state = trained.state_dict()
         load_network(fresh, save(state if key is None else {key: state, "epoch": 3}, tmp_path / "model.pt"))
         assert_same_state(fresh.state_dict(), state)
+
+    @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "network.", "module._orig_mod."])
+    def test_prefixes_that_wrappers_leave_are_removed(self, prefix: str, tmp_path: Path) -> None:
+        trained, fresh = small_i2net(), small_i2net()
+        state = {f"{prefix}{name}": value for name, value in trained.state_dict().items()}
+        load_network(fresh, save({"state_dict": state}, tmp_path / "model.pt"))
+        assert_same_state(fresh.state_dict(), trained.state_dict())
+
+    def test_a_networks_own_names_keep_what_looks_like_a_prefix(self, tmp_path: Path) -> None:
+        trained, fresh = (nn.ModuleDict({"network": nn.Linear(2, 2)}) for _ in range(2))
+        load_network(fresh, save(trained.state_dict(), tmp_path / "model.pt"))
+        assert_same_state(fresh.state_dict(), trained.state_dict())
 
     @pytest.mark.parametrize("as_text", [False, True], ids=["Path", "str"])
     def test_path_may_be_text(self, as_text: bool, tmp_path: Path) -> None:
@@ -102,8 +114,7 @@ class TestLoadNetwork:
         [
             pytest.param(
                 {"out_channels": 3},
-                "it tells 3 classes apart and the task has 2, background included. Name the task that it was trained "
-                "for, or other weights. Train first",
+                "head.conv.weight is (3, 9, 1, 1), the network's (2, 9, 1, 1)",
                 id="classes",
             ),
             pytest.param(
@@ -147,12 +158,61 @@ class TestLoadNetwork:
 
     def test_three_problems_are_named_and_the_others_counted(self, tmp_path: Path) -> None:
         network = small_i2net()
-        state = {f"module.{name}": value for name, value in network.state_dict().items()}
+        state = {f"other.{name}": value for name, value in network.state_dict().items()}
         counters = sum(name.endswith("num_batches_tracked") for name in state)
         others = 2 * len(state) - counters - 3  # every name is missing, but for the counters, and every name unknown
         with pytest.raises(ValueError, match=f"; and {others} more") as error:
             load_network(network, save(state, tmp_path / "model.pt"))
         assert str(error.value).count(" is missing") == 3
+
+
+class TestLoadMatching:
+    """Weights of other classes or channels: what fits is taken, what does not stays random and is named."""
+
+    @pytest.mark.parametrize(
+        ("other", "left"),
+        [
+            ({"out_channels": 3}, ["head.conv.weight", "head.conv.bias"]),
+            ({"in_channels": 2}, ["encoder.stem.0.weight"]),
+            ({}, []),
+        ],
+        ids=["classes", "channels", "same"],
+    )
+    def test_all_that_fits_is_taken(
+        self, other: dict[str, int], left: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        trained, fresh = small_i2net(), small_i2net(**other)
+        before = copy_state(fresh)
+        with caplog.at_level("INFO"):
+            assert load_matching(fresh, save(trained.state_dict(), tmp_path / "model.pt")) == left
+        for name, value in fresh.state_dict().items():
+            assert torch.equal(value, before[name] if name in left else trained.state_dict()[name]), name
+        total = len(before)
+        assert f"{total - len(left)} of {total} tensors from" in caplog.text
+        assert not left or f"{len(left)} tensors do not fit" in caplog.text and left[0] in caplog.text
+
+    def test_weights_of_which_nothing_fits_are_refused(self, tmp_path: Path) -> None:
+        network = small_i2net()
+        before = copy_state(network)
+        path = save(nn.Sequential(nn.Conv2d(1, 7, 3), nn.BatchNorm2d(7)).state_dict(), tmp_path / "model.pt")
+        with pytest.raises(ValueError, match="fits no parameter of this I2Net"):
+            load_matching(network, path)
+        assert_same_state(network.state_dict(), before)
+
+    def test_counters_of_batch_normalisation_alone_are_no_fit(self, tmp_path: Path) -> None:
+        network = nn.BatchNorm2d(3)
+        with pytest.raises(ValueError, match="fits no parameter"):
+            load_matching(network, save(nn.BatchNorm2d(5).state_dict(), tmp_path / "model.pt"))
+
+    def test_numbers_that_are_not_finite_are_refused(self, tmp_path: Path) -> None:
+        state = copy_state(small_i2net())
+        state["head.conv.bias"][0] = math.nan
+        with pytest.raises(ValueError, match="holds NaN or infinity"):
+            load_matching(small_i2net(), save(state, tmp_path / "model.pt"))
+
+    def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="No weights at"):
+            load_matching(small_i2net(), tmp_path / "model.pt")
 
 
 class TestLoadEncoderFromAFile:

@@ -68,7 +68,7 @@ def test_batches_are_halved_until_they_fit_and_stay_so(caplog: pytest.LogCapture
     for _ in range(2):
         assert torch.equal(averaged(IMAGES), IMAGES[:, :1])
     assert network.seen == [5, 2, 2, 1, 2, 2, 1]
-    assert "does not suffice for 5 images at a time: going on with 2" in caplog.text
+    assert "does not suffice for 5 images at a time: using 2" in caplog.text
 
 
 class TooLarge(Crowded):
@@ -96,9 +96,9 @@ def test_a_single_image_that_does_not_fit_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("out_channels", [1, 3])
-def test_what_is_read_off_belongs_together(out_channels: int) -> None:
+def test_the_maps_belong_together(out_channels: int) -> None:
     logits = 3 * torch.randn(2, out_channels, 5, 7)
-    readout = Readout(out_channels, uncertainty=True, probabilities=True)
+    readout = Readout(max(out_channels, 2), uncertainty=True, probabilities=True)
     maps = readout(logits).float()
     every = maps[:, 2:]
     assert readout.names[:2] == ["class", "entropy"] and maps.shape[1] == len(readout.names)
@@ -106,6 +106,12 @@ def test_what_is_read_off_belongs_together(out_channels: int) -> None:
     assert torch.allclose(every.sum(dim=1), torch.ones(2, 5, 7), atol=2e-3)
     expected = -(every * every.clamp(min=1e-7).log()).sum(dim=1) / torch.tensor(every.shape[1]).log()
     assert torch.allclose(maps[:, 1], expected, atol=5e-3)
+
+
+@pytest.mark.parametrize(("num_classes", "out_channels"), [(3, 9), (3, 1), (2, 3)])
+def test_logits_of_another_number_of_classes_are_refused(num_classes: int, out_channels: int) -> None:
+    with pytest.raises(ValueError, match=f"returns {out_channels} channels of logits for {num_classes} classes"):
+        Readout(num_classes)(torch.zeros(1, out_channels, 2, 2))
 
 
 def test_not_knowing_at_all_has_an_entropy_of_one() -> None:

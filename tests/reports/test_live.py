@@ -11,13 +11,14 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
+from torch import nn
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from i2net_bundle.prediction import SlicewiseInferer
 from i2net_bundle.reports import MLflowRecord, ValidationImages
 from i2net_bundle.training import SegmentationTrainer, TrainingRecord
-from i2net_bundle.workflow.run_settings import SettingsRecord
 from tests.training.conftest import make_batches, make_loss, make_network, make_trainer
+from tests.workflow.records import settings_record
 
 Make = Callable[..., Any]
 __all__ = ["make_batches", "make_loss", "make_network", "make_trainer"]
@@ -27,8 +28,14 @@ __all__ = ["make_batches", "make_loss", "make_network", "make_trainer"]
 def make_run(make_network: Make, make_batches: Make, make_trainer: Make) -> Callable[..., SegmentationTrainer]:
     """Build a trainer of 3 batches that validates every second epoch on two volumes."""
 
-    def make(output_dir: Path, max_epochs: int = 4, start: int = 0, mlflow_uri: str | None = None) -> SegmentationTrainer:
-        network = make_network()
+    def make(
+        output_dir: Path,
+        max_epochs: int = 4,
+        start: int = 0,
+        mlflow_uri: str | None = None,
+        network: nn.Module | None = None,
+    ) -> SegmentationTrainer:
+        network = network or make_network()
         inferer = SlicewiseInferer((16, 16))
         volume = torch.rand(1, 1, 16, 16, 5, generator=torch.Generator().manual_seed(0))
         labels = (volume > 0.5).to(torch.uint8)
@@ -47,7 +54,7 @@ def make_run(make_network: Make, make_batches: Make, make_trainer: Make) -> Call
 
         trainer.add_event_handler(Events.STARTED, resume)
         trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), lambda engine: validator.run(engine.state.epoch))
-        SettingsRecord(output_dir, {}, {"epochs": max_epochs}).attach(trainer)
+        settings_record(output_dir, training={"epochs": max_epochs}).attach(trainer)
         TrainingRecord(output_dir, optimizer, validator).attach(trainer)
         ValidationImages(output_dir, validator, network, inferer, ["background", "one", "two"]).attach(trainer)
         if mlflow_uri is not None:
@@ -81,6 +88,11 @@ def test_a_resumed_run_goes_on_with_its_pictures(make_run: Make, tmp_path: Path)
     make_run(tmp_path, max_epochs=4).run()
     make_run(tmp_path, max_epochs=6, start=2).run()  # the first one's epoch 4 is done again
     assert shown(tmp_path)["validation/gates"] == [6, 12, 18]
+
+
+def test_a_network_without_gates_gets_an_overlay_alone(make_run: Make, tmp_path: Path) -> None:
+    make_run(tmp_path, max_epochs=2, network=nn.Conv2d(1, 3, 3, padding=1)).run()
+    assert shown(tmp_path) == {"validation/overlay": [6]}
 
 
 def test_validation_pictures_do_not_change_training(make_run: Make, make_network: Make, tmp_path: Path) -> None:

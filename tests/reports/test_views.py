@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from monai.data import MetaTensor
 
 from i2net_bundle.networks import I2Net
 from i2net_bundle.prediction import SlicewiseInferer, WholeImageInferer
+from i2net_bundle.reports.gallery import draw_case
 from i2net_bundle.reports.views import (
     WHOLE_IMAGE,
     View,
@@ -91,6 +93,27 @@ def test_long_images_are_made_smaller(network: I2Net) -> None:
 def test_spacing_is_that_of_the_affine() -> None:
     assert pixel_spacing(MetaTensor(torch.zeros(1, 4, 4, 4), affine=torch.diag(torch.tensor([2.0, 3, 5, 1])))) == (2, 3)
     assert pixel_spacing(torch.zeros(1, 4, 4)) == (1, 1)
+
+
+def test_a_network_without_gates_gives_views_without_them(tmp_path: Path) -> None:
+    network = torch.nn.Conv2d(1, 3, 3, padding=1)
+    forward = watch(network, WholeImageInferer(), torch.rand(1, 16, 20), None)
+    (view,) = make_views(forward, torch.zeros(1, 16, 20), torch.zeros(1, 16, 20), None)
+    assert len(view.gates) == 0 and forward.logits.shape == (1, 3, 16, 20)
+    save_views(tmp_path / "case.npz", [view])
+    assert len(load_views(tmp_path / "case.npz")[0].gates) == 0
+    figure = draw_case([view], ["background", "one", "two"], "case")
+    assert len(figure.get_axes()) == 4  # image, truth, prediction, errors
+
+
+@pytest.mark.parametrize("inferer", [WholeImageInferer(divisor=16), SlicewiseInferer((17, 23), divisor=16)])
+def test_padding_is_not_part_of_a_view(network: I2Net, inferer: Any) -> None:
+    sliced = isinstance(inferer, SlicewiseInferer)
+    image = torch.rand(1, 17, 23, 4) if sliced else torch.rand(1, 17, 23)
+    forward = watch(network, inferer, image, [1, 2] if sliced else None)
+    assert forward.inputs.shape[2:] == forward.logits.shape[2:] == (17, 23)
+    assert forward.gates.shape[2:] == (9, 12)  # of 16 × 16 cells of the padded 32 × 32
+    assert inferer.divisor == 16
 
 
 @pytest.mark.parametrize("color", [False, True])

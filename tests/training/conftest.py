@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from i2net_bundle.losses import CrossEntropyDiceLoss, I2NetLoss
-from i2net_bundle.networks import I2Net
+from i2net_bundle.networks import I2Net, learner_parameters
 from i2net_bundle.training import TrainingNetwork, SegmentationTrainer
 from tests.networks.small_networks import small_i2net
 
@@ -32,7 +32,7 @@ def make_loss() -> Callable[..., I2NetLoss]:
     """Build a network's loss."""
 
     def make(network: I2Net, **weights: float) -> I2NetLoss:
-        return I2NetLoss(CrossEntropyDiceLoss(), network.decoder.learner_parameters(), **weights)
+        return I2NetLoss(CrossEntropyDiceLoss(), learner_parameters(network), **weights)
 
     return make
 

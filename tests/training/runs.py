@@ -63,6 +63,7 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
         scores: dict[int, float] | None = None,
         batch_size: int = 5,
         encoder_weights: Path | str = "none",
+        init_weights: Path | str = "none",
         weight_average: float = 0.0,
     ) -> Run:
         torch.manual_seed(99 if resume else 1)  # nothing may depend on the global state
@@ -90,7 +91,7 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
         LrScheduleHandler(scheduler, print_lr=False, epoch_level=False).attach(trainer)
         RunCheckpoint(output_dir, network, average.network, state, validator, interval, resume).attach(trainer)
-        InitialWeights(network, encoder_weights=encoder_weights).attach(trainer)
+        InitialWeights(network, init_weights, encoder_weights).attach(trainer)
         UpdateAverage(average).attach(trainer)
         TrainingRecord(output_dir, optimizer, validator).attach(trainer)
         if kill_at is not None:

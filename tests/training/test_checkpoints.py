@@ -12,6 +12,7 @@ import pytest
 import torch
 from ignite.engine import Events
 
+from i2net_bundle.training import InitialWeights
 from i2net_bundle.workflow.run_folders import newest_checkpoint
 from tests.training.runs import KilledError, Run, assert_equal, load, run_maker
 
@@ -114,6 +115,27 @@ def test_a_resumed_run_does_not_read_pretrained_encoder_weights(make_run: Make, 
         make_run(tmp_path, kill_at=7).trainer.run()
     make_run(tmp_path, resume=True, encoder_weights=tmp_path / "gone.pt").trainer.run()
     assert (tmp_path / "checkpoints" / "epoch_0004.pt").exists()
+
+
+def test_weights_of_other_classes_are_where_a_new_run_starts(make_run: Make, make_network: Make, tmp_path: Path) -> None:
+    other = make_network(seed=11, num_classes=4).state_dict()
+    torch.save(other, tmp_path / "other.pt")
+    run = make_run(tmp_path / "run", init_weights=tmp_path / "other.pt", encoder_weights=tmp_path / "not_read.pt")
+    head = run.network.head.conv.weight.clone()
+    loaded: list[Any] = []
+    run.trainer.add_event_handler(
+        Events.EPOCH_STARTED(once=1), lambda: loaded.append(copy.deepcopy(dict(run.network.state_dict())))
+    )
+    run.trainer.run()
+    for name, value in loaded[0].items():
+        if not name.startswith("head.conv"):
+            assert torch.equal(value, other[name]), name
+    assert torch.equal(loaded[0]["head.conv.weight"], head)
+
+
+def test_encoder_weights_of_a_network_without_encoder_are_refused() -> None:
+    with pytest.raises(ValueError, match="Conv2d has no 'encoder' to fill"):
+        InitialWeights(torch.nn.Conv2d(1, 1, 1), encoder_weights="imagenet")
 
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(make_run: Make, uninterrupted: Run, tmp_path: Path) -> None:

@@ -1,39 +1,55 @@
-"""Weights are resumed and used with the settings they were made with."""
+"""Weights are resumed and used with the settings they were trained with."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ignite.engine import Engine
 
+from i2net_bundle.data import DataDescription
+from i2net_bundle.labels import classes_of
 from i2net_bundle.transforms import ct_intensity
-from i2net_bundle.workflow.run_settings import SettingsRecord, recorded_settings, require_settings
+from i2net_bundle.workflow.run_record import run_record
+from i2net_bundle.workflow.run_settings import require_settings
+from tests.workflow.records import NAMES, UNET, settings_record
 
 
-def start(
-    folder: Path, resume: bool = False, image_size: Any = (64, 64), window: Any = (-125, 275), lr: float = 0.1
-) -> None:
+def start(folder: Path, resume: bool = False, **changed: Any) -> None:
     engine = Engine(lambda *_: None)
-    network = {"image_size": [64, 64], "intensity": ct_intensity()}
-    SettingsRecord(folder, network, {"learning_rate": lr}, resume).attach(engine)
+    settings_record(folder, resume, **changed).attach(engine)
     engine.run([0])
 
 
-def test_a_run_keeps_its_settings(tmp_path: Path) -> None:
+def test_a_run_records_what_its_weights_are_used_with(tmp_path: Path) -> None:
     start(tmp_path)
-    saved = json.loads((tmp_path / "settings.json").read_text())
-    assert saved["network"]["image_size"] == [64, 64]
-    assert saved["training"] == {"learning_rate": 0.1}
+    record = run_record(tmp_path / "model.pt")
+    assert (record.task, record.image_size, record.divisor, record.channels) == ("ct", (64, 64), 16, ("CT",))
+    assert record.network is not None and record.network.target == UNET["target"]
+    assert record.network.arguments == UNET["arguments"]
+    assert record.classes == classes_of(NAMES)
+    assert record.training == {"learning_rate": 0.1, "num_learners": 3}
 
 
-def test_a_run_is_resumed_with_its_own_settings_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"training": {"learning_rate": 0.5}}, r"learning_rate 0\.1, here 0\.5"),
+        ({"divisor": 32}, "divisor 16, here 32"),
+        ({"network": UNET | {"target": "monai.networks.nets.BasicUNet"}}, "network .*UNet.*, here .*BasicUNet"),
+        (
+            {"description": DataDescription(classes_of([*NAMES[:2], "cyst"]), ("CT",), None, None)},
+            'class_names .*"tumour".*, here .*"cyst"',
+        ),
+    ],
+    ids=["learning rate", "divisor", "network", "classes"],
+)
+def test_a_run_is_resumed_with_its_own_settings_only(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     start(tmp_path)
     start(tmp_path, resume=True)
-    with pytest.raises(ValueError, match=r"learning_rate 0\.1, here 0\.5\. Resume with the same settings"):
-        start(tmp_path, resume=True, lr=0.5)
+    with pytest.raises(ValueError, match=rf"{said}.*Resume with the same settings"):
+        start(tmp_path, resume=True, **changed)
 
 
 @pytest.mark.parametrize(
@@ -41,8 +57,9 @@ def test_a_run_is_resumed_with_its_own_settings_only(tmp_path: Path) -> None:
     [
         ({"image_size": [224, 224]}, r"image_size \[64, 64\], here \[224, 224\]"),
         ({"intensity": ct_intensity((-100, 240))}, r"intensity .*-125.*, here .*-100"),
+        ({"class_names": ["background", "liver"]}, r"class_names .*spleen.*, here .*liver"),
     ],
-    ids=["input size", "window"],
+    ids=["input size", "window", "classes"],
 )
 def test_weights_are_not_used_with_other_settings(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     start(tmp_path)
@@ -51,18 +68,5 @@ def test_weights_are_not_used_with_other_settings(tmp_path: Path, changed: dict[
         require_settings(tmp_path / "model.pt", changed)
 
 
-def test_weights_without_a_record_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_weights_without_a_record_are_used_as_they_are(tmp_path: Path) -> None:
     require_settings(tmp_path / "model.pt", {"image_size": [224, 224]})
-
-
-def test_a_record_may_say_nothing_of_training(tmp_path: Path) -> None:
-    (tmp_path / "settings.json").write_text('{"network": {"image_size": [64, 64]}}')
-    assert recorded_settings(tmp_path / "model.pt") == {"image_size": [64, 64]}
-
-
-@pytest.mark.parametrize("content", ["", '{"network"', "[]", "{}", '{"network": 3}'])
-def test_a_damaged_record_is_named(content: str, tmp_path: Path) -> None:
-    (tmp_path / "settings.json").write_text(content)
-    for read in (recorded_settings, lambda weights: require_settings(weights, {})):
-        with pytest.raises(ValueError, match=r"settings\.json is no record of a run's settings .*Copy it again"):
-            read(tmp_path / "model.pt")

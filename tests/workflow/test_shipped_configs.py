@@ -1,0 +1,68 @@
+"""The shipped workflows agree where they must, and say what each block is for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+WORKFLOWS = {
+    name: json.loads((CONFIGS / name).read_text(encoding="utf-8"))
+    for name in ("train.json", "evaluate.json", "inference.json")
+}
+DIFFERING = {
+    "_desc_",
+    "cases",
+    "data_keys",
+    "dataset_dir",
+    "description",
+    "evaluator",
+    "handlers",
+    "initialize",
+    "output_dir",
+    "postprocessing",
+    "run",
+    "weights",
+}
+"""Ids that differ between evaluation and inference: what comes in, and what becomes of the masks."""
+EVERYWHERE = {
+    "bundle_root",
+    "channels",
+    "class_names",
+    "dataset_name",
+    "device",
+    "fast",
+    "intensity",
+    "label_table",
+    "network_def",
+    "num_channels",
+    "num_classes",
+    "out_channels",
+    "preprocessing",
+    "reading_options",
+    "task",
+}
+
+
+def test_evaluation_and_inference_are_equal_where_they_do_the_same() -> None:
+    evaluate, inference = WORKFLOWS["evaluate.json"], WORKFLOWS["inference.json"]
+    shared = evaluate.keys() & inference.keys()
+    assert {name for name in shared if evaluate[name] != inference[name]} == DIFFERING
+    assert inference.keys() - evaluate.keys() == set()
+
+
+@pytest.mark.parametrize("name", sorted(EVERYWHERE))
+def test_a_file_becomes_the_networks_input_in_one_way_in_all_workflows(name: str) -> None:
+    first, *others = (config[name] for config in WORKFLOWS.values())
+    assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("file", WORKFLOWS)
+def test_every_block_says_what_it_is_for(file: str) -> None:
+    def is_silent(value: Any) -> bool:
+        return isinstance(value, dict) and "_desc_" not in value
+
+    assert [name for name, value in WORKFLOWS[file].items() if is_silent(value)] == []
