@@ -102,7 +102,8 @@ def package_bundle(
     shared = [*config_files(*parts.overlays), *overlays]
     root = bundle_root()
     with staged_folder(out_dir) as folder:
-        packaged = _Packaged(task, _merged([*config_files("inference.json"), *shared]), weights, label_table)
+        config = _merged([*config_files("inference.json"), *shared])
+        packaged = _Packaged(task, config, weights, label_table, folder / "models" / WEIGHTS_NAME)
         for name in WORKFLOWS:
             training = name == "train.json"
             extra = [*config_files(*parts.train_overlays), *train_overlays] if training else []
@@ -114,7 +115,7 @@ def package_bundle(
             shutil.copyfile(root / name, folder / name)
         unneeded = shutil.ignore_patterns("__pycache__", "_bundle")  # a wheel's package carries the whole bundle
         shutil.copytree(Path(__file__).parent, folder / "i2net_bundle", ignore=unneeded)
-        digest = packaged.write_weights(folder / "models")
+        digest = packaged.write_weights()
         base = json.loads((root / "configs" / parts.metadata).read_text(encoding="utf-8"))
         metadata = package_metadata(base, packaged.record, packaged.out_channels)
         metadata["description"] += f" Weights as packaged: {weights.described()}."
@@ -129,13 +130,12 @@ class _Packaged:
     """What a package serves: its network with its weights, and the record of both."""
 
     def __init__(
-        self, task: str, config: Mapping[str, Any], weights: Weights, label_table: str | Path | None
+        self, task: str, config: Mapping[str, Any], weights: Weights, label_table: str | Path | None, path: Path
     ) -> None:
+        self.path = path  # of the weights to write
         parser = ConfigParser(dict(config))
-        found = RunRecord()
-        if weights.path is not None:
-            found = run_record(weights.path)
-            parser["weights"] = str(Path(weights.path).absolute())
+        parser["weights"] = str(Path(weights.path or path).absolute())
+        found = RunRecord() if weights.path is None else run_record(weights.path)
         if found.task not in (None, task):
             raise ValueError(f"{weights.path} was trained for the task '{found.task}': package that one, not '{task}'.")
         if found.divisor is not None:
@@ -170,6 +170,7 @@ class _Packaged:
             "class_names": [item.name for item in record.classes or ()],
             "channels": list(record.channels or ()),
             "divisor": record.divisor,
+            "dataset_name": record.task,
         }
         if "train" not in config or record.path is not None:  # else training has a size of its own
             values["image_size"] = list(record.image_size or ())
@@ -183,13 +184,12 @@ class _Packaged:
         }
         return config | values
 
-    def write_weights(self, folder: Path) -> str:
+    def write_weights(self) -> str:
         """Write ``model.pt`` and its record; returns the SHA-256 of the weights."""
-        path = folder / WEIGHTS_NAME
-        with written_whole(path) as temporary:
+        with written_whole(self.path) as temporary:
             torch.save(self.network.state_dict(), temporary)
-        write_record(self.record, folder)
-        return file_sha256(path)
+        write_record(self.record, self.path.parent)
+        return file_sha256(self.path)
 
 
 def _configured(parser: ConfigParser) -> NetworkRecord | None:

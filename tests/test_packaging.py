@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
@@ -25,7 +24,7 @@ from i2net_bundle.packaging import Weights, package_bundle
 from i2net_bundle.workflow.config_files import config_files
 from tests.networks.small_networks import randomise_batch_norms
 
-TASKS = {"synapse": (synapse_i2net, 1), "glas": (functools.partial(glas_i2net, divisor=32), 3)}
+TASKS = {"ct": (synapse_i2net, 1), "histology": (glas_i2net, 3)}
 META = ["--meta_file", "configs/metadata.json", "--config_file", "configs/inference.json"]
 
 
@@ -67,12 +66,31 @@ def test_a_packages_metadata_follows_the_schema(package: Path, shared: Path, tmp
 
 @pytest.mark.parametrize("workflow", ["train.json", "evaluate.json", "inference.json"])
 def test_a_package_says_in_one_file_what_the_overlays_say(package: Path, workflow: str) -> None:
-    overlays = ["glas.yaml"] if package.name == "glas" else []
-    overlays += ["glas_train.yaml"] if overlays and workflow == "train.json" else []
+    overlays = ["histology.yaml"] if package.name == "histology" else []
+    overlays += ["histology_train.yaml"] if overlays and workflow == "train.json" else []
     layered = ConfigParser.load_config_files(config_files(workflow, *overlays))
     packaged = json.loads((package / "configs" / workflow).read_text())
-    expected = layered | ({"encoder_weights": "none"} if workflow == "train.json" else {})
-    assert packaged == expected
+    own = {"class_names", "channels", "dataset_name", "description", "divisor", "image_size", "network_def"}
+    own |= {"encoder_weights"} if workflow == "train.json" else set()
+    assert packaged.keys() == layered.keys()
+    assert {name for name in packaged if packaged[name] != layered[name]} <= own
+
+
+def test_a_package_names_classes_channels_and_network_in_plain_words(package: Path) -> None:
+    config = json.loads((package / "configs" / "inference.json").read_text())
+    ct = package.name == "ct"
+    names = ["background", "aorta", "gallbladder", "left kidney", "right kidney", "liver"] if ct else ["background", "gland"]
+    assert config["class_names"][: len(names)] == names and len(config["class_names"]) == (9 if ct else 2)
+    assert config["channels"] == (["CT"] if ct else ["red", "green", "blue"])
+    assert config["divisor"] == (16 if ct else 32)
+    target = "i2net_bundle.networks.synapse_i2net" if ct else "i2net_bundle.networks.glas_i2net"
+    found = {name: value for name, value in config["network_def"].items() if name != "_desc_"}
+    assert found == {
+        "_target_": target,
+        "num_learners": 3,
+        "in_channels": 1 if ct else 3,
+        "out_channels": 9 if ct else 1,
+    }
 
 
 def test_monai_loads_a_packages_network(package: Path) -> None:
@@ -132,14 +150,14 @@ def test_exports_give_the_networks_logits_at_sizes_they_were_not_made_with(packa
 def test_running_a_package_trains_it_and_keeps_every_run_and_all_weights(tmp_path: Path) -> None:
     make_gland_phantoms(tmp_path / "data", 2, 1, 1, size=(64, 64))
     (tmp_path / "fast.json").write_text('{"image_size": [64, 64], "batch_size": 2, "epochs": 1, "num_workers": 0}')
-    package = package_bundle("glas", tmp_path / "package", Weights(), train_overlays=[tmp_path / "fast.json"])
+    package = package_bundle("histology", tmp_path / "package", Weights(), train_overlays=[tmp_path / "fast.json"])
     untrained = file_sha256(package / "models" / "model.pt")
     command = ["monai.bundle", "run", "--config_file", "configs/train.json", "--device", "cpu"]
     for learning_rate in ("0.001", "0"):
         run_in(package, *command, "--dataset_dir", str(tmp_path / "data"), "--learning_rate", learning_rate)
-    assert sorted(path.name for path in (package / "runs").iterdir()) == ["glas", "glas-1"]
+    assert sorted(path.name for path in (package / "runs").iterdir()) == ["histology", "histology-1"]
     first, second = (
-        json.loads((package / "runs" / name / "publication.json").read_text()) for name in ("glas-1", "glas")
+        json.loads((package / "runs" / name / "publication.json").read_text()) for name in ("histology-1", "histology")
     )
     assert first["validation_cases"] == 1 and second["score_before"] == max(first["score"], first["score_before"])
     published = second if second["published"] else first if first["published"] else {"sha256": untrained}
@@ -153,9 +171,9 @@ def test_untrained_weights_are_named_so_and_come_from_their_seed_alone(tmp_path:
     state = torch.random.get_rng_state()
     hashes = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        package = package_bundle("glas", tmp_path / name, Weights(seed=seed))
+        package = package_bundle("histology", tmp_path / name, Weights(seed=seed))
         metadata = json.loads((package / "configs" / "metadata.json").read_text())
-        assert metadata["packaged_weights"]["origin"] == f"UNTRAINED: freshly initialised (seed {seed})"
+        assert metadata["packaged_weights"]["origin"] == f"UNTRAINED: random weights (seed {seed})"
         assert "UNTRAINED" in metadata["description"] and "UNTRAINED" in (package / "docs" / "README.md").read_text()
         weights = torch.load(package / "models" / "model.pt", weights_only=True)
         hashes.append(weights["head.conv.weight"])
@@ -167,39 +185,43 @@ def test_encoder_weights_fill_the_encoder_of_untrained_ones(tmp_path: Path) -> N
     encoder = glas_i2net().encoder.state_dict()
     torch.save(encoder, tmp_path / "encoder.pt")
     options = ["--untrained", "--encoder-weights", str(tmp_path / "encoder.pt")]
-    main(["package", "glas", "--out", str(tmp_path / "package"), *options])
+    main(["package", "histology", "--out", str(tmp_path / "package"), *options])
     weights = torch.load(tmp_path / "package" / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(weights[f"encoder.{name}"], value) for name, value in encoder.items())
     metadata = json.loads((tmp_path / "package" / "configs" / "metadata.json").read_text())
-    origin = "UNTRAINED: encoder from encoder.pt, the rest freshly initialised (seed 0)"
+    origin = "UNTRAINED: encoder from encoder.pt, all other weights random (seed 0)"
     assert metadata["packaged_weights"]["origin"] == origin
 
 
 def test_weights_of_another_task_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
     torch.save(synapse_i2net().state_dict(), tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"model\.pt does not fit this I2Net"):
-        package_bundle("glas", tmp_path / "package", Weights(tmp_path / "model.pt"))
+        package_bundle("histology", tmp_path / "package", Weights(tmp_path / "model.pt"))
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
-def test_weights_trained_at_another_size_are_refused_until_their_overlay_is_named(tmp_path: Path) -> None:
+def test_weights_are_packaged_at_the_size_they_were_trained_at_and_at_no_other(tmp_path: Path) -> None:
     small = tmp_path / "small.json"
     small.write_text('{"image_size": [64, 64]}')
-    trained = package_bundle("synapse", tmp_path / "small", Weights(), [small]) / "models" / "model.pt"
+    trained = package_bundle("ct", tmp_path / "small", Weights(), [small]) / "models" / "model.pt"
+    other = tmp_path / "other.json"
+    other.write_text('{"image_size": [224, 224]}')
     with pytest.raises(ValueError, match=r"was trained with image_size \[64, 64\], here \[224, 224\]"):
-        package_bundle("synapse", tmp_path / "package", Weights(trained))
-    package_bundle("synapse", tmp_path / "package", Weights(trained), [small])
+        package_bundle("ct", tmp_path / "package", Weights(trained), [other])
+    package_bundle("ct", tmp_path / "package", Weights(trained))
+    for name in ("train.json", "evaluate.json", "inference.json"):
+        assert json.loads((tmp_path / "package" / "configs" / name).read_text())["image_size"] == [64, 64]
 
 
 def test_a_missing_overlay_and_a_folder_in_use_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"No configuration .*nowhere\.yaml"):
-        package_bundle("glas", tmp_path / "package", Weights(), [tmp_path / "nowhere.yaml"])
+        package_bundle("histology", tmp_path / "package", Weights(), [tmp_path / "nowhere.yaml"])
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
     with pytest.raises(FileExistsError, match="nothing is overwritten"):
-        package_bundle("glas", tmp_path / "used", Weights())
+        package_bundle("histology", tmp_path / "used", Weights())
 
 
 def test_encoder_weights_do_not_go_with_trained_ones(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="holds an encoder already"):
-        main(["package", "glas", "--out", str(tmp_path / "p"), "--weights", "a.pt", "--encoder-weights", "b.pt"])
+        main(["package", "histology", "--out", str(tmp_path / "p"), "--weights", "a.pt", "--encoder-weights", "b.pt"])

@@ -37,7 +37,7 @@ class Task:
 
 TASKS = {
     "ct": Task((), (), "metadata.json", "[32,32]", "_mask.nii.gz"),
-    "glas": Task(("histology.yaml",), ("histology_train.yaml",), "metadata_histology.json", "[64,64]", "_mask.png"),
+    "histology": Task(("histology.yaml",), ("histology_train.yaml",), "metadata_histology.json", "[64,64]", "_mask.png"),
 }
 
 
@@ -58,8 +58,8 @@ def bundle(*arguments: str, cwd: Path = ROOT, check: bool = True) -> subprocess.
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("data")
     make_ct_phantoms(folder / "ct", 2, 1, 2, shape=(48, 40, 16), spacing_mm=(8, 8, 15))
-    make_gland_phantoms(folder / "glas", 4, 1, 2, size=(96, 128))
-    return {"ct": folder / "ct", "glas": folder / "glas"}
+    make_gland_phantoms(folder / "histology", 4, 1, 2, size=(96, 128))
+    return {"ct": folder / "ct", "histology": folder / "histology"}
 
 
 def training_options(task: Task, data_dir: Path, run: Path) -> list[str]:
@@ -86,7 +86,7 @@ def test_training_evaluation_and_inference_run_from_the_command_line(
     assert list((run / "tensorboard").iterdir())
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"epoch_0001.pt", "epoch_0002.pt"}
 
-    common = ["--dataset_dir", str(data[name]), "--output_dir", str(run), "--image_size", task.image_size]
+    common = ["--dataset_dir", str(data[name]), "--output_dir", str(run)]
     evaluate = ["run", "evaluating", "--config_file", config("evaluate.json", *task.overlays), *common]
     bundle(*evaluate)
     summary = json.loads((run / "evaluation" / "summary.json").read_text())
@@ -110,7 +110,7 @@ def test_training_evaluation_and_inference_run_from_the_command_line(
     images = data[name] / ("imagesTs" if name == "ct" else "images")
     masks, weights = tmp_path / "masks", str(run / "model.pt")
     predict = ["run", "--config_file", config("inference.json", *task.overlays), "--dataset_dir", str(images)]
-    bundle(*predict, "--output_dir", str(masks), "--weights", weights, "--image_size", task.image_size)
+    bundle(*predict, "--output_dir", str(masks), "--weights", weights)
     for image in images.iterdir():
         mask = masks / (image.name.split(".")[0] + task.mask_suffix)
         if name == "ct":
@@ -133,7 +133,7 @@ def test_training_works_from_another_directory_with_bundle_root(data: dict[str, 
 
 @pytest.mark.slow
 def test_two_processes_train_one_network(data: dict[str, Path], tmp_path: Path) -> None:
-    options = training_options(TASKS["glas"], data["glas"], tmp_path / "run")
+    options = training_options(TASKS["histology"], data["histology"], tmp_path / "run")
     files = config("train.json", "histology.yaml", "histology_train.yaml", "multi_gpu_train.yaml")
     options[options.index("--config_file") + 1] = files
     launcher = [
@@ -182,11 +182,11 @@ def test_a_misspelt_option_stops_with_the_nearest_name(option: str, data: dict[s
 def test_every_required_property_is_present(
     files: tuple[str, ...], workflow: str, data: dict[str, Path], tmp_path: Path
 ) -> None:
-    kind = "glas" if "histology.yaml" in files else "ct"
+    kind = "histology" if "histology.yaml" in files else "ct"
     weights = tmp_path / "model.pt"
     overrides = {"dataset_dir": str(data[kind]), "output_dir": str(tmp_path / "run")}
     if files[0] == "inference.json":
-        overrides["dataset_dir"] = str(data[kind] / ("images" if kind == "glas" else "imagesTs"))
+        overrides["dataset_dir"] = str(data[kind] / ("images" if kind == "histology" else "imagesTs"))
     if workflow == "infer":
         overrides["weights"] = str(weights)
     meta = str(ROOT / "configs" / TASKS[kind].metadata)

@@ -53,11 +53,10 @@ def describe_run(
 
 def _refuse_other_data(record: RunRecord, weights: Path, path: Path) -> None:
     data = read_datalist(path)
-    trained = [item.name for item in record.classes or ()]
-    for what, found, own in (
-        ("classes", list(data.class_names or ()), trained),
-        ("channels", list(data.channels or ()), list(record.channels or ())),
-    ):
+    pairs = [("classes", list(data.class_names or ()), [item.name for item in record.classes or ()])]
+    if record.task != "histology":  # where channels are always red, green and blue, whatever a list calls them
+        pairs.append(("channels", list(data.channels or ()), list(record.channels or ())))
+    for what, found, own in pairs:
         if found and own and found != own:
             raise ValueError(
                 f"{path} names the {what} {', '.join(found)}; {weights} was trained with {', '.join(own)}. Use weights "
