@@ -22,9 +22,9 @@ def cpu_capabilities() -> dict[str, Any]:
 
 @functools.cache
 def multiplies_bfloat16(device_type: str) -> bool:
-    """Whether a device has bfloat16 instructions; what lacks them emulates bfloat16, many times slower.
+    """Whether a device has bfloat16 instructions; without them bfloat16 is emulated, many times slower.
 
-    Where PyTorch does not say what a CPU can do (before 2.10), the user's word holds.
+    Where PyTorch does not report what a CPU can do (before 2.10), the answer is yes: the user decides.
     """
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -34,27 +34,27 @@ def multiplies_bfloat16(device_type: str) -> bool:
 
 
 def has_avx512() -> bool:
-    """Whether this processor computes sixteen numbers at a time."""
+    """Whether this CPU has AVX-512."""
     return bool(cpu_capabilities().get("avx512_f"))
 
 
 def usable_device(name: str | torch.device) -> torch.device:
-    """A device by its name.
+    """The device of that name.
 
     Raises:
-        ValueError: there is none of this name here; names those that there are.
+        ValueError: this machine does not have it; lists the devices it has.
     """
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as cause:  # the latter of a PyTorch that was built without CUDA
+    except (RuntimeError, AssertionError) as cause:  # AssertionError: PyTorch was built without CUDA
         found = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-        raise ValueError(f"There is no device '{name}' here. Take one of: {', '.join(found)}.") from cause
+        raise ValueError(f"This machine has no device '{name}'. Choose one of: {', '.join(found)}.") from cause
     return device
 
 
 def bfloat16(device_type: str, enabled: bool) -> contextlib.AbstractContextManager:
-    """Autocast to bfloat16 where the device has it; elsewhere float32 is faster and exact, and a warning says so."""
+    """Autocast to bfloat16 where the device has it; elsewhere stay in float32, which is faster there, and warn once."""
     if enabled and not multiplies_bfloat16(device_type):
         _warn_of_emulation()
         enabled = False
@@ -63,13 +63,13 @@ def bfloat16(device_type: str, enabled: bool) -> contextlib.AbstractContextManag
 
 @functools.cache  # once
 def _warn_of_emulation() -> None:
-    logger.warning("This processor has no bfloat16 instructions: amp is left off, the network runs in float32.")
+    logger.warning("This processor has no bfloat16 instructions: amp stays off, and the network runs in float32.")
 
 
 def slices_at_a_time(device: torch.device) -> int:
-    """Slices of a forward pass that is no training step, where the user does not say.
+    """Default number of slices per forward pass outside training.
 
-    A CPU is as busy with two slices as with twenty, and the maps of two are small enough to lie in memory that the
-    allocator keeps; larger ones are given back to the system and cleared anew for each layer.
+    Two slices keep a CPU as busy as twenty do, and their feature maps are small enough for the allocator to reuse;
+    larger maps go back to the system and are cleared again for each layer.
     """
     return 2 if device.type == "cpu" else 24

@@ -32,9 +32,9 @@ def test_prediction_has_channels_last_everywhere() -> None:
 
 
 @pytest.mark.parametrize("name", ["foo", "cuda:99"])
-def test_a_device_that_is_not_there_is_answered_with_those_that_are(name: str) -> None:
+def test_an_unknown_device_is_refused_with_a_list_of_those_present(name: str) -> None:
     assert usable_device("cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match=f"There is no device '{name}' here. Take one of: cpu"):
+    with pytest.raises(ValueError, match=f"This machine has no device '{name}'. Choose one of: cpu"):
         usable_device(name)
 
 

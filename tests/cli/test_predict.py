@@ -81,7 +81,7 @@ def test_results_are_replaced_when_asked(folder: Path, tmp_path: Path) -> None:
         (("--set", "image_size=[224,224]"), r"model\.pt was trained with image_size \[32, 32\], here \[224, 224\]"),
         (("--labels", "nope"), r"i2net: .*'nope'"),
         (("--overlay", "absent.yaml"), r"No configuration absent\.yaml"),
-        (("--device", "foo"), "There is no device 'foo' here"),
+        (("--device", "foo"), "This machine has no device 'foo'"),
         (("--task", "histology"), "model.pt was trained for the task 'ct', not 'histology'"),
         (("--um-per-px", "0.5", "--resample"), "--um-per-px, --resample: for histology only, and the task is ct"),
     ],
