@@ -28,6 +28,7 @@ SMALL_CORE = 512
 
 DIVISOR, MARGIN = 32, 256  # of configs/histology.yaml
 
+
 def make_slide(side: int) -> np.ndarray:
     """Phantom glands (side, side, 3), uint8, a few of them repeated."""
     phantoms = [gland_phantom(seed, (PHANTOM, PHANTOM))[0] for seed in range(4)]

@@ -21,5 +21,13 @@ class Task:
 TASKS: dict[str, Task] = {
     "ct": Task("ct", True, (), (), "metadata.json", "synapse", ("CT",)),
     "mr": Task("mr", True, (), (), "metadata.json", "synapse", ("MR",)),
-    "histology": Task("histology", False, ("histology.yaml",), ("histology_train.yaml",), "metadata_histology.json", "glas", ("red", "green", "blue")),
+    "histology": Task(
+        "histology",
+        False,
+        ("histology.yaml",),
+        ("histology_train.yaml",),
+        "metadata_histology.json",
+        "glas",
+        ("red", "green", "blue"),
+    ),
 }

@@ -2,8 +2,9 @@
 
 python3.11 scripts/monai_label.py STUDIES --task ct --start untrained
 
-Needs Python 3.11 and nothing else: it makes an environment of its own for the server, packages the task as a bundle, and
-starts the server on 127.0.0.1. Everything lies in --folder; a second start uses what is there. See docs/monai-label.md.
+Needs Python 3.11 and nothing else: it makes an environment of its own for the server, packages the task as a bundle,
+and starts the server on 127.0.0.1. Everything is in --folder; a second start uses what is there. See
+docs/monai-label.md.
 """
 
 import argparse

@@ -79,7 +79,11 @@ def test_a_package_says_in_one_file_what_the_overlays_say(package: Path, workflo
 def test_a_package_names_classes_channels_and_network_in_plain_words(package: Path) -> None:
     config = json.loads((package / "configs" / "inference.json").read_text())
     ct = package.name == "ct"
-    names = ["background", "aorta", "gallbladder", "left kidney", "right kidney", "liver"] if ct else ["background", "gland"]
+    names = (
+        ["background", "aorta", "gallbladder", "left kidney", "right kidney", "liver"]
+        if ct
+        else ["background", "gland"]
+    )
     assert config["class_names"][: len(names)] == names and len(config["class_names"]) == (9 if ct else 2)
     assert config["channels"] == (["CT"] if ct else ["red", "green", "blue"])
     assert config["divisor"] == (16 if ct else 32)

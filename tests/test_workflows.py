@@ -37,7 +37,9 @@ class Task:
 
 TASKS = {
     "ct": Task((), (), "metadata.json", "[32,32]", "_mask.nii.gz"),
-    "histology": Task(("histology.yaml",), ("histology_train.yaml",), "metadata_histology.json", "[64,64]", "_mask.png"),
+    "histology": Task(
+        ("histology.yaml",), ("histology_train.yaml",), "metadata_histology.json", "[64,64]", "_mask.png"
+    ),
 }
 
 

@@ -34,7 +34,9 @@ def add_commands(commands: Any) -> None:
     package.add_argument(
         "--origin", metavar="TEXT", help="how the package describes the weights, instead of the file's name"
     )
-    package.add_argument("--labels", metavar="TABLE", help="label table, built-in or a JSON file: colours, codes, volumes")
+    package.add_argument(
+        "--labels", metavar="TABLE", help="label table, built-in or a JSON file: colours, codes, volumes"
+    )
     package.add_argument(
         "--overlay",
         metavar="FILE",

@@ -43,7 +43,9 @@ def add_commands(commands: Any) -> None:
         default=[],
         help="configuration that the weights were trained with; for networks outside MONAI and this bundle",
     )
-    predict.add_argument("--labels", metavar="TABLE", help="label table, built-in or a JSON file: colours, codes, volumes")
+    predict.add_argument(
+        "--labels", metavar="TABLE", help="label table, built-in or a JSON file: colours, codes, volumes"
+    )
     predict.add_argument(
         "--weights", nargs="+", metavar="FILE", help="weights; several are averaged (default: models/model.pt)"
     )

@@ -27,6 +27,7 @@ class _Raw(dict):
         found = self.get("channel_names") or self.get("modality") or {}
         return list(found.values()) if isinstance(found, dict) else []
 
+
 _MEND = "Correct it, or prepare the data set again."
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from i2net_bundle.data.datalist import label_names
-from i2net_bundle.labels import classes_of, label_table as table_of
+from i2net_bundle.labels import classes_of
+from i2net_bundle.labels import label_table as table_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class DataDescription:
         return [item.name for item in self.classes]
 
 
-def describe_dataset(dataset_dir, datalist="dataset.json", label_table=None, channels=("CT",)):  # type: ignore[no-untyped-def]
+def describe_dataset(dataset_dir, datalist="dataset.json", table="synapse", channels=("CT",)):  # type: ignore[no-untyped-def]
     """Stand-in."""
     contents = {}
     if dataset_dir is not None and (Path(dataset_dir) / datalist).is_file():
@@ -34,5 +35,5 @@ def describe_dataset(dataset_dir, datalist="dataset.json", label_table=None, cha
     names = label_names(contents)
     found = contents.get("channel_names") or contents.get("modality") or {}
     found = tuple(found.values()) if isinstance(found, dict) else ()
-    names = [names[i] for i in sorted(names)] if names else table_of(label_table or "synapse").names
-    return DataDescription(classes_of(names, label_table), found or tuple(channels), contents.get("label_values"))
+    names = [names[i] for i in sorted(names)] if names else table_of(table).names
+    return DataDescription(classes_of(names, table), found or tuple(channels), contents.get("label_values"))

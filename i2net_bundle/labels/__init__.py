@@ -6,6 +6,7 @@ class of the table must be listed under ``dropped``, and then becomes background
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -181,5 +182,7 @@ def classes_of(names, table=None):  # type: ignore[no-untyped-def]
     """Stand-in."""
     known = {}
     for name in ("synapse", "glas"):
-        known |= {item.name: item for item in label_table(name).classes}
-    return tuple(known.get(name, LabelClass(name, f"#{7919 * (index + 1) % 0xFFFFFF:06x}")) for index, name in enumerate(names))
+        known |= {item.name: dataclasses.replace(item, id=0) for item in label_table(name).classes}
+    return tuple(
+        known.get(name, LabelClass(name, f"#{7919 * (index + 1) % 0xFFFFFF:06x}")) for index, name in enumerate(names)
+    )

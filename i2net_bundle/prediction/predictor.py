@@ -115,7 +115,7 @@ class Predictor:
         root = Path(bundle) if bundle is not None else bundle_root()
         self.weights = _paths(weights) or [default_weights(bundle)]
         record = run_record(self.weights[0])
-        files = [root / "configs" / "inference.json"]
+        files: list[str | Path] = [root / "configs" / "inference.json"]
         if bundle is None:
             files += config_files(*TASKS[task_of(self.weights[0], task)].overlays)
         config = _configuration(files, overlays, record)

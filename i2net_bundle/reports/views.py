@@ -1,4 +1,4 @@
-"""What a network sees and returns: image, truth, prediction and, if any, gates of a slice, at the network's own size."""
+"""What a network sees and returns: image, truth, prediction and gates, if any, of a slice at the network's own size."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ class _Watched:
     def __call__(self, images: Tensor) -> Tensor:
         logits, gates = self.forward(images)
         if sum(len(part.inputs) for part in self.kept) < self.count:
-            self.kept.append(Forward(images, logits, logits.new_empty(len(logits), 0, 1, 1) if gates is None else gates))
+            self.kept.append(
+                Forward(images, logits, logits.new_empty(len(logits), 0, 1, 1) if gates is None else gates)
+            )
         return logits
 
 

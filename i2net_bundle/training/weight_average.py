@@ -10,7 +10,6 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
-
 class WeightAverage:
     """Exponential moving average of a network's weights and batch-norm statistics, one update per iteration.
 

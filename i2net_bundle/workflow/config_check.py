@@ -18,7 +18,7 @@ from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 from monai.utils import BundlePropertyConfig
 
 from i2net_bundle.workflow.references import references
-from i2net_bundle.workflow.running_config import located, shipped_ids, running_parser
+from i2net_bundle.workflow.running_config import located, running_parser, shipped_ids
 
 _KEYWORDS = ("_target_", "_desc_", "_disabled_", "_requires_", "_mode_", "_meta_")
 _BOOLEANS = {"true": True, "false": False}

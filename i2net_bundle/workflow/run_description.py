@@ -16,7 +16,7 @@ def describe_run(
     weights: str | Path,
     dataset_dir: str | Path | None = None,
     datalist: str = DATALIST,
-    label_table: str | None = None,
+    label_table: str = "synapse",
     channels: Sequence[str] = ("CT",),
 ) -> DataDescription:
     """Classes, channels and label values that weights were trained with; without a record, those of the data.
@@ -25,8 +25,8 @@ def describe_run(
         weights: file of weights, with or without ``settings.json`` beside it.
         dataset_dir: folder of labelled cases to compare with; None where there are none.
         datalist: name of the data list in that folder.
-        label_table: name of a built-in table or path of a user's; a user's replaces what the record says of colours,
-            codes and volumes.
+        label_table: name of a built-in table, or path of a user's, for data without labels; a user's also replaces the
+            recorded colours, codes and volumes.
         channels: of the images, where neither record nor data list names any.
 
     Raises:
@@ -38,7 +38,7 @@ def describe_run(
     if dataset_dir is not None and (Path(dataset_dir) / datalist).is_file():
         _refuse_other_data(record, Path(weights), Path(dataset_dir) / datalist)
     classes = record.classes
-    if label_table is not None and label_table.endswith(".json"):
+    if label_table.endswith(".json"):
         classes = classes_of([item.name for item in classes], label_table)
     recorded = DataDescription(
         classes=classes,
@@ -47,7 +47,9 @@ def describe_run(
         ignore_id=record.ignore_id,
     )
     if record.label_values is None and dataset_dir is not None:  # what masks hold is a property of the data
-        return replace(recorded, label_values=describe_dataset(dataset_dir, datalist, label_table, channels).label_values)
+        return replace(
+            recorded, label_values=describe_dataset(dataset_dir, datalist, label_table, channels).label_values
+        )
     return recorded
 
 

@@ -137,6 +137,20 @@ def read_record(path: Path) -> RunRecord:
         ) from cause
 
 
+def check_record(record: RunRecord) -> None:
+    """Check that a record can be read back once it is written.
+
+    Raises:
+        ValueError: a name or value is none that a record can hold.
+    """
+    content = record.as_json()
+    try:
+        refuse_expressions(content)
+        _version_2(content, Path())
+    except ValueError as cause:
+        raise ValueError(f"These settings cannot be recorded: {cause}. Rename or change it.") from cause
+
+
 def refuse_expressions(value: Any, where: str = "it") -> None:
     """Refuse what a configuration would evaluate, at any depth.
 
@@ -198,7 +212,11 @@ def _version_2(content: Mapping[str, Any], path: Path) -> RunRecord:
         network=_network(fields.get("network", lambda value: isinstance(value, Mapping), "an object")),
         classes=_classes(fields.get("classes", _is_list(lambda _: True, 0, 256), "a list of at most 256 classes")),
         channels=_tuple(fields.get("channels", _is_list(_is_name, 0, 64), "a list of names")),
-        label_values=fields.get("label_values", lambda value: isinstance(value, str) and value in LABEL_VALUES, "instances, binary or classes"),
+        label_values=fields.get(
+            "label_values",
+            lambda value: isinstance(value, str) and value in LABEL_VALUES,
+            "instances, binary or classes",
+        ),
         ignore_id=fields.get("ignore_id", _is_between(0, 255), "a number from 0 to 255"),
         image_size=_tuple(
             fields.get("image_size", _is_list(_is_between(1, 65536), 2, 2), "two whole numbers from 1 to 65536")
@@ -254,7 +272,9 @@ def _classes(content: Any) -> tuple[LabelClass, ...] | None:
         classes.append(
             LabelClass(
                 name=fields.get("name", _is_name, "a name", True),
-                color=fields.get("color", lambda value: _is_text(value) and bool(_COLOR.fullmatch(value)), "#RRGGBB", True),
+                color=fields.get(
+                    "color", lambda value: _is_text(value) and bool(_COLOR.fullmatch(value)), "#RRGGBB", True
+                ),
                 synonyms=_tuple(fields.get("synonyms", _is_list(_is_name, 0, 64), "a list of names")) or (),
                 volume_ml=_tuple(fields.get("volume_ml", _is_list(_is_number, 2, 2), "two numbers of mL")),
                 snomed=_tuple(fields.get("snomed", pair, "a code and its meaning")),

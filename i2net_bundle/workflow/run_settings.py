@@ -12,7 +12,15 @@ from ignite.engine import Engine, Events
 
 from i2net_bundle.data import DataDescription
 from i2net_bundle.workflow.describe import describe
-from i2net_bundle.workflow.run_record import SETTINGS_NAME, NetworkRecord, RunRecord, read_record, run_record, write_record
+from i2net_bundle.workflow.run_record import (
+    SETTINGS_NAME,
+    NetworkRecord,
+    RunRecord,
+    check_record,
+    read_record,
+    run_record,
+    write_record,
+)
 
 
 class SettingsRecord:
@@ -28,6 +36,9 @@ class SettingsRecord:
         intensity: transform of intensities.
         training: what the course of training depends on besides, see `training_settings`.
         resume: whether the run continues the one in its folder.
+
+    Raises:
+        ValueError: a name or value is none that a record can hold.
     """
 
     def __init__(
@@ -55,6 +66,7 @@ class SettingsRecord:
             intensity=describe(intensity),
             training=training,
         )
+        check_record(self.record)
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer, before the handler that resumes it."""

@@ -16,23 +16,33 @@ from i2net_bundle.workflow.config_files import config_files
 from i2net_bundle.workflow.references import references
 
 WORKFLOWS = ("train.json", "evaluate.json", "inference.json")
-_OF_THE_MACHINE = frozenset(
+_NOT_OF_TRAINING = frozenset(
     {
+        # where a run works
         "bundle_root",
         "cache_dir",
         "cache_limit_gb",
+        "data_keys",
         "dataset_dir",
+        "dataset_name",
         "device",
-        "encoder_weights",
-        "init_weights",
+        "fast",
         "mlflow_uri",
         "num_workers",
         "output_dir",
-        "resume",
         "val_interval",
+        # how it starts
+        "encoder_weights",
+        "init_weights",
+        "resume",
+        # recorded on their own
+        "divisor",
+        "image_size",
+        "label_table",
+        "task",
     }
 )
-"""Settings that may differ when a run is resumed: where it runs, what it reads from and writes to, how it starts."""
+"""Settings that may differ when a run is resumed, or that its record holds elsewhere."""
 
 
 def running_parser() -> ConfigParser:
@@ -61,7 +71,7 @@ def component_settings(id: str) -> dict[str, Any] | None:
         the whole is None where the id is no component that is named by its path.
     """
     parser = running_parser()
-    config = parser[id] if id in parser else None
+    config: Any = parser.get(id)
     if not ConfigComponent.is_instantiable(config) or not isinstance(config["_target_"], str):
         return None
     arguments: dict[str, Any] = {}
@@ -75,14 +85,16 @@ def component_settings(id: str) -> dict[str, Any] | None:
 def training_settings() -> dict[str, Any]:
     """Top-level settings of the running configuration that the course of training depends on, by name.
 
-    Those are all plain values that something refers to; left out is what may differ when a run is resumed.
+    Those are all plain values that something refers to. Left out are those that follow from others, those that the
+    record holds elsewhere, and those that may differ when a run is resumed.
     """
     parser = running_parser()
     config = parser.get()
     used = {reference.partition("::")[0] for reference in references(config)}
     found = {}
     for name in config:
-        if name in used and name not in _OF_THE_MACHINE and is_setting(config[name]):
+        follows = any(references(config[name]))
+        if name in used and name not in _NOT_OF_TRAINING and is_setting(config[name]) and not follows:
             value = parser.ref_resolver.get_resolved_content(name)
             if is_plain(value):
                 found[name] = _plain(value)
@@ -128,7 +140,7 @@ def located(target: str) -> Any:
 
 def _public_path(target: str) -> str:
     """The shortest path from which a target can be imported: ``monai.networks.nets.UNet``."""
-    found = located(target)
+    found: Any = located(target)
     module = getattr(found, "__module__", None)
     if module is None or "." in getattr(found, "__qualname__", "."):
         return target

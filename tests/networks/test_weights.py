@@ -189,7 +189,7 @@ class TestLoadMatching:
             assert torch.equal(value, before[name] if name in left else trained.state_dict()[name]), name
         total = len(before)
         assert f"{total - len(left)} of {total} tensors from" in caplog.text
-        assert not left or f"{len(left)} tensors do not fit" in caplog.text and left[0] in caplog.text
+        assert not left or (f"{len(left)} tensors do not fit" in caplog.text and left[0] in caplog.text)
 
     def test_weights_of_which_nothing_fits_are_refused(self, tmp_path: Path) -> None:
         network = small_i2net()

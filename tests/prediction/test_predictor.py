@@ -96,9 +96,7 @@ def test_an_array_is_predicted_like_its_file(folder: Path) -> None:
 
 def test_uncertainty_and_probabilities_lie_on_the_files_grid(folder: Path) -> None:
     (path,) = images(folder, "ct").iterdir()
-    predictor = Predictor(
-        [folder / "ct.pt"] * 2, uncertainty=True, probabilities=True, **options("ct")
-    )
+    predictor = Predictor([folder / "ct.pt"] * 2, uncertainty=True, probabilities=True, **options("ct"))
     prediction = predictor.predict(path)
     assert {values.shape for values in prediction.maps.values()} == {nib.load(path).shape}
     every = np.stack([prediction.maps[f"probability_{index}"] for index in range(9)]).astype(np.float32)

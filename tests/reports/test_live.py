@@ -11,8 +11,8 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
-from torch import nn
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from i2net_bundle.prediction import SlicewiseInferer
 from i2net_bundle.reports import MLflowRecord, ValidationImages

@@ -11,7 +11,7 @@ from torch import nn
 
 from i2net_bundle.losses import CrossEntropyDiceLoss, I2NetLoss
 from i2net_bundle.networks import I2Net, learner_parameters
-from i2net_bundle.training import TrainingNetwork, SegmentationTrainer
+from i2net_bundle.training import SegmentationTrainer, TrainingNetwork
 from tests.networks.small_networks import small_i2net
 
 

@@ -17,9 +17,9 @@ from i2net_bundle.data import load_cases
 from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.networks import I2Net
 from i2net_bundle.training import (
-    SegmentationTrainer,
     InitialWeights,
     RunCheckpoint,
+    SegmentationTrainer,
     TrainingRecord,
     UpdateAverage,
     WeightAverage,

@@ -117,7 +117,9 @@ def test_a_resumed_run_does_not_read_pretrained_encoder_weights(make_run: Make, 
     assert (tmp_path / "checkpoints" / "epoch_0004.pt").exists()
 
 
-def test_weights_of_other_classes_are_where_a_new_run_starts(make_run: Make, make_network: Make, tmp_path: Path) -> None:
+def test_weights_of_other_classes_are_where_a_new_run_starts(
+    make_run: Make, make_network: Make, tmp_path: Path
+) -> None:
     other = make_network(seed=11, num_classes=4).state_dict()
     torch.save(other, tmp_path / "other.pt")
     run = make_run(tmp_path / "run", init_weights=tmp_path / "other.pt", encoder_weights=tmp_path / "not_read.pt")

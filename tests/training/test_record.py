@@ -15,7 +15,7 @@ import torch
 from ignite.engine import Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from i2net_bundle.training import SegmentationTrainer, LossProgressBar, TrainingRecord
+from i2net_bundle.training import LossProgressBar, SegmentationTrainer, TrainingRecord
 from i2net_bundle.training.trainer import TERMS
 
 Make = Callable[..., Any]

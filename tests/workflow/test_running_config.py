@@ -58,7 +58,7 @@ def test_training_records_every_setting_that_is_used_and_may_not_change() -> Non
     found = parser.get_parsed_content("found")
     assert {"epochs": 150, "learning_rate": 0.01, "lambda_lo": 0.25, "seed": 0, "warmup": 5}.items() <= found.items()
     assert {"num_learners", "batch_size", "accumulation_steps", "weight_average", "amp"} <= found.keys()
-    assert not {"output_dir", "dataset_dir", "device", "num_workers", "resume", "unused"} & found.keys()
+    assert not {"output_dir", "dataset_dir", "device", "num_workers", "resume", "unused", "num_classes"} & found.keys()
 
 
 def test_settings_that_the_network_does_not_use_are_not_recorded() -> None:
