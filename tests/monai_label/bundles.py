@@ -16,8 +16,8 @@ import torch
 from monai.transforms import Compose
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from PIL import Image
+from torch import nn
 
-from i2net_bundle.networks import I2Net
 from i2net_bundle.prediction.inferers import SlicewiseInferer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,15 +33,16 @@ def fresh_clone(folder: Path) -> Path:
     return folder
 
 
-def undecided(network: I2Net, images: torch.Tensor) -> I2Net:
-    """Untrained, with every class about equally frequent on ``images``: otherwise one would win everywhere."""
+def undecided(network: nn.Module, images: torch.Tensor) -> nn.Module:
+    """Random weights, with every class about equally frequent on ``images``: otherwise one would win everywhere."""
     network.eval()
+    head = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)][-1]
+    assert head.bias is not None
     with torch.no_grad():
         logits = network(images).transpose(0, 1).flatten(1)  # (classes, pixels)
         scale = 1 / logits.std(dim=1)
-        head: Any = network.head
-        head.conv.weight *= scale[:, None, None, None]
-        head.conv.bias.copy_((head.conv.bias - logits.median(dim=1).values) * scale)
+        head.weight *= scale[:, None, None, None] if isinstance(head, nn.Conv2d) else scale[None, :, None, None]
+        head.bias.copy_((head.bias - logits.median(dim=1).values) * scale)
     return network
 
 
@@ -59,8 +60,7 @@ def ct_slices(path: Path, preprocessing: Compose, size: Sequence[int]) -> torch.
 
 def predict(bundle: Path, images: Sequence[Path], out: Path) -> Callable[[str], np.ndarray]:
     """Masks by ``i2net predict``, by the image's name; values as a label of MONAI Label has them."""
-    task = "synapse" if images[0].suffix in (".nii", ".gz") else "glas"
-    command = [sys.executable, "-m", "i2net_bundle", "predict", *map(str, images), "--out", str(out), "--task", task]
+    command = [sys.executable, "-m", "i2net_bundle", "predict", *map(str, images), "--out", str(out)]
     command += ["--bundle", str(bundle), "--device", "cpu", "--no-pictures"]
     environment = os.environ | {"PYTHONPATH": str(bundle), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

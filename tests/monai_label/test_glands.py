@@ -16,7 +16,7 @@ from i2net_bundle.cli import main
 from i2net_bundle.data.phantoms import make_gland_phantoms
 from i2net_bundle.networks import glas_i2net
 from i2net_bundle.transforms import histology_preprocessing
-from tests.monai_label.bundles import ROOT, read, undecided
+from tests.monai_label.bundles import ROOT, predict, read, undecided
 from tests.monai_label.server import Server, serving
 from tests.monai_label.sessions import Session, agreement, hold_session
 
@@ -50,10 +50,10 @@ def package(phantoms: Path, studies: Path) -> Path:
     torch.save(undecided(glas_i2net(), image.as_tensor()[None]).state_dict(), phantoms / "weights.pt")
     fast = {"image_size": [64, 64], "batch_size": 2, "num_workers": 0}
     (phantoms / "fast.json").write_text(json.dumps(fast))
-    bundle = phantoms / "i2net_glands"
+    bundle = phantoms / "i2net_histology"
     training = ["--train-overlay", str(ROOT / "configs" / "glas_small.yaml")]
     training += ["--train-overlay", str(phantoms / "fast.json")]
-    main(["package", "glas", "--out", str(bundle), "--weights", str(phantoms / "weights.pt"), *training])
+    main(["package", "histology", "--out", str(bundle), "--weights", str(phantoms / "weights.pt"), *training])
     return bundle
 
 
@@ -81,7 +81,7 @@ def session(
 
 
 def test_the_model_is_listed_with_the_value_of_glands_in_its_masks(session: Session) -> None:
-    assert session.info["models"]["i2net_glands"]["labels"] == {"gland": 1}
+    assert session.info["models"]["i2net_histology"]["labels"] == {"gland": 1}
 
 
 @pytest.mark.parametrize("name", ["testA_1", "testA_2"])
@@ -97,14 +97,14 @@ def test_training_ends_well_and_the_next_reply_is_of_the_new_weights(session: Se
     assert session.training["status"] == "DONE"
     assert session.weights_between != session.weights_before
     assert agreement(session.second["testA_1"], read(session.first["testA_1"])) < 1.0
-    record = json.loads((session.bundle / "runs" / "glas-1" / "publication.json").read_text())
+    record = json.loads((session.bundle / "runs" / "histology-1" / "publication.json").read_text())
     assert record["published"] and record["validation_cases"] == 0
     assert (session.bundle / "models" / record["kept_as"]).read_bytes() == session.weights_before
 
 
 def test_a_later_training_is_published_if_it_is_no_worse(session: Session) -> None:
     assert session.later_training["status"] == "DONE"
-    record = json.loads((session.bundle / "runs" / "glas" / "publication.json").read_text())
+    record = json.loads((session.bundle / "runs" / "histology" / "publication.json").read_text())
     assert record["validation_cases"] == 1
     assert record["published"] == (record["score"] >= record["score_before"])
     unchanged = (session.bundle / "models" / "model.pt").read_bytes() == session.weights_between
@@ -130,10 +130,16 @@ def own_app(
 
 
 def test_the_next_image_is_the_one_with_the_highest_entropy(own_app: Server) -> None:
-    key = "entropy_i2net_glands"
+    key = "entropy_i2net_histology"
     assert key in own_app.info()["scoring"] and key in own_app.info()["strategies"]
     assert own_app.score(key)["status"] == "DONE"
     scores = {name: entry["image"]["info"][key] for name, entry in own_app.datastore()["objects"].items()}
     assert len(scores) == 5 and all(0 < score < 1 for score in scores.values()) and len(set(scores.values())) == 5
     order = sorted(scores, key=scores.__getitem__, reverse=True)
     assert [own_app.next_image(key)["id"] for _ in range(3)] == order[:3]
+
+
+def test_our_app_serves_the_fast_network_with_the_same_masks(own_app: Server, session: Session, tmp_path: Path) -> None:
+    reply = own_app.infer("testA_1", tmp_path / "reply.png")
+    expected = predict(session.bundle, [session.images["testA_1"]], tmp_path / "masks")("testA_1")
+    assert agreement(reply, expected) == 1.0

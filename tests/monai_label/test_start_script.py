@@ -25,11 +25,11 @@ SCRIPT = str(ROOT / "scripts" / "monai_label.py")
 def test_without_weights_it_says_so_and_how_to_begin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "glands"])
+    monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "histology"])
     with pytest.raises(SystemExit):
         parse()
     told = capsys.readouterr().err
-    assert "no trained weights for glands" in told and "--start untrained or phantoms or imagenet" in told
+    assert "no trained weights for histology" in told and "--start untrained or phantoms or imagenet" in told
 
 
 def test_ct_has_no_imagenet_weights_to_begin_with(
@@ -43,7 +43,7 @@ def test_ct_has_no_imagenet_weights_to_begin_with(
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tif", "tiff"])
 def test_images_of_every_lossless_format_are_served(ending: str) -> None:
-    assert f"*.{ending}" in FILES["glands"]
+    assert f"*.{ending}" in FILES["histology"]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_images_of_every_lossless_format_are_served(ending: str) -> None:
 def test_encoder_weights_that_cannot_be_taken_are_refused_before_anything_is_made(
     options: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "glands", *options])
+    monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "histology", *options])
     with pytest.raises(SystemExit):
         parse()
     assert told in capsys.readouterr().err
@@ -80,14 +80,14 @@ def test_it_serves_named_weights_on_loopback_alone_and_keeps_what_was_learned(
         SCRIPT,
         str(studies),
         "--task",
-        "glands",
+        "histology",
         "--start",
         "untrained",
         "--folder",
         str(folder),
     ]
     subprocess.run([*command, "--prepare"], check=True, capture_output=True)
-    bundle = folder / "app" / "model" / "i2net_glands_untrained"
+    bundle = folder / "app" / "model" / "i2net_histology_untrained"
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     assert metadata["packaged_weights"]["origin"].startswith("UNTRAINED")
     learned = bundle / "models" / "model_until_20260101T000000.pt"
@@ -99,12 +99,12 @@ def test_it_serves_named_weights_on_loopback_alone_and_keeps_what_was_learned(
         )
     try:
         info = _info(f"http://127.0.0.1:{port}", process, tmp_path / "server.log")
-        assert set(info["models"]) == {"i2net_glands_untrained"} and info["datastore"]["total"] == 1
-        assert "entropy_i2net_glands_untrained" in info["strategies"]
+        assert set(info["models"]) == {"i2net_histology_untrained"} and info["datastore"]["total"] == 1
+        assert "entropy_i2net_histology_untrained" in info["strategies"]
         listening = [c.laddr for c in psutil.Process(process.pid).net_connections() if c.status == psutil.CONN_LISTEN]
         assert [tuple(address) for address in listening] == [("127.0.0.1", port)]
         reply = requests.post(
-            f"http://127.0.0.1:{port}/infer/i2net_glands_untrained",
+            f"http://127.0.0.1:{port}/infer/i2net_histology_untrained",
             params={"image": "testA_1", "output": "image"},
             timeout=300,
         )
