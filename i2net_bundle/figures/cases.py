@@ -145,7 +145,7 @@ def add_legend(figure: Figure, class_names: Sequence[str], shown: Collection[int
 def legend_height(class_names: Sequence[str], shown: Collection[int]) -> float:
     """Height in inches of the legend of a comparison; arguments as in `add_legend`."""
     columns = _legend_columns(class_names)
-    return -(-(len(shown) + 3) // columns) * (0.28 if columns == 6 else 0.42)
+    return 0.28 * -(-(len(shown) + 3) // columns) + (0 if columns == 6 else 0.3)
 
 
 def _legend_columns(class_names: Sequence[str]) -> int:

@@ -91,7 +91,10 @@ def wrapped(name: str, width: int = 24, lines: int = 2) -> str:
     >>> wrapped("left superior pulmonary vein", 16)
     'left superior\npulmonary vein'
     """
-    return "\n".join(textwrap.wrap(name, width, max_lines=lines, placeholder="…")) or name
+    rows = textwrap.wrap(name, width) or [name]
+    if len(rows) > lines:
+        rows = [*rows[: lines - 1], rows[lines - 1][: width - 1].rstrip() + "…"]
+    return "\n".join(rows)
 
 
 @functools.cache

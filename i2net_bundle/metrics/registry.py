@@ -53,8 +53,8 @@ PROTOCOLS = {
     ),
     "transunet": Protocol(
         "Protocol transunet: as TransUNet and later papers score, distances in voxels",
-        "TransUNet's Dice and HD95 (medpy, both directions pooled), in voxels. A missed class scores (0, 0), an "
-        "invented one (1, 0), a class in neither mask (0, 0).",
+        "TransUNet's Dice and HD95 (medpy, both directions pooled), in voxels or pixels. A missed class scores (0, 0), "
+        "an invented one (1, 0), a class in neither mask (0, 0).",
     ),
     "size": Protocol(
         "Sizes: predicted against true",

@@ -44,7 +44,7 @@ class Section:
     Attributes:
         id: id of its heading.
         title: heading.
-        text: paragraph below the heading.
+        text: paragraphs below the heading, one per line.
         pictures: figures, or functions that draw them one at a time while the page is written.
         tables: tables below the text.
         folded: tables shown on a click.
@@ -167,8 +167,13 @@ def _scores(results: RunResults) -> Section:
     return Section(
         "scores",
         "Scores",
-        f"Mean and 95 % bootstrap confidence interval of the mean, resampling {resampled}. {' '.join(rules)} Judge a "
-        "network by strict scores; use transunet scores to compare with published tables.",
+        "\n".join(
+            [
+                f"Mean and 95 % bootstrap confidence interval of the mean, resampling {resampled}.",
+                *rules,
+                "Judge a network by strict scores; use transunet scores to compare with published tables.",
+            ]
+        ),
         pictures=[partial(box_plots, scores)],
         tables=[score_table(scores), *([objects] if objects else [])],
         folded=[case_table(scores)],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
@@ -21,6 +22,7 @@ from i2net_bundle.reports.run_results import ScoreTable
 _FEWEST = 10  # pixels that a bin needs for its accuracy to be meaningful
 _NO_OVERLAP = {MISSED: "v", INVENTED: "^"}
 _WIDTH = 12  # inches
+_GAP = 0.1  # inches between rows of panels
 
 
 def box_plots(scores: ScoreTable) -> Picture:
@@ -30,10 +32,10 @@ def box_plots(scores: ScoreTable) -> Picture:
     """
     panels = _panels(scores.metrics)
     rows = _rows(scores)
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
+    lines = -(-len(panels) // 3)
+    columns = -(-len(panels) // lines)
     height = 1.5 + len(rows) * min(0.55, 0.25 + 3 / len(rows))
-    figure = Figure(figsize=(_WIDTH, lines * height), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, lines * height), layout=ConstrainedLayoutEngine(h_pad=_GAP))
     axes = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flat)
     for axis, panel in zip(axes, panels, strict=False):
         _draw_boxes(axis, panel, scores, rows)
@@ -165,12 +167,14 @@ def bland_altman(scores: ScoreTable) -> Picture | None:
     truths, predictions = scores.matrix(f"label_{suffix}"), scores.matrix(f"pred_{suffix}")
     columns = min(4, len(scores.classes))
     rows = -(-len(scores.classes) // columns)
-    figure = Figure(figsize=(_WIDTH if columns > 2 else 6 * columns, 3.1 * rows), layout="constrained")
+    figure = Figure(
+        figsize=(_WIDTH if columns > 2 else 6 * columns, 3.2 * rows), layout=ConstrainedLayoutEngine(h_pad=_GAP)
+    )
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     statuses = scores.statuses()
     for index, (axis, name) in enumerate(zip(axes, scores.classes, strict=False)):
         _draw_agreement(axis, truths[:, index], predictions[:, index], statuses[:, index])
-        axis.set_title(wrapped(name))
+        axis.set_title(wrapped(name, 20))
     for axis in axes[len(scores.classes) :]:
         axis.remove()
     figure.supxlabel(f"mean of predicted and true {what}, {unit}", fontsize=10)

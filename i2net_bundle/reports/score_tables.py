@@ -79,7 +79,9 @@ def case_table(scores: ScoreTable) -> Table:
     classes = scores.classes if len(scores.classes) > 1 else []
     if not classes:
         rows = [row[:2] if "\n" not in row[2] else [row[0], row[2]] for row in rows]
-    return Table(f"{metric.label} of every case, worst first", ["case", "mean", *classes], rows)
+    return Table(
+        f"{metric.short_label} of every case ({metric.protocol}), worst first", ["case", "mean", *classes], rows
+    )
 
 
 def calibration_table(calibration: Mapping[str, Any]) -> Table:
