@@ -100,5 +100,5 @@ def test_the_name_of_a_metric_is_unique() -> None:
 
 
 def test_a_metric_names_a_known_protocol() -> None:
-    with pytest.raises(ValueError, match="no protocol 'mine'. Known: strict, transunet, size, object"):
+    with pytest.raises(ValueError, match=r"no protocol 'mine'\. Known: strict, transunet, size, object"):
         Metric("x", float, "x", "mine")
