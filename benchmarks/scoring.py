@@ -12,7 +12,7 @@ from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDiceMetric
 from benchmarks.measuring import Setting, Table, alternating, in_own_process, peak_extra_mb
 from i2net_bundle.data.phantoms import ct_phantom
 from i2net_bundle.evaluation.case_scores import score_case
-from i2net_bundle.metrics.protocols import SURFACE_TOLERANCE_MM
+from i2net_bundle.metrics.registry import SURFACE_TOLERANCE_MM
 
 TITLE = "Scoring"
 SPACING_MM, NUM_CLASSES = (0.8, 0.8, 3.0), 9
@@ -30,7 +30,7 @@ def make_masks(path: Path, shape: tuple[int, int, int]) -> None:
 def ours(pred: np.ndarray, label: np.ndarray) -> np.ndarray:
     """All figures of both protocols; returns those that MONAI has too, (3, classes)."""
     scores = score_case(pred, label, NUM_CLASSES, SPACING_MM, "mm", {"case": "phantom"})
-    return np.array([[getattr(item, figure) for item in scores.classes] for figure in FIGURES])
+    return np.array([[item.metrics[figure] for item in scores.classes] for figure in FIGURES])
 
 
 def monai(pred: np.ndarray, label: np.ndarray) -> np.ndarray:
