@@ -114,6 +114,18 @@ def test_one_file_name_stands_for_one_idea() -> None:
     assert {file: names for file, names in repeated.items() if {*map(room, names)} != SAME_IDEA.get(file)} == {}
 
 
+def test_no_package_exports_a_name_that_one_of_its_modules_has() -> None:
+    """`pydoc.locate`, by which MONAI finds ``_target_``, takes the function up to Python 3.12 and then the module."""
+    hidden = []
+    for package, path in MODULES.items():
+        if path.name == "__init__.py":
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+                if names and node.module != package:
+                    hidden += [f"{package}.{name}" for name in names if f"{package}.{name}" in MODULES]
+    assert hidden == []
+
+
 def test_contributing_lists_the_rooms_in_their_order() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     listed = re.findall(r"`i2net_bundle/(\w+)(?:/|\.py)`", page.partition("| room |")[2].partition("\n\n")[0])
