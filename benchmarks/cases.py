@@ -1,4 +1,4 @@
-"""What is compared: the networks of both tasks, their plain form, and MONAI's networks at the same input."""
+"""The networks that are compared: those of both tasks, their plain form, and MONAI's, on the same input."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def training_step(
     weights: tuple[float, float] = (0.25, 0.25),
     bfloat16: bool = False,
 ) -> Callable[[], None]:
-    """One step of training without the optimiser's: forward, losses, backward.
+    """One training step without the optimiser: forward, losses, backward.
 
-    Networks lie in memory as the bundle's training places them; the plain form has its channels first.
+    Networks have the memory format of the bundle's training; the plain form is channels-first.
 
     Args:
         name: of the network.
