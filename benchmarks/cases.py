@@ -9,11 +9,9 @@ import torch
 from monai.networks.nets import AttentionUnet, BasicUNet, FlexibleUNet, SegResNet, SwinUNETR
 from torch import Tensor, nn
 
-from i2net_bundle.hardware import for_training
 from i2net_bundle.losses import BoundaryWeightedLoss, CrossEntropyDiceLoss, I2NetLoss
 from i2net_bundle.networks import I2Net, glas_i2net, synapse_i2net
-from i2net_bundle.training.trainer import GatedNetwork
-from tests.networks.plain_decoder import plain_network
+from i2net_bundle.networks.placement import for_training
 
 OURS, PLAIN = "I²Net", "I²Net, plain form"
 TASKS = {"GlaS": (3, 1, 512), "Synapse": (1, 9, 224)}
@@ -36,7 +34,7 @@ def network(name: str, task: str, num_learners: int = 3) -> nn.Module:
     if name in PEERS:
         return PEERS[name](channels, classes)
     built: I2Net = {"GlaS": glas_i2net, "Synapse": synapse_i2net}[task](num_learners)
-    return plain_network(built) if name == PLAIN else built
+    return built
 
 
 def images(task: str, batch: int, side: int) -> Tensor:
@@ -55,7 +53,7 @@ def training_step(
 ) -> Callable[[], None]:
     """One training step without the optimiser: forward, losses, backward.
 
-    Networks have the memory format of the bundle's training; the plain form is channels-first.
+    Every network is placed as the bundle places it for training; the plain form keeps its plain parts.
 
     Args:
         name: of the network.
@@ -66,20 +64,16 @@ def training_step(
         weights: of gate shaping and of learner orthogonalization.
         bfloat16: whether the network runs under autocast.
     """
-    net, image = network(name, task, num_learners).train(), images(task, batch, side)
-    if name != PLAIN:
-        net = for_training(net, "cpu")
+    net = for_training(network(name, task, num_learners).train(), "cpu", fast=name != PLAIN)
+    image = images(task, batch, side)
     generator = torch.Generator().manual_seed(1)
     target = torch.randint(0, max(2, TASKS[task][1]), (batch, 1, side, side), generator=generator)
     segmentation = BoundaryWeightedLoss() if task == "GlaS" else CrossEntropyDiceLoss()
     loss: nn.Module | None = None
-    if isinstance(net, I2Net):
-        learners = net.decoder.learner_parameters()
-        loss = I2NetLoss(segmentation, learners, lambda_gs=weights[0], lambda_lo=weights[1])
-
     forward: Callable[[Tensor], Any] = net
     if isinstance(net, I2Net):
-        forward = net.forward_with_gates if name == PLAIN else GatedNetwork(net)
+        loss = I2NetLoss(segmentation, net.learner_parameters(), lambda_gs=weights[0], lambda_lo=weights[1])
+        forward = net.forward_with_gates
 
     def step() -> None:
         net.zero_grad(set_to_none=True)

@@ -7,8 +7,7 @@ import torch
 from benchmarks.cases import PLAIN
 from benchmarks.measuring import UNIT, Setting, Table, alternating, in_own_process, peak_extra_mb
 from i2net_bundle.networks import ImplicitDecoder
-from i2net_bundle.networks.fast.products import linear
-from tests.networks.plain_decoder import PlainDecoder
+from i2net_bundle.networks.fast import accelerate
 
 TITLE = "Decoder"
 WIDTHS = {"gate": 128, "first": 128, "second": 64, "level": 64}
@@ -18,7 +17,7 @@ def make(form: str, num_learners: int = 3) -> torch.nn.Module:
     """The GlaS decoder in one of its forms."""
     torch.manual_seed(0)
     decoder = ImplicitDecoder(num_learners=num_learners).eval()
-    return PlainDecoder(decoder).eval() if form == PLAIN else decoder
+    return decoder if form == PLAIN else accelerate(decoder)
 
 
 def features(batch: int, side: int) -> list[torch.Tensor]:
@@ -97,4 +96,4 @@ def run(setting: Setting) -> list[Table]:
 
 def _product_rate() -> float:
     left, right = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    return 2048**3 / alternating({"product": lambda: linear(left, right)}, 3, "rate of products")["product"]
+    return 2048**3 / alternating({"product": lambda: left @ right}, 3, "rate of products")["product"]

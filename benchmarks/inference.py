@@ -9,7 +9,8 @@ from torch import Tensor
 
 from benchmarks.cases import OURS, PEERS, PLAIN, TASKS, images, network
 from benchmarks.measuring import UNIT, Setting, Table, alternating
-from i2net_bundle.hardware import for_inference, multiplies_bfloat16
+from i2net_bundle.hardware import multiplies_bfloat16
+from i2net_bundle.networks.placement import for_inference
 from i2net_bundle.prediction.inferers import in_bfloat16
 
 TITLE = "Inference of an image"
@@ -26,11 +27,11 @@ def _networks(setting: Setting, task: str, side: int) -> Table:
     image = images(task, 1, side)
     peers = list(PEERS)[:1] if setting.quick else list(PEERS)
     networks = {name: for_inference(network(name, task).eval(), "cpu") for name in (OURS, *peers)}
-    networks[PLAIN] = network(PLAIN, task).eval()
+    networks[PLAIN] = for_inference(network(PLAIN, task).eval(), "cpu", fast=False)
     functions: dict[str, Callable[[], Tensor]] = {
         name: (lambda net=networks[name]: net(image)) for name in (OURS, PLAIN, *peers)
     }
-    note = "Evaluation in float32 unless stated otherwise; channels-last, except for the plain form."
+    note = "Evaluation in float32 unless stated otherwise; channels-last."
     if multiplies_bfloat16("cpu"):
         functions[BFLOAT16] = lambda: in_bfloat16(networks[OURS])(image)
     if not setting.quick:

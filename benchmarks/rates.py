@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from benchmarks.measuring import UNIT, Setting, Table, alternating
 from i2net_bundle.hardware import multiplies_bfloat16
-from i2net_bundle.networks.fast.products import linear
 
 TITLE = "Rates of the machine"
 
@@ -20,16 +19,14 @@ def run(setting: Setting) -> list[Table]:
     target = torch.empty_like(source)
     image, weight = torch.randn(1, 64, 28, 28), torch.randn(64, 64, 3, 3)
     functions = {
-        "product": lambda: linear(left, right),
-        "product, torch.mm": lambda: left @ right,
+        "product": lambda: left @ right,
         "copy": lambda: target.copy_(source),
         "small": lambda: F.conv2d(image, weight, padding=1),
         "small, bfloat16": lambda: F.conv2d(image.bfloat16(), weight.bfloat16(), padding=1),
     }
     seconds = alternating(functions, setting.rounds, "rates")
     rows = [
-        ["matrix product by the faster library, GMAC/s", f"{n**3 / seconds['product'] / 1e9:.1f}"],
-        ["matrix product by torch.mm, GMAC/s", f"{n**3 / seconds['product, torch.mm'] / 1e9:.1f}"],
+        ["matrix product, GMAC/s", f"{n**3 / seconds['product'] / 1e9:.1f}"],
         ["3×3 convolution 64 to 64 at 224², GMAC/s", f"{1e3 / seconds[UNIT]:.1f}"],
         ["U, s", f"{seconds[UNIT]:.1f}"],
         ["copy, GB/s read and written", f"{2 * source.nbytes / seconds['copy'] / 1e9:.1f}"],

@@ -88,7 +88,7 @@ def _networks(setting: Setting, task: str, side: int) -> Table:
         )
     note = (
         "I²Net with all its losses, MONAI's networks with the segmentation loss alone. Channels-last if the bundle "
-        "trains so on this processor, except for the plain form."
+        "trains so on this processor."
     )
     if not multiplies_bfloat16("cpu"):
         note += " No bfloat16 row: this processor has no bfloat16 instructions."

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from benchmarks.cases import OURS, network
 from benchmarks.loader import make_volumes
 from benchmarks.measuring import UNIT, Setting, Table, alternating, in_own_process, peak_extra_mb
-from i2net_bundle.hardware import for_inference, slices_at_a_time
+from i2net_bundle.hardware import slices_at_a_time
 from i2net_bundle.io.masks import write_mask
+from i2net_bundle.networks.placement import for_inference
 from i2net_bundle.prediction.inferers import classify
 from i2net_bundle.transforms import ct_preprocessing
 from i2net_bundle.transforms.resizing import resize_images, resize_labels

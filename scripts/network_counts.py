@@ -1,4 +1,4 @@
-"""Print parameters and multiply-accumulates of the networks in their plain form beside the paper's Table 1.
+"""Print parameters and multiply-accumulates of the plain networks beside the paper's Table 1.
 
 python -m scripts.network_counts, in the checkout
 """
@@ -7,7 +7,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from i2net_bundle.networks import glas_i2net, synapse_i2net
-from tests.networks.plain_decoder import plain_network
 
 PAPER = {
     ("GlaS", 3): (11.40, 12.30),
@@ -21,7 +20,7 @@ if __name__ == "__main__":
     print("| network | K | parameters (M) | paper | matrix work (GMAC) | paper |\n|---|---|---|---|---|---|")
     for (task, num_learners), (parameters, gmac) in PAPER.items():
         build, shape = NETWORKS[task]
-        network = plain_network(build(num_learners=num_learners)).eval()
+        network = build(num_learners=num_learners).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(torch.zeros(shape))
         count = sum(parameter.numel() for parameter in network.parameters()) / 1e6

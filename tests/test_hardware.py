@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from i2net_bundle import hardware
-from i2net_bundle.hardware import for_inference, for_training, slices_at_a_time, usable_device
+from i2net_bundle.hardware import slices_at_a_time, usable_device
 from i2net_bundle.networks import glas_i2net
+from i2net_bundle.networks.placement import for_inference, for_training
 
 
 def lies_channels_last(network: torch.nn.Module) -> bool:
@@ -20,7 +21,7 @@ def lies_channels_last(network: torch.nn.Module) -> bool:
 
 @pytest.mark.parametrize("avx512", [True, False], ids=["AVX-512", "AVX2"])
 def test_training_has_channels_last_on_cpus_with_avx512_alone(avx512: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "_cpu_capabilities", lambda: {"avx512_f": avx512})
+    monkeypatch.setattr(hardware, "cpu_capabilities", lambda: {"avx512_f": avx512})
     network = glas_i2net()
     assert for_training(network, "cpu") is network
     assert lies_channels_last(network) is avx512
@@ -31,9 +32,9 @@ def test_prediction_has_channels_last_everywhere() -> None:
 
 
 @pytest.mark.parametrize("name", ["foo", "cuda:99"])
-def test_a_device_that_is_not_there_is_answered_with_those_that_are(name: str) -> None:
+def test_an_unknown_device_is_refused_with_a_list_of_those_present(name: str) -> None:
     assert usable_device("cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match=f"There is no device '{name}' here. Take one of: cpu"):
+    with pytest.raises(ValueError, match=f"This machine has no device '{name}'. Choose one of: cpu"):
         usable_device(name)
 
 

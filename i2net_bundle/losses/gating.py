@@ -25,7 +25,7 @@ def gate_instance_sharpening(gates: Tensor) -> Tensor:
 
 
 def mean_gate(gates: Tensor) -> Tensor:
-    """Gate of each learner averaged over batch and points, (B, K, ...) to (K,)."""
+    """Mean of each learner's gate over batch and points, (B, K, ...) to (K,)."""
     return gates.transpose(0, 1).flatten(1).mean(dim=1)
 
 

@@ -1,8 +1,10 @@
-"""Image -> features -> implicit decoder -> logits."""
+"""The network: an image to features, an implicit decoder, logits. The plain form stands here, the fast one in fast/."""
 
+from i2net_bundle.networks.contract import has_gates, learner_parameters, logits_and_gates
 from i2net_bundle.networks.decoder import I2Layer, ImplicitDecoder
 from i2net_bundle.networks.encoders import ResNetEncoder, UNetEncoder
 from i2net_bundle.networks.i2net import I2Net, cityscapes_i2net, glas_i2net, synapse_i2net
+from i2net_bundle.networks.placement import for_inference, for_training
 
 __all__ = [
     "I2Layer",
@@ -11,6 +13,11 @@ __all__ = [
     "ResNetEncoder",
     "UNetEncoder",
     "cityscapes_i2net",
+    "for_inference",
+    "for_training",
     "glas_i2net",
+    "has_gates",
+    "learner_parameters",
+    "logits_and_gates",
     "synapse_i2net",
 ]

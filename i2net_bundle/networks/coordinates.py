@@ -1,8 +1,8 @@
 """Query geometry of an implicit decoder: cell centres, nearest cells, relative coordinates, Fourier encoding.
 
-Source: I²Net (MICCAI 2024), Eq. 1. A grid of n cells spans [-1, 1], cell i centred at -1 + (2i + 1) / n. The decoder
-queries the cell centres of a grid, so rows and columns separate and every quantity below is made per axis, in
-integers, and is exact for any ratio of the two grids.
+Source: I²Net (MICCAI 2024), Eq. 1. A grid of n cells spans [-1, 1]; cell i is centred at -1 + (2i + 1) / n. The decoder
+queries the cell centres of a grid, so rows and columns separate: everything below is computed per axis, in integers,
+and is exact for any ratio of the two grids.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def nearest_cells(num_queries: int, num_cells: int, device: torch.device | None 
     >>> nearest_cells(4, 2)[1].tolist()
     [-0.5, 0.5, -0.5, 0.5]
     """
-    # centre of query i in units of cells: (2i + 1) n / 2N; its integer part is the nearest cell
+    # query i lies at (2i + 1) n / 2N in units of cells; the integer part is the nearest cell
     position = (2 * torch.arange(num_queries, device=device) + 1) * num_cells
     cell = torch.div(position, 2 * num_queries, rounding_mode="floor")
     between_two_cells = torch.remainder(position, 2 * num_queries) == 0

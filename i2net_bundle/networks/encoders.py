@@ -1,7 +1,7 @@
-"""Encoders: an image becomes one fine skip feature for the head and several levels for the implicit decoder.
+"""Encoders: an image to one fine skip feature for the head and several levels for the implicit decoder.
 
 An encoder is any module with ``forward(image) -> (skip, levels)``, levels fine to coarse, and the attributes
-``skip_channels``, ``level_channels``, ``min_size`` (smallest side it accepts, in pixels) and ``imagenet_url``.
+``skip_channels``, ``level_channels`` and ``imagenet_url``.
 """
 
 from __future__ import annotations
@@ -14,55 +14,11 @@ from monai.networks.nets.resnet import ResNet, ResNetBlock, ResNetBottleneck, ge
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from i2net_bundle.networks.fast.batch_norm import norm_relu
-
-
-class _BasicBlock(ResNetBlock):
-    """MONAI's, with `norm_relu` between its convolutions."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.jit.is_scripting():
-            out: Tensor = self.act(self.bn1(self.conv1(x)))
-        else:
-            out = norm_relu(self.conv1(x), self.bn1)
-        out = self.bn2(self.conv2(out))
-        out += x if self.downsample is None else self.downsample(x)
-        return self.act(out)
-
-
-class _Bottleneck(ResNetBottleneck):
-    """The same of three convolutions."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.jit.is_scripting():
-            out: Tensor = self.act(self.bn2(self.conv2(self.act(self.bn1(self.conv1(x))))))
-        else:
-            out = norm_relu(self.conv2(norm_relu(self.conv1(x), self.bn1)), self.bn2)
-        out = self.bn3(self.conv3(out))
-        out += x if self.downsample is None else self.downsample(x)
-        return self.act(out)
-
-
 _RESNETS: dict[int, tuple[type[ResNetBlock | ResNetBottleneck], list[int], str]] = {
-    18: (_BasicBlock, [2, 2, 2, 2], "resnet18-f37072fd.pth"),
-    34: (_BasicBlock, [3, 4, 6, 3], "resnet34-b627a593.pth"),
-    50: (_Bottleneck, [3, 4, 6, 3], "resnet50-0676ba61.pth"),
+    18: (ResNetBlock, [2, 2, 2, 2], "resnet18-f37072fd.pth"),
+    34: (ResNetBlock, [3, 4, 6, 3], "resnet34-b627a593.pth"),
+    50: (ResNetBottleneck, [3, 4, 6, 3], "resnet50-0676ba61.pth"),
 }
-
-
-class ConvNormReLU(nn.Sequential):
-    """Convolutions, each followed by batch normalisation and ReLU: modules in threes."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) through all of them."""
-        if torch.jit.is_scripting():
-            for module in self:
-                x = module(x)
-            return x
-        modules = list(self)
-        for convolution, norm in zip(modules[::3], modules[1::3], strict=True):
-            x = norm_relu(convolution(x), norm)
-        return x
 
 
 class ResNetEncoder(nn.Module):
@@ -82,7 +38,7 @@ class ResNetEncoder(nn.Module):
         if depth not in _RESNETS:
             raise ValueError(f"ResNet depth must be one of {sorted(_RESNETS)}, got {depth}.")
         block, blocks, weights_file = _RESNETS[depth]
-        # MONAI's defaults (stride 1 stem, biased shortcuts) would load ImageNet weights and compute something else
+        # MONAI's defaults (stride 1 stem, biased shortcuts) load ImageNet weights too, but compute something else
         trunk = ResNet(
             block,
             blocks,
@@ -112,15 +68,11 @@ class ResNetEncoder(nn.Module):
                 nn.Conv2d(128, 64 * block.expansion, kernel_size=1, bias=False), nn.BatchNorm2d(64 * block.expansion)
             )
         self.level_channels = tuple(width * block.expansion for width in (64, 128, 256, 512))
-        self.min_size = 2
         self.imagenet_url = None if deep_stem else f"https://download.pytorch.org/models/{weights_file}"
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Encode an image (B, C, H, W)."""
-        if torch.jit.is_scripting():
-            stem: Tensor = self.act(self.bn1(self.conv1(image)))
-        else:
-            stem = norm_relu(self.conv1(image), self.bn1)
+        stem: Tensor = self.act(self.bn1(self.conv1(image)))
         level1 = self.layer1(self.maxpool(stem))
         level2 = self.layer2(level1)
         level3 = self.layer3(level2)
@@ -155,7 +107,6 @@ class UNetEncoder(nn.Module):
             below = out
         self.skip_channels = up_channels[-1]
         self.level_channels = tuple(reversed(up_channels[:-1]))
-        self.min_size = 2 ** (len(channels) - 1)
         self.imagenet_url = None
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -180,5 +131,5 @@ def _conv_bn_relu(in_channels: int, out_channels: int, stride: int = 1) -> list[
     return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
 
 
-def _double_conv(in_channels: int, mid_channels: int, out_channels: int) -> ConvNormReLU:
-    return ConvNormReLU(*_conv_bn_relu(in_channels, mid_channels), *_conv_bn_relu(mid_channels, out_channels))
+def _double_conv(in_channels: int, mid_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(*_conv_bn_relu(in_channels, mid_channels), *_conv_bn_relu(mid_channels, out_channels))

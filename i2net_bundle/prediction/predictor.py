@@ -19,13 +19,14 @@ from monai.bundle import ConfigParser
 from monai.transforms import Invertd
 
 from i2net_bundle.checks.histology import TRAINING_UM_PER_PX, magnification_findings
-from i2net_bundle.hardware import for_inference, slices_at_a_time, usable_device
+from i2net_bundle.hardware import slices_at_a_time, usable_device
 from i2net_bundle.io.findings import Finding, enforce
 from i2net_bundle.io.formats import image_stem
 from i2net_bundle.io.images import image_um_per_px, open_image
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.tiff import TiledTiff, is_tiled_tiff
 from i2net_bundle.io.writing import file_sha256
+from i2net_bundle.networks.placement import for_inference
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.prediction.ensemble import AveragedNetwork, Readout
 from i2net_bundle.prediction.inferers import in_bfloat16
@@ -131,7 +132,7 @@ class Predictor:
         networks = []
         for path in self.weights:
             network = config.get_parsed_content("network_def", instantiate=True, lazy=False)
-            networks.append(for_inference(network, self.device, config.get_parsed_content("compile")))
+            networks.append(for_inference(network, self.device, compile=config.get_parsed_content("compile")))
             load_network(network, path)
             require_settings(path, network_settings)
         several = flips or len(networks) > 1

@@ -17,7 +17,6 @@ from i2net_bundle.hardware import bfloat16
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
 from i2net_bundle.networks import I2Net
-from i2net_bundle.networks.lean_activations import lean_activations
 
 TERMS = "terms"
 """Key of ``engine.state.output``: every loss term and the learners' health, as 0-d tensors."""
@@ -36,9 +35,8 @@ class GatedNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Image (B, C, H, W) to logits (B, O, H, W) and gates (B, K, h, w)."""
-        with lean_activations():
-            # a MetaTensor copies what is attached to it at every operator
-            return self.network.forward_with_gates(image.as_subclass(Tensor))
+        # a MetaTensor copies its metadata at every operator
+        return self.network.forward_with_gates(image.as_subclass(Tensor))
 
 
 class I2NetTrainer(SupervisedTrainer):

@@ -80,7 +80,7 @@ def test_results_are_replaced_when_asked(folder: Path, tmp_path: Path) -> None:
         (("--set", "image_size"), "takes ID=VALUE"),
         (("--set", "image_size=224"), r"i2net: image_size must be two numbers, rows and columns such as \[224,224\]"),
         (("--set", "class_names::table=nope"), r"i2net: Unknown label table 'nope'"),
-        (("--device", "foo"), "There is no device 'foo' here"),
+        (("--device", "foo"), "This machine has no device 'foo'"),
         (("--task", "glas"), "does not fit this I2Net: it tells 9 classes apart and the task has 2"),
         (("--task", "glas", "--hu-offset", "-1024", "--series", "1.2"), "--series, --hu-offset: said of CT alone"),
         (("--um-per-px", "0.5", "--resample"), "--um-per-px, --resample: said of histology alone, and the task is syn"),

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from i2net_bundle.networks import I2Net, ImplicitDecoder, UNetEncoder
-from i2net_bundle.networks.i2net import Neck, SkipHead
+from i2net_bundle.networks.heads import SkipHead
+from i2net_bundle.networks.neck import Neck
 
 
 def small_i2net(num_learners: int = 3, out_channels: int = 2, pos_dim: int = 0) -> I2Net:

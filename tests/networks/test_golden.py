@@ -15,7 +15,8 @@ from i2net_bundle.losses.orthogonalization import learner_cosines, learner_gradi
 from i2net_bundle.losses.total import I2NetLoss
 from i2net_bundle.networks import ImplicitDecoder, glas_i2net
 from i2net_bundle.networks.coordinates import FourierEncoding, nearest_cells, sample_nearest
-from i2net_bundle.networks.i2net import Neck
+from i2net_bundle.networks.fast import accelerate
+from i2net_bundle.networks.neck import Neck
 from tests.networks.golden_names import translate
 
 Golden = Callable[[str], dict[str, torch.Tensor]]
@@ -73,24 +74,30 @@ def test_fourier_encoding_matches_the_golden_numbers(golden: Golden) -> None:
 
 
 @pytest.mark.parametrize(("name", "num_learners"), [("decoder_k3", 3), ("decoder_k4_odd_sizes", 4)])
+@pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])
 class TestDecoder:
     """Neck and implicit decoder against `decoder_*.npz`."""
 
-    def load(self, golden: Golden, name: str, num_learners: int) -> tuple[dict, NeckAndDecoder, list[torch.Tensor]]:
+    def load(
+        self, golden: Golden, name: str, num_learners: int, fast: bool
+    ) -> tuple[dict, NeckAndDecoder, list[torch.Tensor]]:
         numbers = golden(name)
         network = NeckAndDecoder(num_learners)
         network.load_state_dict(translate(numbers, "state/"))
+        network = accelerate(network) if fast else network
         return numbers, network, [numbers[f"feature{i}"].requires_grad_() for i in range(4)]
 
-    def test_output_and_gate_match_in_both_modes(self, golden: Golden, name: str, num_learners: int) -> None:
-        numbers, network, features = self.load(golden, name, num_learners)
+    def test_output_and_gate_match_in_both_modes(
+        self, golden: Golden, name: str, num_learners: int, fast: bool
+    ) -> None:
+        numbers, network, features = self.load(golden, name, num_learners, fast)
         for mode in ("eval", "train"):
             decoded, gates = network.train(mode == "train")(features)
             assert_matches(f"{name} {mode} output", decoded.data, numbers[f"{mode}_output"])
             assert_matches(f"{name} {mode} gate", gates.data, numbers[f"{mode}_gate"])
 
-    def test_every_loss_value_matches(self, golden: Golden, name: str, num_learners: int) -> None:
-        numbers, network, features = self.load(golden, name, num_learners)
+    def test_every_loss_value_matches(self, golden: Golden, name: str, num_learners: int, fast: bool) -> None:
+        numbers, network, features = self.load(golden, name, num_learners, fast)
         decoded, gates = network(features)
         segmentation = F.cross_entropy(decoded, numbers["target"])
         sharpening, smoothing = gate_instance_sharpening(gates), gate_expectation_smoothing(gates)
@@ -109,8 +116,8 @@ class TestDecoder:
         for term, value in found.items():
             assert_matches(f"{name} loss {term}", value.detach(), numbers[f"loss_{term}"])
 
-    def test_total_and_every_gradient_match(self, golden: Golden, name: str, num_learners: int) -> None:
-        numbers, network, features = self.load(golden, name, num_learners)
+    def test_total_and_every_gradient_match(self, golden: Golden, name: str, num_learners: int, fast: bool) -> None:
+        numbers, network, features = self.load(golden, name, num_learners, fast)
         segmentation = nn.CrossEntropyLoss()
         loss = I2NetLoss(segmentation, network.decoder.learner_parameters())
         total = loss(network(features), numbers["target"])["loss"]
@@ -130,12 +137,14 @@ class TestDecoder:
             assert error <= max(1e-3 * value.abs().max(), 1e-6), f"{key}: {error:.2e} of {value.abs().max():.2e}"
 
 
-def test_glas_network_matches_from_image_to_logits(golden: Golden, shared: Path) -> None:
+@pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])
+def test_glas_network_matches_from_image_to_logits(golden: Golden, shared: Path, fast: bool) -> None:
     numbers = golden("glas_network_k3")
     network = glas_i2net(num_learners=3).eval()
     trunk = torch.load(shared / "weights" / "resnet18_imagenet_derived.pt", weights_only=True)
     state = translate(numbers, "state/") | {f"encoder.{name}": value for name, value in trunk.items()}
     network.load_state_dict(state)
+    network = accelerate(network) if fast else network
     image = numbers["image_uint8"].permute(2, 0, 1)[None] / 255
     image = (image - numbers["normalised_mean"]) / numbers["normalised_std"]
     with torch.no_grad():

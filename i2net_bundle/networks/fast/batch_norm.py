@@ -1,43 +1,37 @@
-"""Batch normalisation and ReLU; of points with a second derivative written out.
+"""Batch normalisation and ReLU of points, with a closed-form second derivative.
 
-PyTorch composes the second derivative of batch normalisation of some forty passes over its input. With x̂ the
+Autograd composes the second derivative of batch normalisation from some forty passes over its input. With x̂ the
 normalised input, w the weight, r = 1/σ, m() the mean over the P points, δ the gradient behind the ReLU, v the cotangent
-of the input's gradient, and per channel a = m(v), b = m(δ), p = m(v x̂), q = m(δ x̂), s = m(v δ), the function that the
-second backward pass differentiates is P w r (s - a b - p q) + u_w · P q + u_b · P b, u the cotangents of the gradients
+of the input's gradient, and per channel a = m(v), b = m(δ), p = m(v x̂), q = m(δ x̂), s = m(v δ), the second backward
+pass differentiates P w r (s - a b - p q) + u_w · P q + u_b · P b, where u_w and u_b are the cotangents of the gradients
 of weight and bias: five sums and two linear combinations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from i2net_bundle.hardware import blocks
-from i2net_bundle.networks.lean_activations import is_lean, lean_norm_relu
+from i2net_bundle.networks.fast.precision import blocks
 
 
 def norm_relu(x: Tensor, norm: Any) -> Tensor:
-    """Apply a batch normalisation and a ReLU to points (P, C) or maps (B, C, H, W)."""
-    function = _function(x, norm)
-    if function is None:
+    """Apply a batch normalisation and a ReLU to points (P, C)."""
+    if not _has_closed_form(x, norm):
         return norm(x).relu_()
-    counter: Any = norm.num_batches_tracked
-    counter.add_(1)
-    return function(x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps)
+    norm.num_batches_tracked.add_(1)
+    return _TrainedNormRelu.apply(
+        x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps
+    )
 
 
-def _function(x: Tensor, norm: Any) -> Callable[..., Tensor] | None:
-    """What stands for a normalisation in training; none for other kinds, as when processes share their statistics."""
-    if not norm.training or type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or type(x) is not Tensor:
-        return None
-    if norm.momentum is None or norm.running_mean is None or norm.weight is None or x.numel() <= x.shape[1]:
-        return None  # the last has no variance, which PyTorch says
-    if x.ndim == 2:
-        return _TrainedNormRelu.apply
-    return lean_norm_relu if is_lean() else None
+def _has_closed_form(x: Tensor, norm: Any) -> bool:
+    """Whether the closed form holds: batch statistics of this process alone, of more than one point."""
+    if not norm.training or type(norm) is not nn.BatchNorm1d or type(x) is not Tensor or len(x) < 2:
+        return False
+    return norm.momentum is not None and norm.running_mean is not None and norm.weight is not None
 
 
 class _TrainedNormRelu(torch.autograd.Function):
@@ -98,7 +92,7 @@ class _TrainedNormReluBackward(torch.autograd.Function):
                 sums[place] += summands.sum(dim=0)
         a, b, p, q, s = sums / count
         spread, wr = s - a * b - p * q, w * inv_std
-        # gradient with respect to x̂ is e = -w r (q v + p δ) + u_w δ; x̂ itself and r hang on x
+        # the gradient with respect to x̂ is e = -w r (q v + p δ) + u_w δ; x̂ itself and r depend on x
         by_v, by_delta = -wr * q, u_w - wr * p
         mean_e = by_v * a + by_delta * b
         mean_ex = by_v * p + by_delta * q

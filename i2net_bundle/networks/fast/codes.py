@@ -1,9 +1,9 @@
-"""Latent codes of a query grid, kept at the resolution that they have.
+"""Latent codes of a query grid, each level at its own resolution.
 
-The concatenated input of Eq. 1 holds every coarse cell once per query that falls into it. A linear layer need not see
-it: it maps each level at the level's own resolution, and the queries gather what their cells became. `Codes` holds
-what that takes: numbers that differ from query to query (``direct``: relative coordinates, and the levels that are as
-fine as the grid), and the cells of coarser levels with the cell of every query.
+The concatenated input of Eq. 1 repeats a coarse cell for every query that falls into it. A linear layer does not need
+the copies: it maps each level at the level's own resolution, and the queries gather the results. `Codes` holds the two
+parts: numbers that differ from query to query (``direct``: relative coordinates, and levels as fine as the grid), and
+the cells of coarser levels with the index of each query's cell.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from i2net_bundle.networks.coordinates import nearest_cells, sample_nearest
 
 
 class CellMap:
-    """Which cells each query reads, and so which queries each cell is read by.
+    """Which cells each query reads, and which queries read each cell.
 
     Args:
-        cells: row of each query's cell among all cells, one per coarse level, (P, L), int32.
-        num_cells: number of rows, R.
+        cells: index of each query's cell among all cells, one per coarse level, (P, L), int32.
+        num_cells: number of cells, R.
     """
 
     def __init__(self, cells: Tensor, num_cells: int) -> None:
@@ -30,14 +30,14 @@ class CellMap:
         self.queries_of_cells = functools.cache(self._queries_of_cells)
 
     def bags(self, num_learners: int, block: slice) -> Tensor:
-        """Rows of a (R·K, O) table that each query of a block reads, level by level, (P, L·K)."""
+        """Rows of an (R·K, O) table that each query of a block reads, level by level, (P, L·K)."""
         if num_learners == 1:
             return self.cells[block]
         learner = torch.arange(num_learners, dtype=self.cells.dtype, device=self.cells.device)
         return (self.cells[block, :, None] * num_learners + learner).flatten(1)
 
     def _queries_of_cells(self, num_learners: int) -> tuple[Tensor, Tensor, Tensor]:
-        """For every cell and learner the queries that read it: queries, their places in a (P, K) gate, offsets."""
+        """For every cell and learner, the queries that read it: queries, their indices in a flat (P, K) gate, offsets."""
         flat = self.cells.flatten()
         dtype, device = flat.dtype, flat.device
         cell, order = flat.sort(stable=True)
@@ -61,7 +61,7 @@ class Codes:
     Args:
         direct: numbers of each query, (P, D).
         tables: cells of each coarse level, [(R_i, C_i)].
-        cell_map: which cells each query reads; none where there is no coarse level.
+        cell_map: which cells each query reads; None without coarse levels.
     """
 
     def __init__(self, direct: Tensor, tables: Sequence[Tensor] = (), cell_map: CellMap | None = None) -> None:
@@ -73,7 +73,7 @@ class Codes:
 
 
 class Sampler:
-    """Make `Codes` of feature maps for one query grid.
+    """Sample feature maps on a query grid as `Codes`.
 
     Args:
         features: level i as (B, C_i, H_i, W_i), fine to coarse.
@@ -88,7 +88,7 @@ class Sampler:
     ) -> None:
         self.features, self.height, self.width, self.dtype = features, height, width, dtype
         device = features[0].device
-        # a level finer than the grid has cells that no query reads: gathering first is then the cheaper order
+        # a level finer than the grid has cells that no query reads, so gathering first is cheaper
         self.is_coarse = [level.shape[2] * level.shape[3] < height * width for level in features]
         positions, self.rows, self.cols = [], [], []
         for level, encoding in zip(features, encodings, strict=True):
@@ -101,7 +101,7 @@ class Sampler:
         self.positions = torch.cat(positions, dim=-1)  # (H, W, levels · encoded)
 
     def columns(self, device: torch.device) -> Tensor:
-        """Order of the concatenated input's columns in `Codes`: positions, direct features, coarse features."""
+        """Columns of the concatenated input in the order of `Codes`: positions, direct features, coarse features."""
         encoded = self.positions.shape[2] // len(self.features)
         start = 0
         positions: list[int] = []
@@ -118,7 +118,7 @@ class Sampler:
         return self._codes(self.features, self._cell_map(len(self.features[0])))
 
     def images(self) -> Iterator[Codes]:
-        """Codes of one image after the other, P = H·W."""
+        """Codes of one image at a time, P = H·W."""
         cell_map = self._cell_map(batch=1)
         for index in range(len(self.features[0])):
             yield self._codes([level[index : index + 1] for level in self.features], cell_map)
@@ -141,7 +141,7 @@ class Sampler:
             if is_coarse:
                 tables.append(level.permute(0, 2, 3, 1).reshape(-1, level.shape[1]).to(self.dtype))
             elif (rows, cols) == (self.height, self.width):
-                # made contiguous first: joining what is strided is several times slower
+                # contiguous first: concatenating strided tensors is several times slower
                 direct.append(level.permute(0, 2, 3, 1).to(self.dtype).contiguous())
             else:
                 direct.append(sample_nearest(level, self.height, self.width)[0].to(self.dtype))

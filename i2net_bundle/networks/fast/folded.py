@@ -1,4 +1,4 @@
-"""The decoder as inference runs it: batch normalisation folded into the layers, points in blocks that stay in cache."""
+"""The decoder for inference: batch normalisation folded into the layers, points in blocks that fit into the cache."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from i2net_bundle.hardware import blocks
 from i2net_bundle.networks.fast.codes import Codes, Sampler
 from i2net_bundle.networks.fast.gated_linear import Mixture, softmax
+from i2net_bundle.networks.fast.precision import blocks
 
 
 class FoldedDecoder:
@@ -19,7 +19,7 @@ class FoldedDecoder:
     Args:
         gate_net: linear layers, each but the last followed by batch normalisation and ReLU.
         layers: `I2Layer`s, each but the last with batch normalisation and ReLU.
-        columns: order of the first layers' columns, see `Sampler.columns`.
+        columns: column order of the first layers, see `Sampler.columns`.
         dtype: of the products.
     """
 
@@ -38,7 +38,7 @@ class FoldedDecoder:
             stack[0] = weight[:, :, columns], bias
 
     def _folded(self, weight: Tensor, bias: Tensor, norm: Any) -> tuple[Tensor, Tensor]:
-        """Weight (K, O, C) and bias (K, O) with the normalisation behind them; gates sum to 1, so its shift folds."""
+        """Weight (K, O, C) and bias (K, O) with the following normalisation folded in; gates sum to 1, so its shift folds."""
         if norm is not None:
             scale = norm.weight / (norm.running_var + norm.eps).sqrt()
             bias = (bias - norm.running_mean) * scale + norm.bias

@@ -1,13 +1,13 @@
-"""A linear layer whose parameters a gate mixes, on `Codes`: its value and its derivatives of first and second order.
+"""A linear layer whose parameters a gate mixes, on `Codes`: its value, first and second derivatives.
 
 With δ the gradient with respect to the output, T(δ, g, x, W) = Σ_p Σ_k g_k(p) δ(p)ᵀ W_k x(p) is linear in each of its
-arguments. The output is ∂T/∂δ, the gradients are the other partial derivatives, and the derivatives of those are again
-partial derivatives of T, so four kernels make all of them. They take points in blocks that stay in cache, and no
-tensor of all points is K times as wide as an activation.
+arguments. The output is ∂T/∂δ, the gradients are the other partial derivatives, and their derivatives are partial
+derivatives of T again, so four kernels compute all of them. The kernels process points in blocks that fit into the
+cache; no tensor over all points is K times as wide as an activation.
 
 Learner orthogonalization differentiates the loss with respect to the learners alone. An autograd function cannot know
-which of its gradients are asked for, so the gradient of the learners is a node of its own: what leads to gate and
-codes is then not run.
+which of its gradients are needed, so the gradient of the learners is a separate node: the path to gate and codes is
+then not computed.
 """
 
 from __future__ import annotations
@@ -20,44 +20,43 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from i2net_bundle.hardware import blocks, without_autocast
 from i2net_bundle.networks.fast.codes import CellMap, Codes
-from i2net_bundle.networks.fast.products import linear, sum_of_outer_products
+from i2net_bundle.networks.fast.precision import blocks, without_autocast
 
 
 def project_tables(tables: Sequence[Tensor], weight: Tensor) -> Tensor:
-    """Map coarse levels at their own resolution; ``weight`` (K, O, …) ends in their columns; returns (R, K·O)."""
+    """Map coarse levels at their own resolution to (R, K·O); the last columns of ``weight`` (K, O, …) are theirs."""
     num_learners, out_channels, width = weight.shape
     projected = weight.new_empty(sum(map(len, tables)), num_learners * out_channels)
     column, row = width - sum(table.shape[1] for table in tables), 0
     for table in tables:
         part = weight[:, :, column : column + table.shape[1]].flatten(0, 1)
-        projected[row : row + len(table)] = linear(table, part)
+        projected[row : row + len(table)] = F.linear(table, part)
         column, row = column + table.shape[1], row + len(table)
     return projected
 
 
 def times_gate(x: Tensor, gate: Tensor | None) -> Tensor:
-    """X (P, C) times every learner's gate, (P, K·C)."""
+    """Product of ``x`` (P, C) with every learner's gate, (P, K·C)."""
     return x if gate is None else (x[:, None] * gate[:, :, None]).flatten(1)
 
 
 def weigh(x: Tensor, gate: Tensor | None) -> Tensor:
-    """Σ_k g_k x_k of what each learner made of a point: (P, C) of x (P, K·C), the transpose of `times_gate`."""
+    """Σ_k g_k x_k over the learners' outputs: x (P, K·C) to (P, C), the transpose of `times_gate`."""
     if gate is None:
         return x
-    # a sum of weighted rows is what an embedding bag is, many times faster than a product and a sum
+    # an embedding bag is a weighted sum of rows, many times faster than a product and a sum
     own_rows = torch.arange(gate.numel(), dtype=torch.int32, device=gate.device).view_as(gate)
     return F.embedding_bag(own_rows, x.reshape(gate.numel(), -1), mode="sum", per_sample_weights=gate)
 
 
 def learner_products(x: Tensor, y: Tensor) -> Tensor:
-    """x_kᵀ y of what each learner made of a point: (P, K) of x (P, K·C) and y (P, C)."""
+    """x_kᵀ y for every learner: x (P, K·C) and y (P, C) to (P, K)."""
     return (x.view(len(y), -1, y.shape[1]) * y[:, None]).sum(dim=2)
 
 
 def gather(projected: Tensor, bags: Tensor, gate: Tensor | None) -> Tensor:
-    """Sum over the rows that each query reads, times the gate: (P, O) of (R·K, O) by bags (P, L·K)."""
+    """Gate-weighted sum of the rows that each query reads: (R·K, O) to (P, O) by bags (P, L·K)."""
     if gate is None:
         return F.embedding_bag(bags, projected, mode="sum")
     weights = gate.repeat(1, bags.shape[1] // gate.shape[1])
@@ -65,7 +64,7 @@ def gather(projected: Tensor, bags: Tensor, gate: Tensor | None) -> Tensor:
 
 
 def collect(delta: Tensor, gate: Tensor | None, cell_map: CellMap) -> Tensor:
-    """Sum over the queries that read each cell, times the gate: (R, K·O) of δ (P, O); the transpose of `gather`."""
+    """Gate-weighted sum over the queries that read each cell: δ (P, O) to (R, K·O), the transpose of `gather`."""
     num_learners = 1 if gate is None else gate.shape[1]
     queries, gates, offsets = cell_map.queries_of_cells(num_learners)
     weights = None if gate is None else gate.flatten().index_select(0, gates)
@@ -74,12 +73,12 @@ def collect(delta: Tensor, gate: Tensor | None, cell_map: CellMap) -> Tensor:
 
 
 class Mixture:
-    """∂T/∂δ = Σ_k g_k (W_k x + b_k) of any block of points, its coarse levels mapped once.
+    """∂T/∂δ = Σ_k g_k (W_k x + b_k) for any block of points; coarse levels are mapped once.
 
     Args:
-        codes: whose tables are mapped.
-        weight: (K, O, C), columns in the codes' order.
-        bias: (K, O), or none.
+        codes: their tables are mapped.
+        weight: (K, O, C), columns in the order of the codes.
+        bias: (K, O), or None.
     """
 
     def __init__(self, codes: Codes, weight: Tensor, bias: Tensor | None) -> None:
@@ -99,27 +98,27 @@ class Mixture:
 
     @property
     def width(self) -> int:
-        """Numbers per point that are alive at a time."""
+        """Numbers per point that are alive at the same time."""
         return sum(self.matrix.shape)
 
     def __call__(self, codes: Codes, block: slice, gate: Tensor | None) -> Tensor:
-        """(P, O) of a block of P points and its gates (P, K); no gate means 1."""
+        """Map a block of P points with gates (P, K) to (P, O); no gate counts as 1."""
         direct = codes.direct[block]
         if not self.weighs_inputs:
-            return weigh(linear(direct, self.matrix, None if self.bias is None else self.bias.flatten()), gate)
+            return weigh(F.linear(direct, self.matrix, None if self.bias is None else self.bias.flatten()), gate)
         x = times_gate(direct, gate)
         if self.projected is not None and codes.cell_map is not None:
             mixed = gather(self.projected, codes.cell_map.bags(self.num_learners, block), gate)
-            mixed.add_(linear(x, self.matrix))
+            mixed.add_(F.linear(x, self.matrix))
         else:
-            mixed = linear(x, self.matrix)
+            mixed = F.linear(x, self.matrix)
         if self.bias is None:
             return mixed
         return mixed.add_(self.bias) if gate is None else mixed.addmm_(gate, self.bias)
 
 
 def mix(codes: Codes, gate: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """∂T/∂δ of all points, (P, O), for gate (P, K), weight (K, O, C) and bias (K, O)."""
+    """∂T/∂δ for all points, (P, O), given gate (P, K), weight (K, O, C) and bias (K, O)."""
     direct, mixture = codes.direct, Mixture(codes, weight, bias)
     mixed = direct.new_empty(len(direct), mixture.out_channels)
     for block in blocks(len(direct), mixture.width, direct.device):
@@ -138,15 +137,15 @@ def code_and_gate_gradients(
         collected, column, row = collect(delta, gate, codes.cell_map), width, 0
         for table in codes.tables:
             part = weight[:, :, column : column + table.shape[1]].flatten(0, 1)
-            table_gradients.append(linear(collected[row : row + len(table)], part.t()))
+            table_gradients.append(F.linear(collected[row : row + len(table)], part.t()))
             column, row = column + table.shape[1], row + len(table)
     if gate is None:
-        return [linear(delta, weight[0, :, :width].t()), *table_gradients], None
+        return [F.linear(delta, weight[0, :, :width].t()), *table_gradients], None
     direct_gradient, gate_gradient = torch.empty_like(direct), torch.empty_like(gate)
     by_output = weight[:, :, :width].transpose(0, 1).flatten(1).t()  # (K·D, O)
     projected = None if codes.cell_map is None else project_tables(codes.tables, weight)
     for block in blocks(len(direct), num_learners * (width + out_channels), direct.device):
-        back = linear(delta[block], by_output)  # W_kᵀ δ of every learner
+        back = F.linear(delta[block], by_output)  # W_kᵀ δ of every learner
         direct_gradient[block] = weigh(back, gate[block])
         gate_gradient[block] = learner_products(back, direct[block])
         if projected is not None and codes.cell_map is not None:
@@ -157,14 +156,14 @@ def code_and_gate_gradients(
 
 
 def mix_and_gate_gradient(delta: Tensor, codes: Codes, gate: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """∂T/∂δ and ∂T/∂g without bias, of one product: Σ_k g_k W_k x, (P, O), and δᵀ W_k x, (P, K)."""
+    """∂T/∂δ and ∂T/∂g without bias, from one product: Σ_k g_k W_k x, (P, O), and δᵀ W_k x, (P, K)."""
     direct, (num_learners, out_channels, _) = codes.direct, weight.shape
     width = direct.shape[1]
     of_direct = weight[:, :, :width].flatten(0, 1)  # (K·O, D)
     projected = None if codes.cell_map is None else project_tables(codes.tables, weight)
     mixed, gate_gradient = torch.empty_like(delta), torch.empty_like(gate)
     for block in blocks(len(direct), width + 2 * num_learners * out_channels, direct.device):
-        of_learners = linear(direct[block], of_direct)
+        of_learners = F.linear(direct[block], of_direct)
         if projected is not None and codes.cell_map is not None:
             of_learners += gather(projected, codes.cell_map.cells[block], None)
         mixed[block] = weigh(of_learners, gate[block])
@@ -173,40 +172,40 @@ def mix_and_gate_gradient(delta: Tensor, codes: Codes, gate: Tensor, weight: Ten
 
 
 def learner_gradient(delta: Tensor, codes: Codes, gate: Tensor | None) -> tuple[Tensor, Tensor]:
-    """∂T/∂W: Σ_p g_k δ xᵀ, (K, O, C), and the same of the bias, Σ_p g_k δ, (K, O)."""
+    """∂T/∂W: Σ_p g_k δ xᵀ, (K, O, C); and ∂T/∂b: Σ_p g_k δ, (K, O)."""
     num_learners, out_channels, width = 1 if gate is None else gate.shape[1], delta.shape[1], codes.direct.shape[1]
     rows = num_learners * out_channels
     gradient = delta.new_zeros(rows, width)
     for block in blocks(len(delta), rows + width, delta.device):
         weighted = times_gate(delta[block], None if gate is None else gate[block])
-        gradient += sum_of_outer_products(weighted, codes.direct[block])
+        gradient += weighted.t() @ codes.direct[block]  # Σ_p, (rows, D)
     parts = [gradient]
     if codes.cell_map is not None:
         collected = collect(delta, gate, codes.cell_map).split([len(table) for table in codes.tables])
-        parts += [sum_of_outer_products(part, table) for part, table in zip(collected, codes.tables, strict=True)]
+        parts += [part.t() @ table for part, table in zip(collected, codes.tables, strict=True)]
     bias = delta.sum(0, keepdim=True) if gate is None else gate.t() @ delta
     return torch.cat(parts, dim=1).view(num_learners, out_channels, -1), bias
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """Gates of (P, K), at least in single precision."""
+    """Gates (P, K), at least in single precision."""
     return logits.softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
 class _Parameters:
-    """Weight and bias passed beside autograd, see the module's text."""
+    """Weight and bias that autograd does not see here, see the module docstring."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.weight, self.bias = weight, bias
 
 
 def gated_linear(codes: Codes, gate: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
-    """Σ_k g_k (W_k x + b_k) of every query, twice differentiable.
+    """Σ_k g_k (W_k x + b_k) at every query, twice differentiable.
 
     Args:
-        codes: P queries' codes of C numbers in all.
-        gate: (P, K), or none for a single learner with gate 1.
-        weight: (K, O, C), columns in the codes' order.
+        codes: of P queries, C numbers each.
+        gate: (P, K), or None for a single learner with gate 1.
+        weight: (K, O, C), columns in the order of the codes.
         bias: (K, O).
 
     Returns:
@@ -272,7 +271,7 @@ class _MixBackward(torch.autograd.Function):
 
 
 class _LearnerNode(torch.autograd.Function):
-    """The identity of the output, through which the learners receive their gradient."""
+    """Identity on the output, through which the learners receive their gradient."""
 
     @staticmethod
     def forward(
