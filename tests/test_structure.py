@@ -34,8 +34,8 @@ ROOMS = (
     "cli",
 )
 """Rooms, lowest first: a module imports from its own room and from the rooms before it."""
-SAME_IDEA = {"predict.py": {"prediction", "cli"}, "report.py": {"reports", "cli"}}
-"""Names that recur on purpose, and in which rooms: the command of a thing is named for the thing."""
+SAME_IDEA = {"predict.py": {"prediction", "cli"}, "report.py": {"reports", "cli"}, "decoder.py": {"networks"}}
+"""Names that recur on purpose, and in which rooms: a command and what it calls, a fast and a plain form."""
 
 
 def module_name(path: Path) -> str:

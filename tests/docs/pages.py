@@ -18,7 +18,8 @@ HISTORY = ROOT / "CHANGELOG.md"
 """The page that names what is gone as well."""
 
 _FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<language>\S*)[^\n]*\n(?P<code>.*?)^(?P=indent)```\s*$", re.MULTILINE | re.DOTALL
+    r'^(?P<indent> *)```(?P<language>\S*)(?: title="(?P<title>[^"]+)")?[^\n]*\n(?P<code>.*?)^(?P=indent)```\s*$',
+    re.MULTILINE | re.DOTALL,
 )
 _SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -31,6 +32,8 @@ class Block:
 
     language: str
     code: str
+    title: str | None = None
+    """Name of the file that the block shows."""
 
 
 def page_id(path: Path) -> str:
@@ -48,9 +51,14 @@ def prose(path: Path) -> str:
     return _FENCE.sub("", text(path))
 
 
+def blocks_of(markdown: str) -> list[Block]:
+    """Fenced blocks of a text, in their order."""
+    return [Block(found["language"], found["code"], found["title"]) for found in _FENCE.finditer(markdown)]
+
+
 def blocks(path: Path) -> list[Block]:
-    """Fenced blocks in their order."""
-    return [Block(found["language"], found["code"]) for found in _FENCE.finditer(text(path))]
+    """Fenced blocks of a page, in their order."""
+    return blocks_of(text(path))
 
 
 def spans(path: Path) -> list[str]:
