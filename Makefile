@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint benchmark
+.PHONY: demo test check lint benchmark docs
 
 # torch comes first and pinned, so that no other package chooses its build
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -30,3 +30,10 @@ test: lint ## everything
 
 benchmark: $(VENV)/.installed ## every comparison side by side, into docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+docs: $(VENV)/.docs-installed ## the documentation site, into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,6 +1,6 @@
 """Run the comparisons and write their tables: python -m benchmarks [--quick] [--only NAME] [--output FILE].
 
-Tables are printed as they come and kept as JSON beside the output, so that an interrupted run goes on with --resume.
+Tables are printed as they are measured, and kept as JSON beside the output: --resume continues an interrupted run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.measuring import Setting, Table, machine
 
 NAMES = ("rates", "decoder", "training", "inference", "volumes", "slides", "loader", "scoring")
 CHANGES = Path(__file__).with_name("changes.md")
-"""What was measured once, while the changes were made; the page ends with it."""
+"""What was measured once, when the changes were made: the end of the page."""
 AVAILABLE = [name for name in NAMES if importlib.util.find_spec(f"benchmarks.{name}")]
 
 
@@ -27,10 +27,10 @@ def report(results: dict) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "`make benchmark` makes this page. Whatever is compared runs in turn, round by round, in one process; the "
-        "figures are medians of the rounds. U is the time of 1 TMAC of 3×3 convolution, 64 to 64 channels at 224², "
-        "measured in the same rounds, so that figures in U compare between machines and moments. Peak memory is what a "
-        "fresh process holds at most during the work, above what it held before.",
+        "`make benchmark` writes this page. The forms that are compared run alternately, round by round, in one "
+        "process; the figures are medians over the rounds. U is the time of 1 TMAC of 3×3 convolution (64 to 64 "
+        "channels at 224²), measured in the same rounds, so figures in U can be compared between machines and moments. "
+        "Extra memory is the most that a fresh process holds during the work, minus what it held before.",
         "",
         *(f"- {name}: {value}" for name, value in results["machine"].items()),
         "",
@@ -43,12 +43,16 @@ def report(results: dict) -> str:
 
 
 def main() -> None:
-    """Run and write."""
+    """Run the comparisons and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="smallest sizes, one round: only whether everything runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="smallest sizes, one round: only to see that everything runs"
+    )
     parser.add_argument("--only", nargs="+", choices=AVAILABLE, default=AVAILABLE, help="comparisons to run")
-    parser.add_argument("--output", type=Path, default=Path("docs/benchmarks.md"), help="page; JSON lies beside it")
-    parser.add_argument("--work-dir", type=Path, help="folder for volumes and cache; default a temporary one")
+    parser.add_argument(
+        "--output", type=Path, default=Path("docs/benchmarks.md"), help="the page; the JSON file is written beside it"
+    )
+    parser.add_argument("--work-dir", type=Path, help="folder for volumes and cache (default: a temporary one)")
     parser.add_argument("--volumes", type=int, default=3, help="CT volumes that the loader reads (default 3)")
     parser.add_argument("--resume", action="store_true", help="keep the tables that the JSON file holds")
     arguments = parser.parse_args()

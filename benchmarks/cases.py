@@ -1,4 +1,4 @@
-"""What is compared: the networks of both tasks, their plain form, and MONAI's networks at the same input."""
+"""The networks that are compared: those of both tasks, their plain form, and MONAI's, on the same input."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def training_step(
     weights: tuple[float, float] = (0.25, 0.25),
     bfloat16: bool = False,
 ) -> Callable[[], None]:
-    """One step of training without the optimiser's: forward, losses, backward.
+    """One training step without the optimiser: forward, losses, backward.
 
     Every network is placed as the bundle places it for training; the plain form keeps its plain parts.
 

@@ -29,12 +29,12 @@ def features(batch: int, side: int) -> list[torch.Tensor]:
 def peak(form: str, batch: int, side: int, num_learners: int) -> float:
     """Peak extra memory of one evaluation, in MB."""
     decoder, levels = make(form, num_learners), features(batch, side)
-    decoder([level[:, :, :2, :2] for level in levels])  # libraries take memory of their own at the first call
+    decoder([level[:, :, :2, :2] for level in levels])  # libraries allocate on their first call
     return peak_extra_mb(lambda: decoder(levels))
 
 
 def macs(batch: int, side: int, num_learners: int, plain: bool) -> float:
-    """Multiply-accumulates of the products, at scale ratios 1, 2, 4 and 8."""
+    """Multiply-accumulates of the matrix products, at scale ratios 1, 2, 4 and 8."""
     points, width = batch * (side // 4) ** 2, WIDTHS["level"]
     outputs = WIDTHS["gate"] + num_learners * WIDTHS["first"]
     rest = WIDTHS["gate"] * num_learners + WIDTHS["first"] * num_learners * WIDTHS["second"]
@@ -44,7 +44,7 @@ def macs(batch: int, side: int, num_learners: int, plain: bool) -> float:
 
 
 def run(setting: Setting) -> list[Table]:
-    """Against the plain form: time, share of the machine's rate, memory; then growth with side, batch and K."""
+    """Compare with the plain form: time, share of the machine's rate, memory; growth with side, batch and K."""
     side = setting.size(512)
     rate = _product_rate()
     cases = [(2, side, 3)]
@@ -86,10 +86,10 @@ def run(setting: Setting) -> list[Table]:
             ]
         )
     header = ["image", "K", "ms", "plain, ms", "ratio", "ratio, bfloat16", "per image, U/1000", "share of rate"]
-    header += ["floor, ms", "peak extra, MB", "plain, MB", "ratio"]
+    header += ["floor, ms", "extra memory, MB", "plain, MB", "ratio"]
     note = (
-        f"Evaluation in float32, features of images of that size. Rate: {rate / 1e9:.0f} GMAC/s, measured in products "
-        "of 2048×2048 matrices; floor: the decoder's own multiply-accumulates at that rate."
+        f"Evaluation in float32 on the features of images of that size. Rate: {rate / 1e9:.0f} GMAC/s, measured on "
+        "products of 2048×2048 matrices. Floor: the decoder's own multiply-accumulates at that rate."
     )
     return [Table("Decoder alone", header, rows, note)]
 

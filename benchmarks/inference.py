@@ -31,7 +31,7 @@ def _networks(setting: Setting, task: str, side: int) -> Table:
     functions: dict[str, Callable[[], Tensor]] = {
         name: (lambda net=networks[name]: net(image)) for name in (OURS, PLAIN, *peers)
     }
-    note = "Evaluation, in float32 unless stated otherwise, channels-last."
+    note = "Evaluation in float32 unless stated otherwise; channels-last."
     if multiplies_bfloat16("cpu"):
         functions[BFLOAT16] = lambda: in_bfloat16(networks[OURS])(image)
     if not setting.quick:
@@ -39,7 +39,7 @@ def _networks(setting: Setting, task: str, side: int) -> Table:
         try:
             compiled(image)
             functions[COMPILED] = lambda: compiled(image)
-        except Exception as error:  # torch.compile needs a C++ compiler, and must not stop the rest
+        except Exception as error:  # torch.compile needs a C++ compiler; the rest goes on without it
             note += f" torch.compile does not run here ({type(error).__name__})."
     seconds = alternating(functions, 2 * setting.rounds + 1, f"{task}, one image")
     rows = [
@@ -51,5 +51,5 @@ def _networks(setting: Setting, task: str, side: int) -> Table:
         ]
         for name in functions
     ]
-    header = ["network", "ms", "U/1000", "plain form's time over this"]
+    header = ["network", "ms", "U/1000", "speed relative to the plain form"]
     return Table(f"{task}, 1×{side}²", header, rows, note)

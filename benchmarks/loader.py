@@ -1,4 +1,4 @@
-"""Loading: slices of real-size CT from the cache or from whole volumes, and augmentation beside a training step."""
+"""Loading: slices of real-size CT from the cache or from whole volumes; augmentation compared with a step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ITEMS = 8
 
 
 def make_volumes(folder: Path, count: int, shape: tuple[int, int, int] = SHAPE) -> None:
-    """Write ``count`` volumes made of phantoms and their data list; those that are there stay."""
+    """Write ``count`` phantom volumes and their data list; existing ones are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     cases = []
     for number in tqdm(range(count), desc="making volumes", unit="volume", disable=None):
@@ -69,7 +69,7 @@ def slices_in_random_order(dataset: SliceDataset) -> Callable[[], int]:
 
 
 def whole_volumes(folder: Path) -> int:
-    """Read the volume anew for each of some slices, as a dataset without a cache does."""
+    """Read the whole volume for each slice, as a dataset without a cache does."""
     cases, reading, training = load_cases(folder, "training"), ct_reading(KEYS), ct_training()
     for index in range(SLICES_BY_WHOLE_VOLUMES):
         volume = reading(cases[index % len(cases)])
@@ -78,7 +78,7 @@ def whole_volumes(folder: Path) -> int:
 
 
 def measure(way: str, folder: Path, cache_dir: Path, count: int) -> dict[str, float]:
-    """Slices per second and peak memory, one way of reading the first ``count`` volumes, for a process of its own."""
+    """Slices per second and peak memory of one way to read the first ``count`` volumes; runs in its own process."""
     cases = load_cases(folder, "training")[:count]
     result: dict[str, float] = {}
 
@@ -115,11 +115,11 @@ def _reading(setting: Setting) -> Table:
         for way, volumes, found in results
     ]
     title = f"Slices of volumes of {'×'.join(map(str, shape))} voxels from .nii.gz"
-    return Table(title, ["way", "volumes", "slices per second", "ratio", "peak extra, MB"], rows)
+    return Table(title, ["way", "volumes", "slices per second", "ratio", "extra memory, MB"], rows)
 
 
 def _augmentation(setting: Setting) -> Table:
-    """What one item takes on one core, and what one image takes in training on all."""
+    """Time of one item on one core, and of one image in training on all cores."""
     generator = torch.Generator().manual_seed(0)
     sides = {"GlaS": setting.size(512), "Synapse": setting.size(224)}
     ct = torch.randint(-1000, 1000, (1, *((64, 64) if setting.quick else SHAPE[:2])), generator=generator)
@@ -147,9 +147,9 @@ def _augmentation(setting: Setting) -> Table:
         seconds = alternating({"augment": augment, "step": step}, setting.rounds, f"{task}, augmentation")
         item, image = seconds["augment"] / ITEMS, seconds["step"]
         rows.append([task, f"{1e3 * item:.1f}", f"{1e3 * image:.0f}", f"{item / image:.1%}"])
-    header = ["task", "augmentation of an item on one core, ms", "training step per image, ms", "share"]
+    header = ["task", "augmentation per item on one core, ms", "training step per image, ms", "share"]
     note = (
-        "A loader's worker runs beside the step, which is in bfloat16 where the processor has it: it starves the step "
-        "where the share comes near 100 %."
+        "A loader's worker runs beside the step (in bfloat16 if the processor has it). If the share comes near 100 %, "
+        "the step waits for data."
     )
-    return Table("Augmentation beside the step", header, rows, note)
+    return Table("Augmentation compared with the step", header, rows, note)

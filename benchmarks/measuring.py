@@ -26,11 +26,11 @@ UNIT = "U"
 
 @dataclasses.dataclass
 class Setting:
-    """What a benchmark is given.
+    """Settings of a benchmark.
 
     Args:
-        quick: smallest sizes and a single round, to see that everything runs.
-        work_dir: folder for files; what is there from an earlier call may be used.
+        quick: smallest sizes and one round, to see that everything runs.
+        work_dir: folder for files; files of an earlier call may be reused.
         volumes: number of CT volumes that the loader reads, 130 MB each.
     """
 
@@ -50,7 +50,7 @@ class Setting:
 
 @dataclasses.dataclass
 class Table:
-    """One table of the report: a title, a header, rows of text, and what must be known to read them."""
+    """One table of the page: a title, a header, rows of text, and a note on how to read them."""
 
     title: str
     header: list[str]
@@ -77,7 +77,7 @@ class _Unit:
 
 
 def alternating(functions: Mapping[str, Callable[[], Any]], rounds: int, desc: str) -> dict[str, float]:
-    """Median seconds of every function, and of the unit, over rounds in which each runs once; one round warms up.
+    """Median seconds of each function, and of the unit, over rounds in which each runs once, after a warm-up round.
 
     Returns:
         seconds by name; under `UNIT` those of the unit.
@@ -99,8 +99,8 @@ def alternating(functions: Mapping[str, Callable[[], Any]], rounds: int, desc: s
 def in_own_process(function: Callable[..., Any], *args: Any) -> Any:
     """Call a module's function in a new process and return what it returns.
 
-    Processes are forked from one that has only imported the libraries, which takes seconds: no memory of this one is
-    theirs.
+    Processes are forked from one that has only imported the libraries, which takes seconds; they inherit no memory of
+    this one.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.cases", "i2net_bundle.data"])
@@ -109,27 +109,27 @@ def in_own_process(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def peak_extra_mb(work: Callable[[], Any]) -> float:
-    """Largest resident memory during ``work`` above that before it, of this process alone, in MB."""
+    """Peak resident memory of this process during ``work``, minus that before it, in MB."""
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # a C library without it keeps what was freed
+    with contextlib.suppress(OSError, AttributeError):  # without it, the C library keeps freed memory
         ctypes.CDLL(None).malloc_trim(0)
     before = _status_mb("VmRSS")
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     except OSError:
-        before = _status_mb("VmHWM")  # not allowed: what rises above the old mark is still seen
+        before = _status_mb("VmHWM")  # not allowed: a rise above the old mark still shows
     work()
     return _status_mb("VmHWM") - before
 
 
 def _status_mb(field: str) -> float:
-    """A field of this process's status; ``getrusage`` would count what its parent held."""
+    """A field of this process's status; ``getrusage`` would include the parent's memory."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status[field].split()[0]) / 1024
 
 
 def machine() -> dict[str, Any]:
-    """What the figures hang on."""
+    """What the figures depend on."""
     name = next(
         (line.split(":", 1)[1].strip() for line in _cpu_info() if line.startswith("model name")), platform.processor()
     )

@@ -1,4 +1,4 @@
-"""What the machine can do: products of matrices, convolutions, copies, and what bfloat16 costs."""
+"""What the machine can do: matrix products, convolutions, copies, and the cost of bfloat16."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TITLE = "Rates of the machine"
 
 @torch.no_grad()
 def run(setting: Setting) -> list[Table]:
-    """Measured rates, the floors of everything else."""
+    """Measured rates: the floor of everything else."""
     n = 256 if setting.quick else 2048
     left, right, source = torch.randn(n, n), torch.randn(n, n), torch.randn(n, 16 * n)
     target = torch.empty_like(source)
@@ -29,12 +29,12 @@ def run(setting: Setting) -> list[Table]:
         ["matrix product, GMAC/s", f"{n**3 / seconds['product'] / 1e9:.1f}"],
         ["3×3 convolution 64 to 64 at 224², GMAC/s", f"{1e3 / seconds[UNIT]:.1f}"],
         ["U, s", f"{seconds[UNIT]:.1f}"],
-        ["copy, read and written GB/s", f"{2 * source.nbytes / seconds['copy'] / 1e9:.1f}"],
+        ["copy, GB/s read and written", f"{2 * source.nbytes / seconds['copy'] / 1e9:.1f}"],
         [
-            "a convolution in bfloat16, times its time in float32",
+            "convolution in bfloat16, time relative to float32",
             f"{seconds['small, bfloat16'] / seconds['small']:.1f}",
         ],
     ]
     has = "has" if multiplies_bfloat16("cpu") else "has no"
-    note = f"The processor {has} instructions for bfloat16."
+    note = f"The processor {has} bfloat16 instructions."
     return [Table("Measured rates", ["what", "figure"], rows, note)]

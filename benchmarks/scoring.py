@@ -1,4 +1,4 @@
-"""Scoring one CT of real size: both protocols on label maps, and MONAI's metrics on one-hot tensors."""
+"""Scoring one real-size CT: both protocols on label maps, and MONAI's metrics on one-hot tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDiceMetric
 from benchmarks.measuring import Setting, Table, alternating, in_own_process, peak_extra_mb
 from i2net_bundle.data.phantoms import ct_phantom
 from i2net_bundle.evaluation.case_scores import score_case
-from i2net_bundle.metrics.protocols import SURFACE_TOLERANCE_MM
+from i2net_bundle.metrics.registry import SURFACE_TOLERANCE_MM
 
 TITLE = "Scoring"
 SPACING_MM, NUM_CLASSES = (0.8, 0.8, 3.0), 9
@@ -20,7 +20,7 @@ FIGURES = ("strict_dice", "strict_hd95", "strict_surface_dice")
 
 
 def make_masks(path: Path, shape: tuple[int, int, int]) -> None:
-    """Write a phantom's organs, and as their prediction the same ones moved and with bites taken out."""
+    """Write a phantom's organs and, as their prediction, the same organs shifted and with voxels removed."""
     _, label = ct_phantom(0, shape, SPACING_MM)
     pred = np.roll(label, (3, -2, 1), axis=(0, 1, 2))
     pred[np.random.default_rng(0).random(shape, np.float32) < 1e-4] = 0
@@ -28,9 +28,9 @@ def make_masks(path: Path, shape: tuple[int, int, int]) -> None:
 
 
 def ours(pred: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """All figures of both protocols; returns those that MONAI has too, (3, classes)."""
+    """All scores of both protocols; returns those that MONAI also has, (3, classes)."""
     scores = score_case(pred, label, NUM_CLASSES, SPACING_MM, "mm", {"case": "phantom"})
-    return np.array([[getattr(item, figure) for item in scores.classes] for figure in FIGURES])
+    return np.array([[item.metrics[figure] for item in scores.classes] for figure in FIGURES])
 
 
 def monai(pred: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -63,15 +63,15 @@ def _dice_and_hd95(pred: torch.Tensor, label: torch.Tensor) -> np.ndarray:
 
 
 def peak(way: str, masks: Path) -> float:
-    """Peak memory of scoring above the loaded masks, in MB."""
+    """Peak memory of scoring, minus the loaded masks, in MB."""
     with np.load(masks) as arrays:
         pred, label = arrays["pred"], arrays["label"]
-    WAYS[way](pred[::16, ::16, ::8].copy(), label[::16, ::16, ::8].copy())  # what is imported on first use
+    WAYS[way](pred[::16, ::16, ::8].copy(), label[::16, ::16, ::8].copy())  # imports happen on first use
     return peak_extra_mb(lambda: WAYS[way](pred, label))
 
 
 def run(setting: Setting) -> list[Table]:
-    """Time, memory and largest difference."""
+    """Time, memory and largest difference from MONAI."""
     masks = setting.work_dir / "masks.npz"
     shape = (96, 96, 48) if setting.quick else (512, 512, 148)
     make_masks(masks, shape)
@@ -93,6 +93,6 @@ def run(setting: Setting) -> list[Table]:
     ]
     difference = np.abs(ours(*pair) - monai(*pair)).max(axis=1)
     found = ", ".join(f"{name} {value:.1e}" for name, value in zip(FIGURES, difference, strict=True))
-    note = f"{'×'.join(map(str, shape))} voxels, {NUM_CLASSES - 1} organs. Largest difference to MONAI: {found}."
-    header = ["way", "s", "our share", "peak extra, MB", "our share"]
+    note = f"{'×'.join(map(str, shape))} voxels, {NUM_CLASSES - 1} organs. Largest difference from MONAI: {found}."
+    header = ["way", "s", "ours / this", "extra memory, MB", "ours / this"]
     return [Table("Scoring a case", header, rows, note)]

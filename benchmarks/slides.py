@@ -1,4 +1,4 @@
-"""Prediction of an image too large for one pass: time, peak memory, and whether the tiles show."""
+"""Prediction of an image too large for one pass: time, memory, and whether tile borders show."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TITLE = "Prediction of a slide"
 SIDE = 10_000
 PHANTOM = 500
 PIECE = 1792
-"""Side of what is also segmented in one pass: with cores of `SMALL_CORE` it is cut into 4 × 4 tiles."""
+"""Side of the piece that is also segmented in one pass: cores of `SMALL_CORE` cut it into 4 × 4 tiles."""
 SMALL_CORE = 512
 
 DIVISOR, MARGIN = 32, 256  # of configs/histology.yaml
 
 
 def make_slide(side: int) -> np.ndarray:
-    """Phantom glands (side, side, 3), uint8, a few of them repeated."""
+    """Phantom glands (side, side, 3), uint8: a few images, repeated."""
     phantoms = [gland_phantom(seed, (PHANTOM, PHANTOM))[0] for seed in range(4)]
     pair = np.concatenate([np.concatenate(phantoms[:2], 1), np.concatenate(phantoms[2:], 1)])
     times = -(-side // len(pair))
@@ -38,7 +38,7 @@ def make_slide(side: int) -> np.ndarray:
 
 
 def predict(path: Path, out: Path, weights: Path) -> dict[str, float]:
-    """Seconds and peak extra memory of `i2net predict` on one file, its network loaded before."""
+    """Seconds and extra memory of `i2net predict` on one file, after its network is loaded."""
     predictor = Predictor(weights, "histology", device="cpu")
     result: dict[str, float] = {}
 
@@ -52,7 +52,7 @@ def predict(path: Path, out: Path, weights: Path) -> dict[str, float]:
 
 
 def run(setting: Setting) -> list[Table]:
-    """Files of two kinds, and the seams."""
+    """Two kinds of file, and the seams."""
     side = 1000 if setting.quick else SIDE
     pixels = make_slide(side)
     files = {"tiled TIFF, read tile by tile": "slide.tif", "PNG, decoded whole": "slide.png"}
@@ -77,18 +77,18 @@ def run(setting: Setting) -> list[Table]:
         unit = alternating({}, 3, "unit")[UNIT]
         rows.append([what, f"{found['seconds']:.0f}", f"{found['seconds'] / unit:.1f}", f"{found['peak_mb']:.0f}"])
     note = (
-        f"`i2net predict` of {side}×{side} pixels in float32 with random weights, mask, polygons, statistics and "
-        f"picture included. The decoded image takes {pixels.nbytes / 1e6:.0f} MB and the mask "
-        f"{pixels.nbytes / 3e6:.0f} MB. Masks of random weights hold shapes as large as the slide, whose polygons take "
-        "more memory than those of glands."
+        f"`i2net predict` of {side}×{side} pixels in float32 with random weights, including mask, polygons, statistics "
+        f"and picture. The decoded image takes {pixels.nbytes / 1e6:.0f} MB and the mask "
+        f"{pixels.nbytes / 3e6:.0f} MB. Random weights give shapes as large as the slide, whose polygons take more "
+        "memory than those of glands."
     )
-    header = ["file", "s", "U", "peak extra, MB"]
+    header = ["file", "s", "U", "extra memory, MB"]
     return [Table("Time and memory", header, rows, note), _seams(setting, pixels)]
 
 
 @torch.inference_mode()
 def _seams(setting: Setting, pixels: np.ndarray) -> Table:
-    """Logits of tiles against those of one pass."""
+    """Compare the logits of tiles with those of one pass."""
     side = 576 if setting.quick else PIECE
     piece = pixels[:side, :side]
     net = network(OURS, "GlaS").eval()
@@ -112,8 +112,8 @@ def _seams(setting: Setting, pixels: np.ndarray) -> Table:
         )
         rows.append([str(margin), f"{np.abs(tiled - whole).max():.1e}", f"{np.ptp(whole):.2f}"])
     note = (
-        f"{side}×{side} pixels in cores of {SMALL_CORE} (of a slide: {CORE}) against one pass. The bundle's margin is "
-        f"{MARGIN} pixels, what the network sees to one side; the smaller one shows what would be seen otherwise."
+        f"{side}×{side} pixels in cores of {SMALL_CORE} (slides use {CORE}) compared with one pass. The bundle's "
+        f"margin is {MARGIN} pixels, the network's reach to one side; the smaller margin shows the error without it."
     )
     header = ["margin, pixels", "largest difference of logits", "range of the logits"]
     return Table("Seams", header, rows, note)

@@ -18,13 +18,13 @@ LOSSES = {
 
 
 def median_peak(setting: Setting, *step: object) -> float:
-    """Median of `peak` over three processes: what the allocator gives back in between differs from run to run."""
+    """Median of `peak` over three processes: how much the allocator returns in between varies."""
     return statistics.median(in_own_process(peak, *step) for _ in range(1 if setting.quick else 3))
 
 
 def peak(name: str, task: str, batch: int, side: int, num_learners: int) -> float:
     """Peak extra memory of one step, in MB."""
-    training_step(name, task, 1, 64, num_learners)()  # libraries take memory of their own at the first call
+    training_step(name, task, 1, 64, num_learners)()  # libraries allocate on their first call
     step = training_step(name, task, batch, side, num_learners)
     return peak_extra_mb(step)
 
@@ -52,7 +52,11 @@ def _losses(setting: Setting, task: str, side: int) -> Table:
         rows.append([losses, f"{ours:.2f}", f"{plain:.2f}", f"{plain / ours:.2f}"])
     added = [(seconds[f"{name}/all"] - seconds[f"{name}/and gate shaping"]) / without for name in (OURS, PLAIN)]
     rows.append(
-        ["time that learner orthogonalization adds, of the plain step without it", *(f"{a:.0%}" for a in added), ""]
+        [
+            "time added by learner orthogonalization, relative to the plain step without it",
+            *(f"{a:.0%}" for a in added),
+            "",
+        ]
     )
     return Table(f"{task} step, 1×{side}², K 3", ["losses", "s", "plain, s", "ratio"], rows)
 
@@ -83,12 +87,12 @@ def _networks(setting: Setting, task: str, side: int) -> Table:
             [name, f"{seconds[name]:.2f}", f"{1e3 * seconds[name] / seconds[UNIT]:.0f}", f"{ratio:.2f}", memory]
         )
     note = (
-        "I²Net with all its losses, MONAI's networks with the segmentation loss alone; channels-last where the bundle "
+        "I²Net with all its losses, MONAI's networks with the segmentation loss alone. Channels-last if the bundle "
         "trains so on this processor."
     )
     if not multiplies_bfloat16("cpu"):
-        note += " No row in bfloat16: this processor has no instructions for it."
-    header = ["network", "s", "U/1000", "plain form's time over this", "peak extra, MB"]
+        note += " No bfloat16 row: this processor has no bfloat16 instructions."
+    header = ["network", "s", "U/1000", "speed relative to the plain form", "extra memory, MB"]
     return Table(f"{task} step beside MONAI's networks, 1×{side}²", header, rows, note)
 
 
@@ -109,7 +113,7 @@ def _growth(setting: Setting) -> Table:
 
 
 _BFLOAT16 = f"{OURS}, bfloat16"
-_BESIDE_PLAIN = ["s", "plain, s", "ratio", "peak extra, MB", "plain, MB", "ratio"]
+_BESIDE_PLAIN = ["s", "plain, s", "ratio", "extra memory, MB", "plain, MB", "ratio"]
 
 
 def _beside_plain(seconds: dict[str, float], peaks: list[float]) -> list[str]:

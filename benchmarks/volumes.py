@@ -1,4 +1,4 @@
-"""Inference of a CT volume from file to file: what is not the network, and what the network takes."""
+"""Inference of a CT volume from file to file: the network, and everything else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TITLE = "Inference of a volume"
 
 
 class NoNetwork(nn.Module):
-    """Logits of the right shape at no cost, so that what is left is everything else."""
+    """Logits of the right shape at no cost, to measure everything but the network."""
 
     def __init__(self, classes: int = 9) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class NoNetwork(nn.Module):
 
 
 def _predict(folder: Path, out: Path, weights: Path, seen_before: bool = True) -> None:
-    """The inference workflow; a file whose check passed is not checked again as long as the cache folder stays."""
+    """Run the inference workflow; a file that passed its check is not checked again while the cache folder stays."""
     cache = out.with_name("cache") if seen_before else Path(tempfile.mkdtemp(dir=out.parent))
     os.environ["XDG_CACHE_HOME"] = str(cache)
     workflow = ConfigWorkflow(
@@ -66,7 +66,7 @@ def _predict(folder: Path, out: Path, weights: Path, seen_before: bool = True) -
 
 
 class Stages:
-    """What inference of one CT file does, one after the other, each on what the one before made.
+    """The stages of inference of one CT file; each works on the result of the one before.
 
     Args:
         path: the CT.
@@ -81,7 +81,7 @@ class Stages:
         self.values: list[Any] = [{"image": str(path)}]
 
     def up_to(self, index: int) -> None:
-        """Make what stage ``index`` works on; for the stages of slices, one batch of them."""
+        """Compute the input of stage ``index``; for stages on slices, one batch of them."""
         for stage in list(STAGES.values())[len(self.values) - 1 : index]:
             with torch.no_grad():
                 self.values.append(stage(self))
@@ -158,8 +158,8 @@ def run(setting: Setting) -> list[Table]:
     unit = seconds[UNIT]
     seconds["network"] *= shape[2] / len(stages.values[3][0])
     whole = [
-        ["all that is not the network, file seen for the first time", "first"],
-        ["the same, file checked before", "rest"],
+        ["everything but the network, new file", "first"],
+        ["the same, file already checked", "rest"],
         ["of which decompressing the file", "unpack"],
     ]
     rows = [[what, f"{seconds[name]:.2f}", f"{seconds[name] / unit:.2f}", ""] for what, name in whole]
@@ -167,9 +167,9 @@ def run(setting: Setting) -> list[Table]:
         memory = in_own_process(stage_peak, index, path, mask)
         rows.append([f"stage: {name}", f"{seconds[name]:.2f}", f"{seconds[name] / unit:.2f}", f"{memory:.0f}"])
     note = (
-        "The bundle's own inference workflow, checks of the file and writing of the mask included, with a network that "
-        "costs nothing; then each stage by itself, the network's time from one batch of slices. Peak memory is that "
-        f"of the stage above what it starts from. Measured within {time.perf_counter() - started:.0f} s."
+        "First the bundle's own inference workflow, including the file's checks and writing the mask, with a network "
+        "that costs nothing. Then each stage alone; the network's time is extrapolated from one batch of slices. Extra "
+        f"memory is the stage's peak minus its start. Measured within {time.perf_counter() - started:.0f} s."
     )
     title = f"CT of {'×'.join(map(str, shape))} voxels, file to file"
-    return [Table(title, ["part", "s", "U", "peak extra, MB"], rows, note)]
+    return [Table(title, ["part", "s", "U", "extra memory, MB"], rows, note)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from i2net_bundle.io.findings import DataError, error
-from i2net_bundle.io.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, image_stem
+from i2net_bundle.io.formats import image_stem, known_suffixes
 from i2net_bundle.io.volumes import content_sha256
 
 DATALIST = "dataset.json"
@@ -116,7 +116,7 @@ def label_names(contents: Mapping[str, Any]) -> dict[int, str]:
 def _names_image(entry: Any) -> bool:
     """Whether a list that starts with this is one of cases: other lists of a data list hold keywords, sizes, …."""
     if isinstance(entry, str):
-        return entry.lower().endswith(VOLUME_SUFFIXES + IMAGE_SUFFIXES)
+        return entry.lower().endswith(known_suffixes())
     return isinstance(entry, Mapping) and "image" in entry
 
 
@@ -170,7 +170,7 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[dict[str, s
     Raises:
         FileNotFoundError: the folder does not exist or holds no image of a known format.
     """
-    suffixes = VOLUME_SUFFIXES + IMAGE_SUFFIXES
+    suffixes = known_suffixes()
     files = sorted(
         path
         for path in Path(folder).glob("**/[!.]*" if recursive else "[!.]*")

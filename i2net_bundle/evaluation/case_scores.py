@@ -1,7 +1,8 @@
-"""Scores of one case, from a predicted and a true mask."""
+"""Scores of one case, from its predicted and its true mask."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 
 from i2net_bundle.checks.histology import load_mask
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.metrics.class_scores import ClassScores, score_classes
 from i2net_bundle.metrics.objects import ObjectScores, find_glands, score_objects
 from i2net_bundle.metrics.overlap import confusion_matrix
-from i2net_bundle.metrics.protocols import ClassScores, score_classes
+from i2net_bundle.metrics.registry import Metric
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,13 @@ class CaseScores:
     """Scores of one case.
 
     Attributes:
-        case: its name.
-        unit: of strict distances: "mm", "pixel", or "voxel" where the spacing is unknown.
-        confusion: voxels of every true and predicted class (C, C).
-        classes: of every class but the background.
-        objects: of its glands, where the truth tells them apart.
-        patient: whom it is of, where known.
-        part: of the test set, where known.
+        case: name of the case.
+        unit: unit of strict distances: "mm", "pixel", or "voxel" where the spacing is unknown.
+        confusion: voxels of every pair of true and predicted class (C, C).
+        classes: scores of every class but the background.
+        objects: scores of the glands as objects; None if the truth does not separate objects.
+        patient: name of the patient, if known.
+        part: part of the test set, if known.
     """
 
     case: str
@@ -37,6 +39,12 @@ class CaseScores:
     objects: ObjectScores | None = None
     patient: str | None = None
     part: str | None = None
+
+    def value(self, metric: Metric) -> float:
+        """A metric of the case: of its objects, or the mean over its classes; NaN where it is undefined."""
+        if metric.level == "object":
+            return math.nan if self.objects is None else float(metric.function(self.objects))
+        return finite_mean([scores.metrics[metric.name] for scores in self.classes])
 
 
 def score_case(
@@ -53,28 +61,35 @@ def score_case(
 
     Args:
         y_pred: predicted class indices (H, W) or (H, W, D).
-        y: true class indices, the same shape.
-        num_classes: background included.
+        y: true class indices, same shape.
+        num_classes: number of classes, background included.
         spacing: voxel size along each axis.
-        unit: of the spacing.
-        case: its name under "case", and "patient" and "part" where they are known.
-        label_ids: ids of annotated objects (H, W), where there are any.
-        ignore_index: value of the truth that counts nowhere.
+        unit: unit of the spacing.
+        case: name of the case under "case"; "patient" and "part" where they are known.
+        label_ids: ids of annotated objects (H, W), if any.
+        ignore_index: value of the truth whose voxels are not scored.
 
     Raises:
-        ValueError: the shapes differ, or a label is no class.
+        ValueError: the shapes differ, or a label is not a class index.
     """
     confusion = confusion_matrix(y_pred, y, num_classes, ignore_index)
     if ignore_index is not None:
         y_pred, y = (np.where(y == ignore_index, 0, labels) for labels in (y_pred, y))
-    classes = score_classes(y_pred, y, confusion, spacing, unit)
+    classes = score_classes(y_pred, y, num_classes, spacing, unit)
     objects = None if label_ids is None else score_objects(find_glands(y_pred > 0), label_ids)
     known = {key: str(case[key]) for key in ("patient", "part") if case.get(key) is not None}
     return CaseScores(str(case["case"]), unit, confusion, classes, objects, **known)
 
 
 def object_ids(label_path: str | Path, options: VolumeOptions | HistologyOptions | None) -> np.ndarray | None:
-    """Ids of a histology image's annotated objects (H, W); None where labels tell no objects apart."""
+    """Ids of the annotated objects of a histology image (H, W); None where the labels do not separate objects."""
     if isinstance(options, HistologyOptions) and options.label_values == "instances":
         return load_mask(label_path, options)[0]
     return None
+
+
+def finite_mean(values: Sequence[float] | np.ndarray) -> float:
+    """Mean of the finite values; NaN if there are none."""
+    defined = np.asarray(values, np.float64)
+    defined = defined[np.isfinite(defined)]
+    return float(defined.mean()) if len(defined) else math.nan

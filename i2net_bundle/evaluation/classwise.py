@@ -1,4 +1,4 @@
-"""MONAI's metrics on label maps, one class at a time: the same values without one-hot tensors of the whole volume."""
+"""MONAI's metrics on label maps, one class at a time: same values, without one-hot tensors of the whole volume."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from torch import Tensor
 def classwise(
     metric: Callable[..., Any], y_pred: Tensor, y: Tensor, num_classes: int, spacing: Sequence[float] | None = None
 ) -> Tensor:
-    """A binary metric for each class but the background.
+    """A metric of binary masks, applied to each class but the background.
 
     Args:
         metric: a MONAI metric of one-hot tensors (1, 1, ...), such as ``DiceMetric()``.
         y_pred: predicted class indices (1, ...).
         y: true class indices (1, ...).
         num_classes: background included.
-        spacing: voxel size handed to the metric, in mm, for metrics of distance.
+        spacing: voxel size in mm, for metrics of distance.
 
     Returns:
-        (num_classes - 1,), float32; NaN where the metric is not defined.
+        (num_classes - 1,), float32; NaN where the metric is undefined.
     """
     arguments = {} if spacing is None else {"spacing": list(spacing)}
     values = []
     for index in range(1, num_classes):
         pair = [(labels == index)[None].float() for labels in (y_pred, y)]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MONAI warns of an empty "class 0", whichever class that is here
+            warnings.simplefilter("ignore")  # MONAI warns about an empty "class 0", which may be any class here
             values.append(torch.as_tensor(metric(*pair, **arguments)).float().flatten()[0])
     return torch.stack(values)
 
 
 class ClasswiseMetric(Metric):
-    """Ignite adapter: a MONAI metric per case and class, and its mean over the defined ones.
+    """Ignite adapter: a MONAI metric for every case and class, and the mean of its defined values.
 
-    Values of each case stay in ``engine.state.metric_details`` as (cases, classes), for the table of scores.
+    All values are kept in ``engine.state.metric_details`` as (cases, classes).
 
     Args:
         metric: a MONAI metric, such as ``DiceMetric`` or ``HausdorffDistanceMetric``.
         num_classes: background included.
-        use_spacing: whether to hand the metric the image's spacing; distances are then in mm, or in pixels or voxels
-            where there is none.
+        use_spacing: whether to pass the image's spacing to the metric; distances are then in mm, or in pixels or voxels
+            where the spacing is unknown.
     """
 
     def __init__(self, metric: CumulativeIterationMetric, num_classes: int, use_spacing: bool = False) -> None:
@@ -62,16 +62,16 @@ class ClasswiseMetric(Metric):
         self.metric.reset()
 
     def update(self, output: Sequence[Sequence[Tensor]]) -> None:
-        """Add the cases of a batch, lists of predicted and true label maps (1, ...)."""
+        """Add the cases of a batch: a list of predicted and a list of true label maps (1, ...)."""
         for y_pred, y in zip(*output, strict=True):
             spacing = [float(size) for size in y.pixdim[: y.ndim - 1]] if self.use_spacing else None
             self.values.append(classwise(self.metric, y_pred, y, self.num_classes, spacing).cpu())
 
     def compute(self) -> float:
-        """Mean over the classes of each case, then over cases, undefined values left out; NaN where all are."""
+        """Mean of the defined values over the classes of each case, then over the cases; NaN if none is defined."""
         return float(torch.stack(self.values).nanmean(dim=1).nanmean())
 
     def completed(self, engine: Any, name: str) -> None:
-        """Leave the mean in ``metrics`` and every value in ``metric_details``."""
+        """Store the mean in ``metrics`` and all values in ``metric_details``."""
         super().completed(engine, name)
         engine.state.metric_details[name] = torch.stack(self.values)

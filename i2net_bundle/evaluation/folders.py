@@ -21,7 +21,7 @@ from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_ca
 from i2net_bundle.evaluation.scores import scoring_pool
 from i2net_bundle.evaluation.tables import summarize, write_tables
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors
-from i2net_bundle.io.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, image_stem, is_volume
+from i2net_bundle.io.formats import image_stem, is_volume, known_suffixes
 from i2net_bundle.io.nifti import describe_affine, has_geometry, largest_corner_distance, same_grid
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import write_csv
@@ -29,7 +29,6 @@ from i2net_bundle.labels import label_table
 
 logger = logging.getLogger("i2net.scores")
 
-_SUFFIXES = VOLUME_SUFFIXES + IMAGE_SUFFIXES
 _ROLE = re.compile(r"^(?:img|label)(?=\d)|_(?:mask|anno|label|seg|pred)$", re.IGNORECASE)
 FAILED = "failed.csv"
 
@@ -111,7 +110,7 @@ def _masks(folder: Path) -> dict[str, Path]:
     """The masks of a folder by what names their case."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder.")
-    files = sorted(path for path in folder.glob("[!.]*") if path.name.lower().endswith(_SUFFIXES))
+    files = sorted(path for path in folder.glob("[!.]*") if path.name.lower().endswith(known_suffixes()))
     annotations = [path for path in files if path.stem.endswith("_anno")]
     masks: dict[str, Path] = {}
     for path in annotations or files:  # GlaS keeps images and annotations in one folder
@@ -121,7 +120,7 @@ def _masks(folder: Path) -> dict[str, Path]:
             raise DataError([error("mask-names", path, f"is of the same case as {masks[key].name}", remedy)])
         masks[key] = path
     if not masks:
-        raise FileNotFoundError(f"No mask in {folder} (looked for {', '.join(_SUFFIXES)}).")
+        raise FileNotFoundError(f"No mask in {folder} (looked for {', '.join(known_suffixes())}).")
     return masks
 
 

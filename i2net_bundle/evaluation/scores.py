@@ -1,4 +1,4 @@
-"""Scores of cases: the Ignite metric that takes them during an evaluation, and the handler that writes them."""
+"""Scores during an evaluation: the Ignite metric that collects them, and the handler that writes them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_ca
 from i2net_bundle.evaluation.tables import mean_scores, summarize, table, write_tables
 from i2net_bundle.io.formats import image_stem
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.metrics.registry import METRICS
 from i2net_bundle.transforms.preprocessing import LENGTH_UNIT
 
 
 class SegmentationScores(Metric):
-    """Ignite metric: every case under both protocols.
+    """Ignite metric: scores of every case by every metric of the registry.
 
-    The means over each case's classes, then over cases, become metrics of their names, such as ``strict_dice`` and
-    ``transunet_hd95``; the `CaseScores` stay in ``engine.state.metric_details``.
+    The mean over each case's classes, then over the cases, is stored under the metric's name, such as ``strict_dice``;
+    the `CaseScores` are kept in ``engine.state.metric_details``.
 
     Args:
         num_classes: background included.
-        options: how labels are read; instance ids of histology are scored as objects too.
-        num_workers: processes that score while the network goes on, 0 for none.
-        ignore_index: value of the truth that counts nowhere.
+        options: how labels are read; instance ids of histology are also scored as objects.
+        num_workers: processes that score while the network predicts; 0 scores in this process.
+        ignore_index: value of the truth whose voxels are not scored.
     """
 
     def __init__(
@@ -50,7 +51,11 @@ class SegmentationScores(Metric):
         self.pending: list[CaseScores | Future[CaseScores]] = []
 
     def update(self, output: tuple[Any, Any, Mapping[str, Any]]) -> None:
-        """Score a case: predicted and true label map (1, ...), which know their spacing, and what is known of it."""
+        """Score a case.
+
+        Args:
+            output: predicted and true label map (1, ...) with their metadata, and the case's name, patient and part.
+        """
         pred, label, case = output
         spacing = [float(size) for size in label.pixdim[: label.ndim - 1]]
         unit = label.meta.get(LENGTH_UNIT, "mm")
@@ -67,7 +72,7 @@ class SegmentationScores(Metric):
         return self.pool.submit(score_case, *arguments)
 
     def compute(self) -> dict[str, float]:
-        """Mean of every score; waits for the processes."""
+        """Mean of every metric; waits for the processes."""
         self.cases = [item.result() if isinstance(item, Future) else item for item in self.pending]
         if self.pool is not None:
             self.pool.shutdown()
@@ -82,20 +87,20 @@ class SegmentationScores(Metric):
             self.update((output["pred"], output["label"], {**_plain(batch), "case": name}))
 
     def completed(self, engine: Engine, name: str) -> None:
-        """Leave the means in ``metrics`` and the cases in ``metric_details``."""
+        """Store the means in ``metrics`` and the cases in ``metric_details``."""
         state: Any = engine.state
         state.metrics.update(self.compute())
         state.metric_details[name] = self.cases
 
 
 class WriteScores:
-    """Handler that writes ``metrics.csv``, ``summary.json`` and a table on the terminal after an evaluation.
+    """Handler that writes ``metrics.csv``, ``summary.json`` and a table on the terminal when an evaluation ends.
 
     Args:
-        output_dir: folder of the two files.
-        class_names: background first.
-        weights: file that made the predictions; its SHA-256 is recorded.
-        scores: name of the evaluator's `SegmentationScores`.
+        output_dir: folder of both files.
+        class_names: names of the classes, background first.
+        weights: file of the weights that made the predictions; its SHA-256 is recorded.
+        scores: name of the `SegmentationScores` among the evaluator's metrics.
     """
 
     def __init__(
@@ -122,12 +127,18 @@ class WriteScores:
 
 
 def scoring_pool(num_workers: int) -> ProcessPoolExecutor:
-    """Processes that score cases; started afresh, since a process with threads cannot be forked safely."""
-    return ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn"))
+    """Processes that score cases by the metrics of this one; spawned, because forking with threads is unsafe."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(num_workers, context, initializer=_use_metrics, initargs=(dict(METRICS),))
+
+
+def _use_metrics(metrics: Mapping[str, Any]) -> None:
+    METRICS.clear()
+    METRICS.update(metrics)
 
 
 def _plain(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """What a batch's item says of its case, as plain values: collation makes tensors of numbers."""
+    """Patient and part of a batch's item, as plain values: collation turns numbers into tensors."""
     return {key: batch[key].item() if hasattr(batch[key], "item") else batch[key] for key in batch if key in _KNOWN}
 
 

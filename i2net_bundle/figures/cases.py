@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from i2net_bundle.figures.style import wrapped
 from i2net_bundle.io.formats import image_stem
 from i2net_bundle.labels import label_table
 from i2net_bundle.transforms.preprocessing import IMAGENET_MEAN, IMAGENET_STD
@@ -117,7 +118,7 @@ def show_prediction(image: np.ndarray, pred: np.ndarray, class_names: Sequence[s
 
 
 def add_legend(figure: Figure, class_names: Sequence[str], shown: Collection[int] | None = None) -> None:
-    """Tell below a figure what the colours of a comparison mean, six to a line.
+    """Add a legend of a comparison's colours below a figure.
 
     Args:
         figure: with a constrained layout.
@@ -129,14 +130,27 @@ def add_legend(figure: Figure, class_names: Sequence[str], shown: Collection[int
     several = len(names) > 1
     classes = [index for index in names if several and (shown is None or index in shown)]
     handles = [
-        *(Patch(color=class_color(index), label=names[index]) for index in classes),
+        *(Patch(color=class_color(index), label=wrapped(names[index])) for index in classes),
         Patch(color=FALSE_POSITIVE, label="false positive"),
         Patch(color=FALSE_NEGATIVE, label="false negative"),
         *([Patch(color=WRONG_CLASS, label="wrong class")] if several else []),
     ]
-    legend = figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
+    legend = figure.legend(
+        handles=handles, loc="outside lower center", ncols=_legend_columns(class_names), frameon=False
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def legend_height(class_names: Sequence[str], shown: Collection[int]) -> float:
+    """Height in inches of the legend of a comparison; arguments as in `add_legend`."""
+    columns = _legend_columns(class_names)
+    return 0.28 * -(-(len(shown) + 3) // columns) + (0 if columns == 6 else 0.3)
+
+
+def _legend_columns(class_names: Sequence[str]) -> int:
+    """Columns of a legend that fit beside each other; long names are wrapped."""
+    return 6 if max(map(len, class_names)) <= 14 else 4
 
 
 def draw_comparison(

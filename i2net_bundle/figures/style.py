@@ -1,7 +1,9 @@
-"""How the report's figures look: legible, and told apart by marker, line and hatch as well as by colour."""
+"""Style of the report's figures: legible, and distinguishable by marker, line and hatch as well as by colour."""
 
 from __future__ import annotations
 
+import functools
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,8 +23,8 @@ SERIES = (
     ("#E69F00", (0, (5, 1)), "v"),
     ("#56B4E9", (0, (1, 1)), "P"),
 )
-"""Colour (Okabe and Ito's), line style and marker of a figure's first, second, ... series."""
-HATCHES = ("", "////")
+"""Colour (from Okabe and Ito's palette), line style and marker of the first, second, ... series of a figure."""
+HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "++++")
 REFERENCE = "#555555"
 
 _STYLE: Any = {
@@ -36,8 +39,20 @@ _STYLE: Any = {
     "grid.linewidth": 0.8,
     "legend.frameon": False,
     "hatch.linewidth": 0.6,
-    "text.parse_math": False,  # names of files and organs may hold dollar signs
+    "text.parse_math": False,  # names of files and classes may contain dollar signs
 }
+_FALLBACK_FONTS = (
+    *(
+        "Noto Sans CJK SC",
+        "Noto Sans CJK JP",
+        "Noto Sans CJK KR",
+        "WenQuanYi Zen Hei",
+        "Microsoft YaHei",
+        "PingFang SC",
+    ),
+    *("Hiragino Sans", "Yu Gothic", "Malgun Gothic", "Noto Sans", "Noto Sans Devanagari", "Noto Sans Arabic"),
+)
+"""Fonts for scripts that Matplotlib's own font lacks; the installed ones are used."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +60,9 @@ class Picture:
     """A figure of the report.
 
     Attributes:
-        name: of its file, without the ending.
-        figure: what is drawn.
-        alt: what it shows, for those who cannot see it.
+        name: name of its file, without the suffix.
+        figure: the figure.
+        alt: description for readers who cannot see it.
         caption: how to read it.
     """
 
@@ -59,12 +74,30 @@ class Picture:
 
 @contextmanager
 def report_style() -> Iterator[None]:
-    """Draw and save figures in the report's style."""
-    with mpl.rc_context(_STYLE):
+    """Draw and save figures in the style of the report."""
+    with mpl.rc_context({**_STYLE, "font.family": ["DejaVu Sans", *_installed_fallbacks()]}):
         yield
 
 
 def plot_series(axis: Axes, number: int, x: np.ndarray, y: np.ndarray, label: str | None = None) -> None:
-    """Plot values over epochs or bins as the figure's series ``number``; markers as long as there are few points."""
+    """Plot a curve as series ``number`` of a figure, with markers if there are few points."""
     color, line, marker = SERIES[number % len(SERIES)]
     axis.plot(x, y, color=color, linestyle=line, marker=marker if len(x) <= 40 else "", markersize=4, label=label)
+
+
+def wrapped(name: str, width: int = 24, lines: int = 2) -> str:
+    r"""A name broken into short lines; what does not fit is replaced by "…".
+
+    >>> wrapped("left superior pulmonary vein", 16)
+    'left superior\npulmonary vein'
+    """
+    rows = textwrap.wrap(name, width) or [name]
+    if len(rows) > lines:
+        rows = [*rows[: lines - 1], rows[lines - 1][: width - 1].rstrip() + "…"]
+    return "\n".join(rows)
+
+
+@functools.cache
+def _installed_fallbacks() -> list[str]:
+    installed = set(font_manager.get_font_names())
+    return [name for name in _FALLBACK_FONTS if name in installed]

@@ -1,4 +1,4 @@
-"""Any file or folder that holds a CT -> one 3D volume in mm: NIfTI, NRRD, MetaImage, or a DICOM series."""
+"""Any file or folder of a volume -> one 3D volume in mm: NIfTI, NRRD, MetaImage, a DICOM series, registered formats."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
 from i2net_bundle.io.dicom.volume import read_series
-from i2net_bundle.io.findings import Finding
-from i2net_bundle.io.formats import is_itk, is_nifti
+from i2net_bundle.io.findings import DataError, Finding, error
+from i2net_bundle.io.formats import VolumeFormat, is_itk, is_nifti, registered_format
 from i2net_bundle.io.itk import as_nifti, read_itk, voxel_file
-from i2net_bundle.io.nifti import read_nifti
+from i2net_bundle.io.nifti import read_nifti, size_findings
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.writing import file_sha256
 
@@ -24,7 +25,7 @@ def read_volume(
     """Read one 3D volume in mm.
 
     Args:
-        path: file whose name ends in one of `VOLUME_SUFFIXES`, or the folder of a DICOM series.
+        path: file with a suffix of `VOLUME_SUFFIXES` or of a registered format, or the folder of a DICOM series.
         options: choices where the file leaves one.
         needs_orientation: see `read_nifti`.
 
@@ -38,7 +39,27 @@ def read_volume(
         return as_nifti(read_series(path, options.series), path), []
     if is_itk(path):
         return read_itk(path, options, needs_orientation)
+    registered = registered_format(path)
+    if registered is not None:
+        return _read_registered(registered, Path(path))
     return read_nifti(path, options, needs_orientation)
+
+
+def _read_registered(volume_format: VolumeFormat, path: Path) -> tuple[nib.Nifti1Image, list[Finding]]:
+    try:
+        image = volume_format.read(path)
+    except DataError:
+        raise
+    except Exception as cause:  # whatever its library raises
+        reason = " ".join(str(cause).split())
+        raise DataError([error("unreadable", path, f"cannot be read ({reason})", "Copy the file again.")]) from cause
+    if len(image.shape) != 3:
+        problem = f"is read as an array of shape {image.shape}, not as one volume"
+        raise DataError([error("shape", path, problem, "Return (X, Y, Z) from the format's read function.")])
+    if image.affine is None or not np.isfinite(image.affine).all() or np.linalg.matrix_rank(image.affine[:3, :3]) < 3:
+        problem = "is read with an affine that does not place it in space"
+        raise DataError([error("orientation", path, problem, "Return an affine to RAS mm from the read function.")])
+    return image, size_findings(path, image.affine)
 
 
 def volume_shape(path: str | Path) -> tuple[int, ...]:
@@ -47,6 +68,9 @@ def volume_shape(path: str | Path) -> tuple[int, ...]:
     Raises:
         Exception: whatever the reader of a damaged file raises.
     """
+    registered = registered_format(path)
+    if registered is not None:
+        return tuple(registered.read(Path(path)).shape)
     if is_nifti(path):
         image: Any = nib.load(path)
         return tuple(image.shape)

@@ -1,6 +1,7 @@
 """Glands as objects: the GlaS challenge's F1, Dice and Hausdorff distance (Sirinukunwattana et al., 2017).
 
-The truth's objects are its annotated ids. The network labels pixels; its objects are made of them by `gland_runs`.
+The objects of the truth are its annotated ids. The network labels pixels; `gland_pixel_runs` separates them into
+objects.
 """
 
 from __future__ import annotations
@@ -13,40 +14,40 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from i2net_bundle.metrics.pixel_runs import Runs
+from i2net_bundle.metrics.pixel_runs import PixelRuns
 from i2net_bundle.metrics.surface import surface_voxels
 
 MIN_AREA_PX = 200
-"""At 0.62 µm per pixel. The smallest whole gland annotated in the training images has 388 pixels."""
+"""Smallest gland, at 0.62 µm per pixel. The smallest whole gland annotated in the training images has 388 pixels."""
 
 
 def find_glands(mask: np.ndarray, min_area: int = MIN_AREA_PX) -> np.ndarray:
-    """Number the glands of a mask, by the rule of `gland_runs`.
+    """Number the glands of a mask, as defined by `gland_pixel_runs`.
 
     Args:
         mask: bool (H, W).
-        min_area: in pixels.
+        min_area: smallest gland, in pixels.
 
     Returns:
-        (H, W) int32: 0 outside, 1 to n in glands.
+        (H, W) int32: 0 outside, 1 to n in the glands.
     """
-    runs, numbers = gland_runs(Runs.of(mask), min_area)
+    runs, numbers = gland_pixel_runs(PixelRuns.of(mask), min_area)
     return runs.painted(numbers + 1)
 
 
-def gland_runs(mask: Runs, min_area: int = MIN_AREA_PX) -> tuple[Runs, np.ndarray]:
-    """The glands of a mask, without a number for every pixel.
+def gland_pixel_runs(mask: PixelRuns, min_area: int = MIN_AREA_PX) -> tuple[PixelRuns, np.ndarray]:
+    """Glands of a mask, without numbering every pixel.
 
-    Holes are filled, since a gland includes its lumen; pixels that share an edge or a corner belong to one gland;
-    glands of fewer than ``min_area`` pixels go. Glands that touch count as one: in the challenge's annotations no two
-    do.
+    Holes are filled, because a gland includes its lumen. Pixels that share an edge or a corner belong to one gland.
+    Glands of fewer than ``min_area`` pixels are removed. Touching glands count as one; in the challenge's annotations
+    no two glands touch.
 
     Args:
-        mask: runs of what the network calls gland.
-        min_area: in pixels.
+        mask: pixel runs of the pixels predicted as gland.
+        min_area: smallest gland, in pixels.
 
     Returns:
-        runs of the glands, and the number of each run's gland, from 0 in the order of their first pixels.
+        pixel runs of the glands, and the number of each run's gland, from 0 in the order of the glands' first pixels.
     """
     filled = mask.filled()
     number = filled.components(corners=True)
@@ -57,17 +58,15 @@ def gland_runs(mask: Runs, min_area: int = MIN_AREA_PX) -> tuple[Runs, np.ndarra
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """Scores of the objects of one image, or of several pooled; see `score_objects` and `pool`.
+    """Counts and sums over the objects of one image, or of several images pooled; see `score_objects` and `pool`.
 
     Attributes:
-        true_positives: predicted objects that cover at least half of the object they correspond to.
+        true_positives: predicted objects that cover at least half of the true object they correspond to.
         false_positives: the other predicted objects.
-        false_negatives: true objects that no predicted one is a true positive for.
-        dice: object-level Dice; NaN where there is no object at all.
-        hausdorff: object-level Hausdorff distance in pixels; likewise.
+        false_negatives: true objects without a true positive.
         areas: pixels of all true and of all predicted objects.
         dice_parts: Σ area · Dice over the true and over the predicted objects.
-        hausdorff_parts: Σ area · distance, likewise.
+        hausdorff_parts: Σ area · Hausdorff distance over the true and over the predicted objects.
     """
 
     true_positives: int
@@ -79,32 +78,33 @@ class ObjectScores:
 
     @property
     def f1(self) -> float:
-        """F1 = 2 TP / (2 TP + FP + FN); NaN where there is no object at all."""
+        """F1 = 2 TP / (2 TP + FP + FN); NaN without any object."""
         total = 2 * self.true_positives + self.false_positives + self.false_negatives
         return 2 * self.true_positives / total if total else math.nan
 
     @property
     def dice(self) -> float:
-        """½ (Σ γᵢ Dice(Gᵢ, S(Gᵢ)) + Σ σⱼ Dice(G(Sⱼ), Sⱼ)), γ and σ the objects' shares of the area."""
+        """Object Dice ½ (Σ γᵢ Dice(Gᵢ, S(Gᵢ)) + Σ σⱼ Dice(G(Sⱼ), Sⱼ)); γ and σ are each object's share of the area."""
         return self._weighted(self.dice_parts, 0.0)
 
     @property
     def hausdorff(self) -> float:
-        """The same sum of Hausdorff distances, in pixels."""
+        """Object Hausdorff distance, the same sum of Hausdorff distances, in pixels; NaN without any object."""
         return self._weighted(self.hausdorff_parts, math.nan)
 
     def _weighted(self, parts: tuple[float, float], without: float) -> float:
         if not any(self.areas):
             return math.nan
         shares = [part / area if area else without for part, area in zip(parts, self.areas, strict=True)]
-        return float(np.nanmean(shares)) if math.isnan(without) else sum(shares) / 2
+        return float(np.nanmean(shares))
 
 
 def score_objects(pred_ids: np.ndarray, label_ids: np.ndarray) -> ObjectScores:
     """Compare predicted with annotated objects.
 
-    An object corresponds to the one of the other map that it shares most pixels with. Where there is none, its Dice is
-    0 and its distance that to the nearest object of the other map; where that map is empty, the image's diagonal.
+    An object corresponds to the object of the other map with which it shares most pixels. An object without a partner
+    has Dice 0; its distance is the distance to the nearest object of the other map, or the image's diagonal if that map
+    is empty.
 
     Args:
         pred_ids: 0 outside, ids of predicted objects (H, W).
@@ -138,7 +138,7 @@ def score_objects(pred_ids: np.ndarray, label_ids: np.ndarray) -> ObjectScores:
 
 
 def pool(scores: Sequence[ObjectScores]) -> ObjectScores:
-    """The scores of all objects of several images together, as the challenge takes them over a test part."""
+    """Scores of the objects of several images pooled, as the challenge reports them for a test part."""
 
     def add(name: str) -> tuple[float, float]:
         pairs = [getattr(score, name) for score in scores]
@@ -155,7 +155,7 @@ def pool(scores: Sequence[ObjectScores]) -> ObjectScores:
 
 
 class _Objects:
-    """Objects of a map, numbered 1 to n whatever their ids, with the pixels of each."""
+    """Objects of a map, renumbered 1 to n, with the pixels of each."""
 
     def __init__(self, ids: np.ndarray) -> None:
         values, numbers = np.unique(ids, return_inverse=True)
@@ -166,11 +166,11 @@ class _Objects:
         self._edges: dict[int, np.ndarray] = {}
 
     def pixels(self, index: int) -> np.ndarray:
-        """Pixels (N, 2) of object ``index``, counted from 0."""
+        """Pixels (N, 2) of object ``index``, from 0."""
         return np.argwhere(self.map[self.boxes[index]] == index + 1) + self._corner(index)
 
     def edge(self, index: int) -> np.ndarray:
-        """Those of them that lie on its edge."""
+        """Edge pixels (M, 2) of object ``index``."""
         if index not in self._edges:
             self._edges[index] = surface_voxels(self.map[self.boxes[index]] == index + 1) + self._corner(index)
         return self._edges[index]
@@ -180,7 +180,7 @@ class _Objects:
 
 
 def _weighted_sums(own: _Objects, other: _Objects, shared: np.ndarray, diagonal: float) -> tuple[float, float]:
-    """Σ area · Dice and Σ area · Hausdorff distance over one map's objects."""
+    """Σ area · Dice and Σ area · Hausdorff distance over the objects of one map."""
     dice_sum = distance_sum = 0.0
     for index, area in enumerate(own.areas):
         partner = int(shared[index].argmax()) if len(other.areas) else -1
@@ -196,7 +196,7 @@ def _weighted_sums(own: _Objects, other: _Objects, shared: np.ndarray, diagonal:
 
 
 def _hausdorff(first: _Objects, index: int, second: _Objects, partner: int) -> float:
-    """Hausdorff distance of two objects' pixels; those outside the other one are nearest to its edge."""
+    """Hausdorff distance of two objects' pixels; only pixels outside the other object count, measured to its edge."""
     farthest = 0.0
     for own, number, other, counterpart in ((first, index, second, partner), (second, partner, first, index)):
         pixels = own.pixels(number)

@@ -1,7 +1,7 @@
-"""Runs of a mask: pixels of a row that follow each other.
+"""Run-length encoding of a mask: a pixel run is a stretch of consecutive pixels in one row.
 
-Connected components, holes and outlines of runs take memory by the length of the outlines, not by the area: a slide's
-mask need not be numbered pixel by pixel.
+Connected components, holes and outlines of pixel runs need memory in proportion to the length of the outlines, not to
+the area, so the mask of a whole slide need not be numbered pixel by pixel.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 _STRIP_PIXELS = 1 << 22
-"""What is searched for runs, or painted, at a time."""
+"""Number of pixels encoded or painted at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Runs:
-    """Runs of a mask, in reading order; no two touch.
+class PixelRuns:
+    """Pixel runs of a mask in reading order; no two runs touch.
 
     Attributes:
         shape: (H, W) of the mask.
         starts: position of each run's first pixel, (N,) int64; a position is row · (W + 2) + column.
-        stops: position after each run's last pixel, in the same row.
+        stops: position after each run's last pixel, in the same row, (N,) int64.
     """
 
     shape: tuple[int, int]
@@ -32,8 +32,8 @@ class Runs:
     stops: np.ndarray
 
     @classmethod
-    def of(cls, mask: np.ndarray) -> Runs:
-        """Runs of what is not 0 in a mask (H, W)."""
+    def of(cls, mask: np.ndarray) -> PixelRuns:
+        """Pixel runs of the non-zero pixels of a mask (H, W)."""
         height, width = mask.shape
         stride = width + 2
         rows = max(1, _STRIP_PIXELS // stride)
@@ -51,35 +51,35 @@ class Runs:
 
     @property
     def stride(self) -> int:
-        """Difference between the positions of pixels one below the other; rows never touch in positions."""
+        """Difference between the positions of two vertical neighbours; rows are padded so that they never touch."""
         return self.shape[1] + 2
 
     @functools.cached_property
     def lengths(self) -> np.ndarray:
-        """Pixels of each run."""
+        """Number of pixels of each run."""
         return self.stops - self.starts
 
     def at_border(self) -> np.ndarray:
-        """Whether each run holds a pixel of the mask's first or last row or column."""
+        """Whether each run touches the first or last row or column of the mask."""
         row, col = np.divmod(self.starts, self.stride)
         return (row == 0) | (row == self.shape[0] - 1) | (col == 0) | (self.stops % self.stride == self.shape[1])
 
-    def select(self, which: np.ndarray) -> Runs:
-        """Some of the runs, by index or condition."""
-        return Runs(self.shape, self.starts[which], self.stops[which])
+    def select(self, which: np.ndarray) -> PixelRuns:
+        """Subset of the runs, by index or by condition."""
+        return PixelRuns(self.shape, self.starts[which], self.stops[which])
 
     def holding(self, positions: np.ndarray) -> np.ndarray:
-        """Index of the run that holds each position, -1 where none does."""
+        """Index of the run that contains each position; -1 where none does."""
         index = np.searchsorted(self.starts, positions, side="right") - 1
         held = index >= 0
         held[held] = positions[held] < self.stops[index[held]]
         return np.where(held, index, -1)
 
     def components(self, corners: bool) -> np.ndarray:
-        """Number of each run's connected component, from 0, in the order of their first pixels.
+        """Number of each run's connected component, from 0, in the order of the components' first pixels.
 
         Args:
-            corners: whether pixels that share a corner alone are connected.
+            corners: whether pixels that share only a corner are connected.
         """
         reach = 1 if corners else 0
         first = np.searchsorted(self.stops, self.starts + self.stride - reach, side="right")
@@ -90,27 +90,27 @@ class Runs:
         joined = coo_array((np.ones(len(above), bool), (above, following)), (len(below), len(below)))
         return connected_components(joined, directed=False)[1]
 
-    def filled(self) -> Runs:
-        """With the holes: background that no path along edges joins to the mask's border."""
+    def filled(self) -> PixelRuns:
+        """The mask with its holes filled: background that no path along pixel edges connects to the border."""
         background = self._background()
         number = background.components(corners=False)
-        open_ones = np.zeros(number.max(initial=-1) + 1, bool)
-        open_ones[number[background.at_border()]] = True
-        holes = background.select(~open_ones[number])
-        # a hole's run begins where a run of the mask stops, and stops where one begins
+        is_open = np.zeros(number.max(initial=-1) + 1, bool)
+        is_open[number[background.at_border()]] = True
+        holes = background.select(~is_open[number])
+        # a run of a hole begins where a run of the mask stops, and stops where the next one begins
         starts = np.setdiff1d(self.starts, holes.stops, assume_unique=True)
         stops = np.setdiff1d(self.stops, holes.starts, assume_unique=True)
-        return Runs(self.shape, starts, stops)
+        return PixelRuns(self.shape, starts, stops)
 
-    def _background(self) -> Runs:
+    def _background(self) -> PixelRuns:
         rows = np.arange(self.shape[0]) * self.stride
         starts, stops = np.concatenate([rows, self.stops]), np.concatenate([rows + self.shape[1], self.starts])
         starts.sort()
         stops.sort()
-        return Runs(self.shape, starts[starts < stops], stops[starts < stops])
+        return PixelRuns(self.shape, starts[starts < stops], stops[starts < stops])
 
     def painted(self, values: np.ndarray) -> np.ndarray:
-        """A map (H, W) int32 of a value per run, 0 elsewhere."""
+        """Map (H, W) int32 with one value per run, 0 elsewhere."""
         row, col = np.divmod(self.starts, self.stride)
         first, done = row * self.shape[1] + col, np.cumsum(self.lengths)
         image = np.zeros(self.shape, np.int32)

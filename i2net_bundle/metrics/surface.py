@@ -1,13 +1,13 @@
 """Distances between the surfaces of two masks, from k-d trees of their surface points.
 
-Two notions of a surface are in use, and published figures hang on which one is meant:
+Two definitions of a surface are in use, and published figures depend on which one is meant:
 
-- surface *voxels*, those of a mask with a face neighbour outside it: medpy's and MONAI's HD95;
-- surface *elements*, the pieces of surface between voxel centres, with their areas: surface Dice as defined by Nikolov
-  et al. (2018), DeepMind's ``surface-distance`` and MONAI's ``SurfaceDiceMetric(use_subvoxels=True)``.
+- surface *voxels*, voxels of a mask with a face neighbour outside it: HD95 of medpy and MONAI;
+- surface *elements*, pieces of surface between voxel centres, weighted by area: surface Dice as defined by Nikolov
+  et al. (2018), in DeepMind's ``surface-distance`` and MONAI's ``SurfaceDiceMetric(use_subvoxels=True)``.
 
-A mask's surface is small beside its volume, so points and trees take a fraction of the time and memory of distance
-maps. Masks may be cropped to anything that holds both.
+A surface has far fewer points than the volume has voxels, so k-d trees take a fraction of the time and memory of
+distance maps. Masks may be cropped to any box that holds both.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def surface_voxels(mask: np.ndarray) -> np.ndarray:
 
 
 def surface_elements(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Pieces of a mask's surface, one for every cell between 2ᵈ voxel centres that lie partly inside it.
+    """Pieces of a mask's surface, one for every cell of 2ᵈ voxel centres that lie partly inside the mask.
 
     Args:
         mask: bool, 2D or 3D.
         spacing: voxel size along each axis.
 
     Returns:
-        the cells' indices (N, dims), and the area (length in 2D) of the surface in each (N,), float64.
+        indices of the cells (N, dims), and the area (in 2D the length) of the surface in each cell (N,), float64.
     """
     areas, kernel = get_code_to_measure_table([float(size) for size in spacing])
     bits = kernel.numpy().astype(np.uint8)[0, 0]
@@ -59,16 +59,16 @@ def surface_elements(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.nda
 def surface_distances(
     points: np.ndarray, others: np.ndarray, spacing: Sequence[float], limit: float = np.inf
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of every point of each set to the nearest one of the other.
+    """Distance from every point of each set to the nearest point of the other set.
 
     Args:
         points: indices (N, dims), N > 0.
         others: indices (M, dims), M > 0.
-        spacing: size of a voxel along each axis; the distances are in its unit.
-        limit: distances beyond it need not be known, and are infinite.
+        spacing: voxel size along each axis; the distances are in its unit.
+        limit: distances beyond it are returned as infinite, which saves time.
 
     Returns:
-        (N,) and (M,).
+        distances from ``points`` (N,) and from ``others`` (M,).
     """
     scale = np.asarray(spacing, np.float64)
     first, second = points * scale, others * scale
@@ -78,33 +78,33 @@ def surface_distances(
 
 
 def pooled_hausdorff(there: np.ndarray, back: np.ndarray, percentile: float = 95) -> float:
-    """Percentile of the distances of both directions together (medpy's ``hd95``).
+    """Percentile of the distances of both directions pooled (medpy's ``hd95``).
 
     Args:
-        there: distances of one surface to the other (N,).
-        back: the other way (M,).
-        percentile: 0-100.
+        there: distances from one surface to the other (N,).
+        back: distances in the other direction (M,).
+        percentile: 0 to 100.
     """
     return float(np.percentile(np.concatenate([there, back]), percentile))
 
 
 def directed_hausdorff(there: np.ndarray, back: np.ndarray, percentile: float = 95) -> float:
-    """The larger one of the two directions' percentiles (MONAI's ``HausdorffDistanceMetric``), likewise."""
+    """The larger of the two directed percentiles (MONAI's ``HausdorffDistanceMetric``); arguments as above."""
     return float(max(np.percentile(there, percentile), np.percentile(back, percentile)))
 
 
 def surface_dice(y_pred: np.ndarray, y: np.ndarray, spacing: Sequence[float], tolerance: float) -> float:
-    """Share of the two surfaces' area that lies within a tolerance of the other one (normalised surface Dice).
+    """Share of the area of both surfaces that lies within a tolerance of the other surface (normalised surface Dice).
 
     Args:
         y_pred: predicted mask, bool, 2D or 3D, not empty.
-        y: true mask, likewise.
+        y: true mask, same shape, not empty.
         spacing: voxel size along each axis.
         tolerance: in the unit of ``spacing``.
     """
     cells_pred, areas_pred = surface_elements(y_pred, spacing)
     cells, areas = surface_elements(y, spacing)
-    # a little beyond the tolerance, since the bound itself is left out
+    # slightly beyond the tolerance, because the k-d tree excludes the bound itself
     there, back = surface_distances(cells_pred, cells, spacing, limit=1.001 * tolerance + 1e-6)
     within = areas_pred[there <= tolerance].sum() + areas[back <= tolerance].sum()
     return float(within / (areas_pred.sum() + areas.sum()))

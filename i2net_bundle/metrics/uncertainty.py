@@ -1,4 +1,4 @@
-"""How far a mean may be off: bootstrap confidence intervals that resample whole patients."""
+"""Uncertainty of a mean: bootstrap confidence intervals that resample whole patients."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def bootstrap_interval(
 ) -> tuple[float, float] | None:
     """Percentile bootstrap confidence interval of the mean.
 
-    Cases of one patient are alike, so resampling them one by one would understate the uncertainty.
+    Cases of one patient are correlated, so resampling single cases would understate the uncertainty.
 
     Args:
-        values: one per case; NaN is left out.
-        groups: patient of every case, resampled as a whole; default is a patient per case.
-        confidence: 0-1.
-        seed: of the resampling.
+        values: one value per case; NaN is left out.
+        groups: patient of every case, whose cases are resampled together; by default every case is its own patient.
+        confidence: 0 to 1.
+        seed: seed of the resampling.
 
     Returns:
-        lower and upper bound, or None with fewer than two patients, whose spread is unknown.
+        lower and upper bound; None with fewer than two patients, because the spread is then unknown.
 
     >>> bootstrap_interval([0.5, 0.5, 0.5])
     (0.5, 0.5)

@@ -18,8 +18,8 @@ import numpy as np
 
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.labels import label_table
-from i2net_bundle.metrics.objects import MIN_AREA_PX, gland_runs
-from i2net_bundle.metrics.pixel_runs import Runs
+from i2net_bundle.metrics.objects import MIN_AREA_PX, gland_pixel_runs
+from i2net_bundle.metrics.pixel_runs import PixelRuns
 
 _RIGHT, _DOWN, _LEFT, _UP = range(4)
 
@@ -49,7 +49,7 @@ def gland_features(
 ) -> Iterator[dict[str, Any]]:
     """Glands as GeoJSON features with what QuPath understands: an annotation, its class and colour, its measurements.
 
-    What a gland is, `gland_runs` says; its polygon follows the mask, so a lumen that the mask leaves out is a hole.
+    Glands are those of `gland_pixel_runs`. A polygon follows the mask, so a lumen that the mask leaves out is a hole.
 
     Args:
         mask: 0 outside, (H, W).
@@ -59,8 +59,8 @@ def gland_features(
     """
     gland = label_table("glas").find(name)
     color = gland.color if gland else label_table("glas").classes[1].color
-    inside = Runs.of(mask)
-    glands, numbers = gland_runs(inside, min_area)
+    inside = PixelRuns.of(mask)
+    glands, numbers = gland_pixel_runs(inside, min_area)
     held_by = glands.holding(inside.starts)
     inside = inside.select(held_by >= 0)  # what is no speck
     number = numbers[held_by[held_by >= 0]]
@@ -84,7 +84,7 @@ def gland_features(
         }
 
 
-def polygons(pixels: Runs) -> list[list[list[list[int]]]]:
+def polygons(pixels: PixelRuns) -> list[list[list[list[int]]]]:
     """Outlines of pixels along their edges.
 
     Args:
@@ -94,7 +94,7 @@ def polygons(pixels: Runs) -> list[list[list[list[int]]]]:
         a polygon for each set of pixels connected by edges: its exterior ring, then its holes. A ring is a list of
         [x, y] whose last equals its first.
 
-    >>> polygons(Runs.of(np.ones((1, 2), bool)))
+    >>> polygons(PixelRuns.of(np.ones((1, 2), bool)))
     [[[[0, 0], [2, 0], [2, 1], [0, 1], [0, 0]]]]
     """
     parts = pixels.components(corners=False)
@@ -120,7 +120,7 @@ def _geometry(parts: list[list[list[list[int]]]]) -> dict[str, Any]:
     return {"type": "MultiPolygon", "coordinates": parts}
 
 
-def _rings(pixels: Runs) -> tuple[list[np.ndarray], np.ndarray]:
+def _rings(pixels: PixelRuns) -> tuple[list[np.ndarray], np.ndarray]:
     """Closed walks along edges, as positions of corners that none passes twice; and a pixel that each borders on."""
     edges, directions, following_edges = _edges(pixels)
     starts, following = edges.tolist(), following_edges.tolist()
@@ -149,7 +149,7 @@ def _rings(pixels: Runs) -> tuple[list[np.ndarray], np.ndarray]:
     return rings, edges[firsts] + pixel_beside[directions[firsts]]
 
 
-def _edges(pixels: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _edges(pixels: PixelRuns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Straight edges between corners, each with its pixels on the right hand as seen on a screen.
 
     Returns:

@@ -10,8 +10,8 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
-from i2net_bundle.metrics.objects import gland_runs
-from i2net_bundle.metrics.pixel_runs import Runs
+from i2net_bundle.metrics.objects import gland_pixel_runs
+from i2net_bundle.metrics.pixel_runs import PixelRuns
 
 
 def organ_statistics(
@@ -62,8 +62,8 @@ def gland_statistics(mask: np.ndarray, um_per_px: float | None = None) -> dict[s
         ``count``, ``area_px`` of each gland and its lumen, with ``um_per_px`` also ``area_um2``, ``share`` of the image
         that the mask covers, and ``touching_border``: how many glands the image's border cuts.
     """
-    inside = Runs.of(mask)
-    glands, number = gland_runs(inside)
+    inside = PixelRuns.of(mask)
+    glands, number = gland_pixel_runs(inside)
     areas = np.bincount(number, glands.lengths).astype(int)
     statistics: dict[str, Any] = {"count": len(areas), "area_px": areas.tolist()}
     if um_per_px is not None:

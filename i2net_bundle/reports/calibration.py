@@ -1,7 +1,7 @@
-"""Whether the network is as often right as it says: reliability and expected calibration error.
+"""Calibration: whether confidence matches accuracy. Reliability diagram and expected calibration error (ECE).
 
-Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, on pixels instead of images: the confidence of
-a pixel is the probability of the class predicted there, in binary tasks max(p, 1 - p).
+Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, applied to pixels instead of images. The
+confidence of a pixel is the probability of its predicted class; in binary tasks it is max(p, 1 - p).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ NUM_BINS = 15
 
 
 class Reliability:
-    """Pixels in bins of equal width of their confidence.
+    """Pixels sorted by confidence into bins of equal width.
 
     Args:
-        num_bins: of [0, 1].
+        num_bins: number of bins of [0, 1].
     """
 
     def __init__(self, num_bins: int = NUM_BINS) -> None:
@@ -28,7 +28,7 @@ class Reliability:
         self.confidence, self.correct = np.zeros(num_bins), np.zeros(num_bins)
 
     def add(self, confidence: np.ndarray, correct: np.ndarray) -> None:
-        """Count pixels: their confidence in [0, 1], and whether the prediction is right there; both (P,)."""
+        """Add P pixels: their confidence in [0, 1] (P,), and whether the prediction is correct (P,)."""
         num_bins = len(self.count)
         bins = np.clip((confidence * num_bins).astype(np.int64), 0, num_bins - 1)
         self.count += np.bincount(bins, minlength=num_bins)
@@ -37,12 +37,12 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: sum over bins of their share times |accuracy - mean confidence|; NaN if empty."""
+        """ECE: sum over the bins of their share of pixels times |accuracy - mean confidence|; NaN without pixels."""
         total = self.count.sum()
         return float(np.abs(self.correct - self.confidence).sum() / total) if total else math.nan
 
     def summary(self) -> dict[str, Any]:
-        """Pixels, mean confidence and accuracy of every bin, None where it is empty, and the error."""
+        """Number of pixels, mean confidence and accuracy of every bin (None in empty bins), and the ECE."""
 
         def means(sums: np.ndarray) -> list[float | None]:
             return [float(total / count) if count else None for total, count in zip(sums, self.count, strict=True)]
@@ -57,10 +57,10 @@ class Reliability:
 
 
 def predicted_class(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Predicted classes and their probabilities.
+    """Predicted class of every pixel and its probability.
 
     Args:
-        logits: (N, O, h, w); one channel is the logit of class 1 against the background.
+        logits: (N, O, h, w); a single channel is the logit of class 1 against the background.
 
     Returns:
         class indices (N, h, w), int64, and probabilities (N, h, w), float32.
@@ -74,12 +74,12 @@ def predicted_class(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Calibration:
-    """Reliability of all pixels, of those that truth or prediction give a class, and by predicted class.
+    """Reliability of all pixels, of foreground pixels (in the truth or the prediction), and of each predicted class.
 
-    Nearly all of a CT slice is background that no network doubts, so the figure for all pixels says little of organs.
+    Most of a CT slice is background on which every network is sure, so the ECE of all pixels says little about organs.
 
     Args:
-        num_classes: background included.
+        num_classes: number of classes, background included.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -87,9 +87,11 @@ class Calibration:
         self.classes = [Reliability() for _ in range(num_classes)]
 
     def add(self, logits: Tensor, truth: Tensor) -> None:
-        """Count slices: logits (N, O, h, w) and true class indices (N, 1, h, w); a truth that is no class is left out.
+        """Add slices; one slice at a time is copied to the CPU.
 
-        One slice is brought to the CPU at a time.
+        Args:
+            logits: (N, O, h, w).
+            truth: true class indices (N, 1, h, w); pixels whose value is not a class are left out.
         """
         for item, labels in zip(logits, truth[:, 0], strict=True):
             predicted, confidence = (part[0].cpu().numpy().ravel() for part in predicted_class(item[None]))

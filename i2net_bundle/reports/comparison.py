@@ -1,4 +1,4 @@
-"""Runs against each other, paired by case: differences, their bootstrap interval, Wilcoxon's signed-rank test."""
+"""Comparison of runs, paired by case: mean difference, its bootstrap interval, and Wilcoxon's signed-rank test."""
 
 from __future__ import annotations
 
@@ -9,63 +9,62 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import wilcoxon
 
+from i2net_bundle.metrics.registry import METRICS, PROTOCOLS, Metric
 from i2net_bundle.metrics.uncertainty import bootstrap_interval
 from i2net_bundle.reports.run_results import METRICS_NAME, ScoreTable, evaluation_folder, read_scores
 
 FEWEST_PAIRS = 6
-"""With fewer pairs the smallest two-sided p of the signed-rank test, 2 / 2^n, is above 0.05."""
-_AMOUNTS = ("label_ml", "label_px", "label_voxels")
+"""With fewer pairs, the smallest two-sided p of the signed-rank test, 2 / 2^n, is above 0.05."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A score that runs are compared by.
+    """A column of the comparison: a metric, averaged over each case's classes or of one class.
 
     Attributes:
-        metric: column of ``metrics.csv``.
-        name: "DSC", "HD95", ..., or the class whose Dice it is.
-        unit: "%" or that of the distance.
+        metric: the metric.
+        unit: unit as printed; "%" for shares.
         class_name: None for the mean over each case's classes.
     """
 
-    metric: str
-    name: str
+    metric: Metric
     unit: str
     class_name: str | None = None
 
     @property
+    def name(self) -> str:
+        """Label of the metric, or the class whose value it is."""
+        return self.class_name or self.metric.short_label
+
+    @property
     def title(self) -> str:
-        """Name, and unit where it is no class."""
-        return self.name if self.class_name else f"{self.name} ({self.unit})"
+        """Name, and the unit unless the column is a class."""
+        return f"{self.name} ({self.unit})" if self.unit and not self.class_name else self.name
 
     @property
-    def scale(self) -> float:
-        """From the file's values to what is shown."""
-        return 100.0 if self.unit == "%" else 1.0
-
-    @property
-    def lower_is_better(self) -> bool:
-        """Whether it is a distance."""
-        return self.unit != "%"
+    def decimals(self) -> int:
+        """Decimals as printed; two for percentages."""
+        return 2 if self.unit == "%" else self.metric.decimals
 
     def values(self, scores: ScoreTable) -> np.ndarray:
-        """Of every case (cases,), as shown; NaN where it is not defined."""
+        """Value of every case (cases,) in the printed unit; NaN where it is undefined."""
+        scale = 100.0 if self.unit == "%" else 1.0
         if self.class_name is None:
-            return self.scale * scores.case_values(self.metric)
-        return self.scale * scores.matrix(self.metric)[:, scores.classes.index(self.class_name)]
+            return scale * scores.case_values(self.metric.name)
+        return scale * scores.matrix(self.metric.name)[:, scores.classes.index(self.class_name)]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A run's score minus the first run's, over pairs of cases.
+    """Difference of a run to the first run, over pairs of cases.
 
     Attributes:
-        mean: of the differences; None without pairs.
-        interval: 95 % bootstrap interval of the mean; None where there are fewer than two patients or cases.
-        p: of Wilcoxon's signed-rank test, two-sided; 1 where nothing differs.
-        pairs: cases where the score is defined in both.
-        tested: differences that are not zero, which the test ranks: of patients where they are known, else of cases.
-        undefined: cases where it is defined in one run alone, and which are left out.
+        mean: mean difference; None without pairs.
+        interval: 95 % bootstrap interval of the mean; None with fewer than two patients (or cases).
+        p: two-sided p of Wilcoxon's signed-rank test; 1 if nothing differs, None without pairs.
+        pairs: number of cases with a value in both runs.
+        tested: number of non-zero differences that the test ranks, of patients if they are known, otherwise of cases.
+        undefined: number of cases with a value in one run only, which are left out.
     """
 
     mean: float | None
@@ -78,22 +77,24 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of runs and their differences to the first one.
+    """Scores of runs and their differences to the first run.
 
     Attributes:
-        names: of the runs.
-        protocols: name to its columns, in the layout of the paper's tables.
-        cases: that all runs have.
-        left_out: cases that not all of them have.
+        names: names of the runs.
+        protocols: columns of every protocol.
+        cases: cases of all runs.
+        left_out: cases that some run lacks.
+        metrics_left_out: metrics that some run lacks.
         resampled: "patients" or "cases".
-        means: of every run (protocol, column number) over cases; NaN where there is none.
-        differences: of every run but the first, likewise.
+        means: for every run, the mean over cases of every (protocol, column number); NaN without values.
+        differences: for every run but the first, the difference of every (protocol, column number).
     """
 
     names: list[str]
     protocols: dict[str, list[Column]]
     cases: list[str]
     left_out: list[str]
+    metrics_left_out: list[str]
     resampled: str
     means: list[dict[tuple[str, int], float]]
     differences: list[dict[tuple[str, int], Difference]]
@@ -103,12 +104,12 @@ def compare_runs(folders: Sequence[str | Path], common_only: bool = False) -> Co
     """Compare the evaluations of runs with the first one, paired by case.
 
     Args:
-        folders: of two or more runs or evaluations.
-        common_only: leave out cases that not all of them have.
+        folders: two or more folders of runs or of evaluations.
+        common_only: leave out cases that some run lacks.
 
     Raises:
         FileNotFoundError: a folder holds no evaluation.
-        ValueError: the runs cannot be paired; names them and why.
+        ValueError: the runs cannot be paired; the message names them and says why.
     """
     if len(folders) < 2:
         raise ValueError("A comparison needs two runs or more.")
@@ -118,7 +119,9 @@ def compare_runs(folders: Sequence[str | Path], common_only: bool = False) -> Co
     cases, left_out = _common_cases(names, tables, common_only)
     tables = [_only(table, cases) for table in tables]
     _require_same_truth(names, tables)
-    protocols = _protocols(tables[0])
+    every = [metric for table in tables for metric in table.metrics]
+    common = [metric for metric in tables[0].metrics if every.count(metric) == len(tables)]
+    protocols = _protocols(tables[0], common)
     patients = tables[0].patients()
     columns = [(key, i, column) for key, entries in protocols.items() for i, column in enumerate(entries)]
     values = [{(key, i): column.values(table) for key, i, column in columns} for table in tables]
@@ -127,6 +130,7 @@ def compare_runs(folders: Sequence[str | Path], common_only: bool = False) -> Co
         protocols=protocols,
         cases=cases,
         left_out=left_out,
+        metrics_left_out=[metric.label for metric in METRICS.values() if metric in every and metric not in common],
         resampled="patients" if patients else "cases",
         means=[{key: _mean(own) for key, own in run.items()} for run in values],
         differences=[{key: paired_difference(values[0][key], run[key], patients) for key in run} for run in values[1:]],
@@ -134,13 +138,13 @@ def compare_runs(folders: Sequence[str | Path], common_only: bool = False) -> Co
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray, patients: Sequence[str] | None = None) -> Difference:
-    """Mean difference of two scores of the same cases, second minus first.
+    """Mean difference of two runs' values of the same cases, second minus first.
 
     Args:
-        first: (cases,), NaN where it is not defined.
-        second: likewise.
-        patients: of every case. Cases of one patient are not independent: the interval resamples patients, and the
-            test ranks the mean difference of each.
+        first: (cases,), NaN where the value is undefined.
+        second: (cases,), likewise.
+        patients: patient of every case. Cases of one patient are not independent, so the interval resamples patients
+            and the test ranks each patient's mean difference.
     """
     both = np.isfinite(first) & np.isfinite(second)
     differences = np.where(both, second - first, np.nan)
@@ -151,7 +155,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray, patients: Sequence[
     if patients is not None:
         owners = np.array(patients)[both]
         units = np.array([units[owners == owner].mean() for owner in np.unique(owners)])
-    units = np.round(units, 9)  # what cancels to the last digits but one is equal
+    units = np.round(units, 9)  # differences of rounding only are ties
     ranked = units[units != 0]
     p = float(wilcoxon(ranked).pvalue) if len(ranked) else 1.0
     return Difference(
@@ -165,7 +169,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray, patients: Sequence[
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
-    """Names of runs: their folders', with as many of those above as tell them apart."""
+    """Names of runs: names of their folders, with as many parent folders as it takes to tell them apart."""
     paths = [folder.resolve() for folder in folders]
     paths = [path.parent if path.name == "evaluation" else path for path in paths]
     if len(set(paths)) < len(paths):
@@ -176,49 +180,40 @@ def run_names(folders: Sequence[Path]) -> list[str]:
     return ["/".join(path.parts[-depth:]) for path in paths]
 
 
-def _protocols(scores: ScoreTable) -> dict[str, list[Column]]:
+def _protocols(scores: ScoreTable, metrics: Sequence[Metric]) -> dict[str, list[Column]]:
+    """Columns of every protocol, transunet first as in the paper: its metrics, then Dice of each of several classes."""
     several = scores.classes if len(scores.classes) > 1 else []
-    pixels = scores.unit == "px"
-    protocols = {
-        name: [
-            Column(f"{name}_dice", "DSC", "%"),
-            Column(f"{name}_hd95", "HD95", unit),
-            *(Column(f"{name}_dice", class_name, "%", class_name) for class_name in several),
-        ]
-        for name, unit in (("transunet", "px" if pixels else "voxels"), ("strict", scores.unit))
-        if f"{name}_dice" in scores.columns
-    }
-    objects = [
-        Column(metric, name, unit)
-        for metric, name, unit in (
-            ("object_f1", "F1", "%"),
-            ("object_dice", "object DSC", "%"),
-            ("object_hausdorff", "object Hausdorff", "px"),
-        )
-        if metric in scores.columns
-    ]
-    return protocols | ({"object": objects} if objects else {})
+    protocols: dict[str, list[Column]] = {}
+    for name in dict.fromkeys(("transunet", *PROTOCOLS)):
+        own = [metric for metric in metrics if metric.protocol == name]
+        units = ["%" if metric.unit == "share" else metric.shown_unit(scores.distance_unit) for metric in own]
+        columns = [Column(metric, unit) for metric, unit in zip(own, units, strict=True)]
+        by_class = [metric for metric in own if metric.name == f"{name}_dice" and metric.level == "class"]
+        columns += [Column(metric, "%", class_name) for metric in by_class for class_name in several]
+        if columns:
+            protocols[name] = columns
+    return protocols
 
 
 def _require_same(names: Sequence[str], tables: Sequence[ScoreTable]) -> None:
-    """Refuse runs that were scored for other classes, in other units or by other protocols."""
+    """Refuse runs that were scored on other classes, in other units or by other protocols."""
+    first = tables[0]
     for name, table in zip(names[1:], tables[1:], strict=True):
-        first = tables[0]
         if table.classes != first.classes:
             raise ValueError(
-                f"{name} scores the classes {', '.join(table.classes)}; {names[0]} {', '.join(first.classes)}. Compare "
-                "runs on the same classes."
+                f"{name} scores the classes {', '.join(table.classes)}; {names[0]} scores {', '.join(first.classes)}. "
+                "Compare runs on the same classes."
             )
         if table.unit != first.unit:
             raise ValueError(
                 f"{name} measures distances in {table.unit}, {names[0]} in {first.unit}. Evaluate both on files with "
                 "the same geometry."
             )
-        own, theirs = (set(_protocols(scores)) for scores in (table, first))
-        if own != theirs:
+        own, others = (sorted({metric.protocol for metric in scores.metrics}) for scores in (table, first))
+        if own != others:
             raise ValueError(
-                f"{name} is scored by {', '.join(sorted(own))}; {names[0]} by {', '.join(sorted(theirs))}. Evaluate "
-                "both with the same version."
+                f"{name} is scored by {', '.join(own)}; {names[0]} by {', '.join(others)}. Evaluate both with the same "
+                "version."
             )
 
 
@@ -246,17 +241,17 @@ def _only(table: ScoreTable, cases: Sequence[str]) -> ScoreTable:
 
 def _require_same_truth(names: Sequence[str], tables: Sequence[ScoreTable]) -> None:
     """Refuse cases of one name that were scored against different labels."""
-    amount = next((name for name in _AMOUNTS if all(name in table.columns for table in tables)), None)
-    if amount is None:
+    amounts = [name for name in ("label_ml", "label_voxels") if all(name in table.columns for table in tables)]
+    if not amounts:
         return
-    first = tables[0].matrix(amount)
+    first = tables[0].matrix(amounts[0])
     for name, table in zip(names[1:], tables[1:], strict=True):
-        same = np.isclose(first, table.matrix(amount), rtol=1e-4, equal_nan=True)
+        same = np.isclose(first, table.matrix(amounts[0]), rtol=1e-4, equal_nan=True)
         if not same.all():
             case, index = np.argwhere(~same)[0]
             raise ValueError(
-                f"{table.classes[index]} of {table.cases[case]} differs in the labels of {names[0]} and {name}: they "
-                "were scored against different labels."
+                f"{table.classes[index]} of {table.cases[case]} differs in the labels of {names[0]} and {name}: the "
+                "runs were scored against different labels. Evaluate both on the same data set."
             )
 
 

@@ -1,7 +1,7 @@
 """A comparison as Markdown, LaTeX and CSV, in the layout of the paper's Tables 1 and 2.
 
-A row per run; DSC and HD95, and where there are several classes the Dice of each. The best value is bold and of three
-or more the second best underlined. Parameters and operations, which the paper's tables list too, are in no run's files.
+One row per run: the metrics of a protocol, then Dice of each class. The best value is bold; of three or more runs, the
+second best is underlined. The paper's tables also list parameters and operations, which a run does not record.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from i2net_bundle.io.writing import staged_folder
+from i2net_bundle.metrics.registry import PROTOCOLS
 from i2net_bundle.reports.comparison import FEWEST_PAIRS, Column, Comparison, Difference
 
-_TITLES = {
-    "transunet": "Protocol transunet: as TransUNet and the papers after it score, distances in voxels",
-    "strict": "Protocol strict: MONAI's metrics, missed and invented classes penalised",
-    "object": "Glands as objects, as the GlaS challenge scores",
-}
-
+_MOST_CLASSES = 10
+"""More classes than this get a table of their own with one row per class, because a wider table fits no page."""
 _CSV_HEADER = (
     *("run", "protocol", "metric", "class", "unit", "mean", "reference"),
     *("difference", "ci95_low", "ci95_high", "p", "pairs", "tested", "undefined_in_one"),
@@ -31,16 +28,15 @@ _CSV_HEADER = (
 
 @dataclass(frozen=True)
 class _Markup:
-    """How a format writes tables."""
+    """How a format marks up text."""
 
     escape: Callable[[str], str]
     bold: str
     underlined: str
-    percent: str
     minus: str
 
 
-_MARKDOWN = _Markup(lambda text: _escaped(text, {c: f"\\{c}" for c in "\\|*_`<>[]"}), "**{}**", "<u>{}</u>", "%", "-")
+_MARKDOWN = _Markup(lambda text: _escaped(text, {c: f"\\{c}" for c in "\\|*_`<>[]"}), "**{}**", "<u>{}</u>", "-")
 _LATEX = _Markup(
     lambda text: _escaped(
         text,
@@ -49,7 +45,6 @@ _LATEX = _Markup(
     ),
     r"\textbf{{{}}}",
     r"\underline{{{}}}",
-    r"\%",
     "$-$",
 )
 
@@ -58,14 +53,14 @@ def write_comparison(comparison: Comparison, out_dir: str | Path) -> Path:
     """Write ``comparison.md``, ``.tex`` and ``.csv``.
 
     Args:
-        comparison: of runs.
-        out_dir: folder, absent or empty.
+        comparison: result of `compare_runs`.
+        out_dir: folder to write; must be missing or empty.
 
     Returns:
         the folder.
 
     Raises:
-        FileExistsError: it holds something.
+        FileExistsError: the folder is not empty.
     """
     with staged_folder(out_dir) as target:
         for ending, text in (("md", markdown), ("tex", latex), ("csv", csv_text)):
@@ -76,37 +71,37 @@ def write_comparison(comparison: Comparison, out_dir: str | Path) -> Path:
 def markdown(comparison: Comparison) -> str:
     """The comparison as Markdown."""
     lines = []
-    for protocol, columns in comparison.protocols.items():
-        lines += [f"## {_TITLES[protocol]}", ""]
-        header = ["Method", *(_MARKDOWN.escape(column.title) for column in columns)]
-        lines += _markdown_table(header, _mean_rows(comparison, protocol, _MARKDOWN))
+    for protocol in comparison.protocols:
+        lines += [f"## {PROTOCOLS[protocol].title}"]
+        for header, rows in _mean_tables(comparison, protocol, _MARKDOWN):
+            lines += ["", *_markdown_table(header, rows)]
         for number, name in enumerate(comparison.names[1:]):
             escaped = [_MARKDOWN.escape(part) for part in (name, comparison.names[0])]
             lines += ["", f"{escaped[0]} minus {escaped[1]}:", ""]
-            header = ["score", "difference", "95 % interval", "p", "pairs"]
+            header = ["metric", "difference", "95 % interval", "p", "pairs"]
             lines += _markdown_table(header, _difference_rows(comparison, protocol, number, _MARKDOWN))
         lines.append("")
     return "\n".join([*lines, *(f"- {note}" for note in notes(comparison))]) + "\n"
 
 
 def latex(comparison: Comparison) -> str:
-    """The comparison as LaTeX tables, for the package booktabs."""
+    """The comparison as LaTeX tables; they need the package booktabs."""
     lines = ["% needs \\usepackage{booktabs}"]
     lines += [f"% {note}" for note in notes(comparison)]
-    for protocol, columns in comparison.protocols.items():
-        header = ["Method", *(_LATEX.escape(column.title) for column in columns)]
+    for protocol in comparison.protocols:
         second = ", the second best underlined" if len(comparison.names) > 2 else ""
-        caption = f"{_TITLES[protocol]}. The best results are in bold{second}."
-        lines += _latex_table(caption, header, _mean_rows(comparison, protocol, _LATEX))
+        caption = f"{PROTOCOLS[protocol].title}. The best results are in bold{second}."
+        for header, rows in _mean_tables(comparison, protocol, _LATEX):
+            lines += _latex_table(caption, header, rows)
         for number, name in enumerate(comparison.names[1:]):
-            header = ["Score", "Difference", r"95\,\% interval", "$p$", "Pairs"]
+            header = ["Metric", "Difference", r"95\,\% interval", "$p$", "Pairs"]
             caption = f"{name} minus {comparison.names[0]}, {protocol}: paired differences."
             lines += _latex_table(caption, header, _difference_rows(comparison, protocol, number, _LATEX))
     return "\n".join(lines) + "\n"
 
 
 def csv_text(comparison: Comparison) -> str:
-    """The comparison as CSV: a row per run, protocol and score."""
+    """The comparison as CSV: one row per run, protocol and column."""
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(_CSV_HEADER)
@@ -114,7 +109,7 @@ def csv_text(comparison: Comparison) -> str:
         for protocol, columns in comparison.protocols.items():
             for index, column in enumerate(columns):
                 mean = comparison.means[number][protocol, index]
-                row = [name, protocol, column.metric, column.class_name or "mean", column.unit, _plain(mean)]
+                row = [name, protocol, column.metric.name, column.class_name or "mean", column.unit, _plain(mean)]
                 if number:
                     row += [comparison.names[0], *_cells(comparison.differences[number - 1][protocol, index])]
                 writer.writerow(row + [""] * (len(_CSV_HEADER) - len(row)))
@@ -122,43 +117,54 @@ def csv_text(comparison: Comparison) -> str:
 
 
 def notes(comparison: Comparison) -> Iterator[str]:
-    """What to know when reading the numbers."""
+    """Remarks on how to read the numbers."""
     yield f"{len(comparison.cases)} cases in all runs." + (
-        f" Left out, for not all runs have them: {', '.join(comparison.left_out)}." if comparison.left_out else ""
+        f" Left out, because some run lacks them: {', '.join(comparison.left_out)}." if comparison.left_out else ""
     )
+    if comparison.metrics_left_out:
+        yield f"Metrics left out, because some run lacks them: {', '.join(comparison.metrics_left_out)}."
     yield (
         f"Intervals: 95 % bootstrap of the mean difference, resampling {comparison.resampled}. p: Wilcoxon's "
-        f"signed-rank test of {comparison.resampled}, two-sided, not corrected for the number of comparisons."
+        f"signed-rank test of {comparison.resampled}, two-sided, not corrected for multiple comparisons."
     )
     every = [difference for run in comparison.differences for difference in run.values()]
     few = [difference for difference in every if difference.pairs and difference.tested < FEWEST_PAIRS]
     if few:
         yield (
-            f"{len(few)} of {len(every)} tests rank fewer than {FEWEST_PAIRS} {comparison.resampled} that differ: they "
-            "cannot reach p < 0.05, whatever the difference."
+            f"{len(few)} of {len(every)} tests have fewer than {FEWEST_PAIRS} {comparison.resampled} with a "
+            "difference: they cannot reach p < 0.05, however large the difference."
         )
     undefined = sum(difference.undefined for difference in every)
     if undefined:
         yield (
-            f"{undefined} pairs are left out, as the score is defined in one run alone: a class absent from truth and "
-            "prediction there, and invented in the other."
+            f"{undefined} pairs are left out, because the metric is defined in one run only: there the class is "
+            "invented; in the other run it is in neither mask."
         )
 
 
-def _mean_rows(comparison: Comparison, protocol: str, markup: _Markup) -> list[list[str]]:
-    columns = comparison.protocols[protocol]
-    rows = [[markup.escape(name)] for name in comparison.names]
-    for index, column in enumerate(columns):
-        values = [means[protocol, index] for means in comparison.means]
-        for row, text in zip(rows, _ranked(column, values, markup), strict=True):
-            row.append(text)
-    return rows
+def _mean_tables(comparison: Comparison, protocol: str, markup: _Markup) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Header and rows of a protocol's means: one row per run, and one row per class in a second table if need be."""
+    runs = [markup.escape(name) for name in comparison.names]
+    of_metrics: list[list[str]] = []
+    of_classes: list[list[str]] = []
+    for index, column in enumerate(comparison.protocols[protocol]):
+        means = [run[protocol, index] for run in comparison.means]
+        cells = [markup.escape(column.title), *_ranked(column, means, markup)]
+        (of_classes if column.class_name else of_metrics).append(cells)
+    if len(of_classes) <= _MOST_CLASSES:
+        of_metrics, of_classes = of_metrics + of_classes, []
+    header, *rows = map(list, zip(["Method", *runs], *of_metrics, strict=True))
+    yield header, rows
+    if of_classes:
+        yield [markup.escape("Dice (%)"), *runs], of_classes
 
 
 def _ranked(column: Column, values: Sequence[float], markup: _Markup) -> list[str]:
-    """Values to two digits, the best bold and of three or more the second best underlined, equal ones alike."""
-    texts = ["-" if np.isnan(value) else f"{value:.2f}" for value in values]
-    order = sorted({float(text) for text in texts if text != "-"}, reverse=not column.lower_is_better)
+    """Values as printed, the best bold and, of three or more, the second best underlined; ties are marked alike."""
+    texts = ["-" if np.isnan(value) else f"{value:.{column.decimals}f}" for value in values]
+    if column.metric.better is None:
+        return texts
+    order = sorted({float(text) for text in texts if text != "-"}, reverse=column.metric.better == "higher")
     marks = (markup.bold, markup.underlined) if len(values) > 2 else (markup.bold,)
     styles = dict(zip(order, marks, strict=False)) if len(order) > 1 else {}
     return [text if text == "-" else styles.get(float(text), "{}").format(text) for text in texts]
@@ -168,13 +174,13 @@ def _difference_rows(comparison: Comparison, protocol: str, number: int, markup:
     rows = []
     for index, column in enumerate(comparison.protocols[protocol]):
         difference = comparison.differences[number][protocol, index]
-        unit = markup.percent if column.unit == "%" else column.unit
-        name = markup.escape(column.name) + (f" ({unit})" if column.class_name is None else "")
+        name = markup.escape(column.title)
         if difference.mean is None:
             rows.append([name, "-", "-", "-", "0"])
             continue
         signed = [
-            f"{value:+.2f}".replace("-", markup.minus) for value in (difference.mean, *(difference.interval or ()))
+            f"{value:+.{column.decimals}f}".replace("-", markup.minus)
+            for value in (difference.mean, *(difference.interval or ()))
         ]
         interval = f"{signed[1]} to {signed[2]}" if difference.interval else "-"
         rows.append([name, signed[0], interval, p_value(difference.p), str(difference.pairs)])
@@ -182,7 +188,7 @@ def _difference_rows(comparison: Comparison, protocol: str, number: int, markup:
 
 
 def p_value(p: float | None) -> str:
-    """A p-value to three digits behind the point.
+    """A p-value to three decimals.
 
     >>> p_value(0.0312), p_value(2e-5)
     ('0.031', '< 0.001')

@@ -1,4 +1,4 @@
-"""Figures of the course of training, from ``training.csv``."""
+"""Training curves, from ``training.csv``."""
 
 from __future__ import annotations
 
@@ -19,53 +19,60 @@ _TITLES = {
     "gate_expectation_smoothing": "gate expectation smoothing",
     "learner_orthogonalization": "learner orthogonalization",
     "learning_rate": "learning rate",
-    "gradient_norm": "norm of the gradient",
+    "gradient_norm": "gradient norm",
     "seconds": "seconds per epoch",
     "val_mean_dice": "validation: mean Dice",
 }
-_NO_LOSSES = ("epoch", "seconds", "learning_rate", "learner_cosine", "gate_entropy", "gradient_norm")
+_NOT_LOSSES = ("epoch", "seconds", "learning_rate", "learner_cosine", "gate_entropy", "gradient_norm")
 _COLUMNS = 3
 
 Training = Mapping[str, np.ndarray]
 
 
 def training_pictures(training: Training) -> list[Picture]:
-    """Figures of every loss term, of learners and gates, and of the optimisation; those whose columns are there.
+    """Figures of the loss terms, of learners and gates, and of the optimisation; figures without data are left out.
 
     Args:
-        training: columns of ``training.csv``, a value per epoch.
+        training: columns of ``training.csv``, one value per epoch.
     """
     epochs = training["epoch"]
-    terms = [name for name in training if name not in _NO_LOSSES and not name.startswith(("mean_gate_", "val_"))]
-    validation = [name for name in training if name.startswith("val_")]
-    pictures = [
-        Picture(
-            "losses",
-            _panels(epochs, training, [*terms, *validation]),
-            f"Curves over epochs of {', '.join(_title(name) for name in [*terms, *validation])}.",
-            "Mean of every term of the loss over each epoch, before its weight, and scores of the validation where "
-            "there was one.",
-        )
+    recorded = [name for name, values in training.items() if np.isfinite(values).any()]
+    validation = [name for name in recorded if name.startswith("val_")]
+    of_gates = [
+        name for name in recorded if name in ("learner_cosine", "gate_entropy") or name.startswith("mean_gate_")
     ]
-    if any(name in training for name in ("learner_cosine", "gate_entropy", "mean_gate_0")):
+    terms = [name for name in recorded if name not in (*_NOT_LOSSES, *validation, *of_gates)]
+    pictures = []
+    if terms or validation:
+        pictures.append(
+            Picture(
+                "losses",
+                _panels(epochs, training, [*terms, *validation]),
+                f"Curves over epochs of {', '.join(_title(name) for name in [*terms, *validation])}.",
+                "Mean of each loss term over the epoch, before weighting, and validation scores if the run was "
+                "validated.",
+            )
+        )
+    if of_gates:
         pictures.append(
             Picture(
                 "learners",
                 _learners(epochs, training),
-                "Curves over epochs of the cosine between learners' gradients, each learner's mean gate and the mean "
-                "entropy of the gates.",
-                "Learners specialise when their gradients are orthogonal (cosine near 0), every one is used (mean "
-                "gates near the dotted 1/K) and gates decide (entropy far below the dotted ln K).",
+                "Curves over epochs of the cosine between the learners' gradients, the mean gate of each learner and "
+                "the mean gate entropy.",
+                "Learners have specialised when their gradients are orthogonal (cosine near 0), all learners are used "
+                "(mean gates near the dotted 1/K) and the gates are decisive (entropy far below the dotted ln K).",
             )
         )
-    others = [name for name in ("learning_rate", "gradient_norm", "seconds") if name in training]
+    others = [name for name in ("learning_rate", "gradient_norm", "seconds") if name in recorded]
     if others:
         pictures.append(
             Picture(
                 "optimisation",
                 _panels(epochs, training, others),
                 f"Curves over epochs of {', '.join(_title(name) for name in others)}.",
-                "Learning rate at the start of each epoch, mean norm of the gradient of all parameters, and time.",
+                "Learning rate at the start of each epoch, mean norm of the gradient of all parameters, and time per "
+                "epoch.",
             )
         )
     return pictures
@@ -92,13 +99,13 @@ def _learners(epochs: np.ndarray, training: Training) -> Figure:
         values = training.get(name, np.full(len(epochs), np.nan))
         defined = np.isfinite(values)
         plot_series(axis, 0, epochs[defined], values[defined])
-        _finish(axis, title or "mean entropy of the gates", epochs)
+        _finish(axis, title or "mean gate entropy", epochs)
         if not defined.any():
             axis.text(0.5, 0.5, "not recorded: one learner", transform=axis.transAxes, ha="center", color=REFERENCE)
     cosine.set_ylim(bottom=0)
     for number, name in enumerate(gates):
         plot_series(mean, number, epochs, training[name], f"learner {number}")
-    _finish(mean, "mean gate of every learner", epochs)
+    _finish(mean, "mean gate of each learner", epochs)
     if gates:
         mean.axhline(1 / len(gates), color=REFERENCE, linestyle=":", linewidth=1.2, label="1/K")
         mean.set_ylim(0, max(0.02 + max(training[name].max() for name in gates), 1.6 / len(gates)))

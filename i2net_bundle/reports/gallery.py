@@ -1,4 +1,4 @@
-"""Pictures of views: where the prediction errs, and which learners work where, as in the paper's supplement."""
+"""Figures of cases: where the prediction is wrong and, for networks with gates, which learners are active where."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from i2net_bundle.figures.cases import add_legend, draw_comparison
+from i2net_bundle.figures.cases import add_legend, draw_comparison, legend_height
+from i2net_bundle.figures.style import wrapped
 from i2net_bundle.reports.views import WHOLE_IMAGE, View
 
 _WIDTH = 12.8  # inches
@@ -18,18 +19,17 @@ _ERROR_PANELS = 4
 
 
 def draw_case(views: Sequence[View], class_names: Sequence[str], title: str) -> Figure:
-    """Draw a case: of every view image, truth, prediction and errors; below them the gates, if any, and their entropy.
+    """Draw a case: image, truth, prediction and errors of every view; below them the gates, if any, and their entropy.
 
     Args:
-        views: one or more, of one size.
-        class_names: background first.
-        title: written above.
+        views: one or more views of the same size.
+        class_names: names of the classes, background first.
+        title: title of the figure.
     """
     has_gates = len(views[0].gates) > 0
     heights = [_row_heights(view)[: 1 + has_gates] for view in views]
     shown = {int(index) for view in views for index in _classes(view)}
-    legend_rows = -(-(len(shown) + 3) // 6)
-    total = sum(map(sum, heights)) + 0.55 + 0.28 * legend_rows
+    total = sum(map(sum, heights)) + 0.55 + legend_height(class_names, shown)
     figure = Figure(figsize=(_WIDTH, total), layout="constrained")
     ratios = [part for pair in heights for part in pair]
     rows: Any = iter(figure.subfigures(len(ratios), 1, height_ratios=ratios, squeeze=False)[:, 0])
@@ -37,13 +37,13 @@ def draw_case(views: Sequence[View], class_names: Sequence[str], title: str) -> 
         _draw_errors(next(rows).subplots(1, _ERROR_PANELS), view)
         if has_gates:
             _draw_gates(next(rows), view)
-    figure.suptitle(title, parse_math=False, fontweight="bold")
+    figure.suptitle(wrapped(title, 120, 3), parse_math=False, fontweight="bold")
     add_legend(figure, class_names, shown)
     return figure
 
 
 def draw_overlay(view: View, class_names: Sequence[str], title: str) -> Figure:
-    """Draw image, truth, prediction and errors of a view; arguments as in `draw_case`."""
+    """Draw image, truth, prediction and errors of one view; arguments as in `draw_case`."""
     figure = Figure(figsize=(_WIDTH, _row_heights(view)[0] + 0.9), layout="constrained")
     _draw_errors(figure.subplots(1, _ERROR_PANELS), view)
     figure.suptitle(title, parse_math=False)
@@ -52,7 +52,7 @@ def draw_overlay(view: View, class_names: Sequence[str], title: str) -> Figure:
 
 
 def draw_gates(view: View, title: str) -> Figure:
-    """Draw a view's gates, one per learner, and their entropy."""
+    """Draw the gate of every learner and the gate entropy of one view."""
     figure = Figure(figsize=(_WIDTH, _row_heights(view)[1] + 0.5), layout="constrained")
     _draw_gates(figure, view)
     figure.suptitle(title, parse_math=False)
@@ -60,7 +60,7 @@ def draw_gates(view: View, title: str) -> Figure:
 
 
 def _row_heights(view: View) -> tuple[float, float]:
-    """Inches of the row of errors and of the row of gates, titles included."""
+    """Height in inches of the row of errors and of the row of gates, titles included."""
     height, width = view.truth.shape
     ratio = view.aspect * height / width
     gates = len(view.gates) + 1
@@ -97,6 +97,6 @@ def _draw_gates(figure: Any, view: View) -> None:
 
 
 def _add_bar(axis: Axes, shown: Any, ticks: Sequence[float], labels: Sequence[str]) -> None:
-    """A colour bar as high as the picture, whatever its aspect."""
+    """Add a colour bar as high as the picture, whatever its aspect ratio."""
     bar = axis.figure.colorbar(shown, cax=axis.inset_axes((1.03, 0, 0.04, 1)))
     bar.set_ticks(list(ticks), labels=list(labels))

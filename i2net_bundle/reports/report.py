@@ -1,11 +1,11 @@
-"""One page about a run: how it was trained, how it scores, where it fails, and what its learners do."""
+"""Report of a run on one page: scores, failures, calibration, training curves and settings."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from tqdm import tqdm
 import i2net_bundle
 from i2net_bundle.figures.style import Picture, report_style
 from i2net_bundle.io.writing import staged_folder
-from i2net_bundle.metrics.protocols import INVENTED, MISSED
+from i2net_bundle.metrics.mask_pair import INVENTED, MISSED
+from i2net_bundle.metrics.registry import PROTOCOLS
 from i2net_bundle.reports.curves import training_pictures
 from i2net_bundle.reports.gallery import draw_case
 from i2net_bundle.reports.run_results import RunResults, read_run
@@ -38,17 +39,17 @@ _TRAIN = "python -m monai.bundle run training --config_file configs/train.json -
 
 @dataclass
 class Section:
-    """A part of the page.
+    """A section of the page.
 
     Attributes:
-        id: of its heading.
-        title: its heading.
-        text: below the heading.
-        pictures: saved and embedded one by one, and drawn only then where there are many.
-        tables: below the text.
-        missing: what is not there; ``command`` then says what makes it.
-        command: see there.
-        folded: tables are shown on a click.
+        id: id of its heading.
+        title: heading.
+        text: paragraphs below the heading, one per line.
+        pictures: figures, or functions that draw them one at a time while the page is written.
+        tables: tables below the text.
+        folded: tables shown on a click.
+        missing: what the run lacks for this section.
+        command: command that creates what is missing.
     """
 
     id: str
@@ -56,26 +57,26 @@ class Section:
     text: str = ""
     pictures: Sequence[Picture | Callable[[], Picture | None]] = ()
     tables: Sequence[Table] = ()
+    folded: Sequence[Table] = ()
     missing: str = ""
     command: str = ""
-    folded: Sequence[Table] = field(default_factory=list)
 
 
 def write_report(run: str | Path, out_dir: str | Path | None = None, max_cases: int = 20) -> Path:
-    """Write the report of a run: ``index.html``, which needs nothing beside it, and its figures as PNG.
+    """Write the report of a run: a self-contained ``index.html``, and its figures as PNG.
 
     Args:
-        run: the run's folder, or that of an evaluation alone.
-        out_dir: folder to write, absent or empty; default ``report`` in the run's folder.
-        max_cases: how many cases the gallery shows, the worst first.
+        run: folder of a run, or of an evaluation.
+        out_dir: folder to write; must be missing or empty; default is ``report`` in the run's folder.
+        max_cases: number of cases in the gallery, worst first.
 
     Returns:
-        path of the page. What is not there is named on it, with the command that makes it.
+        path of the page. The page says what the run lacks, and which command creates it.
 
     Raises:
-        FileExistsError: ``out_dir`` holds something.
+        FileExistsError: ``out_dir`` is not empty.
         FileNotFoundError: the folder holds no run.
-        ValueError: one of the run's files cannot be read; names it.
+        ValueError: a file of the run cannot be read; the message names it.
     """
     results = read_run(run)
     out_dir = Path(run) / "report" if out_dir is None else Path(out_dir)
@@ -98,11 +99,11 @@ def write_report(run: str | Path, out_dir: str | Path | None = None, max_cases: 
 
 
 def report_sections(results: RunResults, max_cases: int = 20) -> list[Section]:
-    """The page's parts; those that the run's folder does not allow say what is missing and what makes it.
+    """Sections of the page; a section without data says what is missing and which command creates it.
 
     Args:
-        results: what was found of the run.
-        max_cases: see `write_report`.
+        results: results of the run.
+        max_cases: number of cases in the gallery.
     """
     return [
         _scores(results),
@@ -135,7 +136,7 @@ def _embedded(section: Section, folder: Path, progress: Any) -> Iterator[dict[st
 
 
 def _as_webp(path: Path) -> bytes:
-    """A figure for the page, whose size would otherwise be some MB per photograph."""
+    """A figure as WebP; as PNG, every photograph would add several MB to the page."""
     stream = io.BytesIO()
     with Image.open(path) as image:
         image.convert("RGB").save(stream, "WEBP", quality=90, method=4)
@@ -144,6 +145,9 @@ def _as_webp(path: Path) -> bytes:
 
 def _facts(results: RunResults) -> str:
     facts = []
+    target = _settings(results, "network").get("target")
+    if target:
+        facts.append(f"network {str(target).rpartition('.')[2]}")
     if results.training:
         facts.append(f"trained for {int(results.training['epoch'][-1])} epochs")
     if results.scores is not None:
@@ -152,36 +156,39 @@ def _facts(results: RunResults) -> str:
 
 
 def _scores(results: RunResults) -> Section:
-    section = Section("scores", "Scores")
-    if results.scores is None:
-        section.missing, section.command = "The run has not been evaluated.", _EVALUATE
-        return section
     scores = results.scores
+    if scores is None:
+        return Section("scores", "Scores", missing="The run has not been evaluated.", command=_EVALUATE)
+    rules = [
+        f"{name.capitalize()}: {PROTOCOLS[name].rule}" for name in dict.fromkeys(m.protocol for m in scores.metrics)
+    ]
     resampled = "patients" if scores.patients() else "cases"
-    section.text = (
-        f"Mean and 95 % bootstrap confidence interval of the mean, which resamples {resampled}. Strict: MONAI's Dice "
-        f"and HD95 in {scores.unit}; a missed or invented class scores Dice 0 and the volume's diagonal, one that is "
-        "absent from truth and prediction counts nowhere. Transunet: the rules of TransUNet and the papers that follow "
-        "it, HD95 of both directions pooled, in voxels or pixels; a missed class scores (0, 0), an invented (1, 0), "
-        "an absent (0, 0). Compare with published tables by transunet, judge by strict."
-    )
     objects = object_table(scores)
-    section.tables = [score_table(scores), *([objects] if objects else [])]
-    section.folded = [case_table(scores)]
-    section.pictures = [partial(box_plots, scores)]
-    return section
+    return Section(
+        "scores",
+        "Scores",
+        "\n".join(
+            [
+                f"Mean and 95 % bootstrap confidence interval of the mean, resampling {resampled}.",
+                *rules,
+                "Judge a network by strict scores; use transunet scores to compare with published tables.",
+            ]
+        ),
+        pictures=[partial(box_plots, scores)],
+        tables=[score_table(scores), *([objects] if objects else [])],
+        folded=[case_table(scores)],
+    )
 
 
 def _agreement(results: RunResults) -> Section:
     section = Section("agreement", "Volumes and areas")
-    if results.scores is None:
-        section.missing, section.command = "Agreement needs an evaluation.", _EVALUATE
-        return section
     scores = results.scores
-    if not {"pred_ml", "pred_px", "pred_voxels"} & set(scores.columns):
-        section.missing = f"{scores.path.name} holds no volumes."
-        section.command = _EVALUATE
-    section.pictures = [partial(bland_altman, scores)]
+    if scores is None:
+        section.missing, section.command = "Agreement needs an evaluation.", _EVALUATE
+    elif not {"pred_ml", "pred_voxels"} & set(scores.columns):
+        section.missing, section.command = f"{scores.path.name} holds no volumes.", _EVALUATE
+    else:
+        section.pictures = [partial(bland_altman, scores)]
     return section
 
 
@@ -189,21 +196,20 @@ def _gallery(results: RunResults, max_cases: int) -> Section:
     section = Section("gallery", "Where it fails")
     if not results.views:
         section.missing = (
-            "There are no views of the cases (evaluation/views). Evaluation with the network keeps them; scoring masks "
-            "alone does not."
+            "There are no views of the cases (evaluation/views). Evaluating with the network writes them; scoring "
+            "masks does not."
         )
         section.command = _EVALUATE
         return section
     ordered = _worst_first(results)
     shown = ordered[:max_cases]
+    gates = "; below them, the gate of every learner and the gate entropy" if _has_gates(results) else ""
     section.text = (
-        f"{len(shown)} of {len(ordered)} cases, the worst mean Dice first: image, truth, prediction and errors at the "
-        "size that the network sees; below them, for a network with gates, the gate of every learner and the gates' "
-        "entropy. False positives are "
-        "red, false negatives blue, a wrong class amber. Of a volume, the slice with most classes and the one with "
-        "most errors."
+        f"{len(shown)} of {len(ordered)} cases, lowest mean Dice first: image, truth, prediction and errors at the "
+        f"network's input size{gates}. False positives are red, false negatives blue, and a wrong class is amber. "
+        "Volumes are shown by the slice with most classes and the slice with most errors."
     )
-    names = ["background", *(results.scores.classes if results.scores else _classes_of(results))]
+    names = ["background", *(results.scores.classes if results.scores else _class_names(results))]
     section.pictures = [
         partial(_case_picture, number, results.views[case], names, title)
         for number, (case, title) in enumerate(shown, 1)
@@ -211,12 +217,16 @@ def _gallery(results: RunResults, max_cases: int) -> Section:
     return section
 
 
+def _has_gates(results: RunResults) -> bool:
+    return len(load_views(next(iter(results.views.values())))[0].gates) > 0
+
+
 def _case_picture(number: int, path: Path, names: Sequence[str], title: str) -> Picture:
     views = load_views(path)
     highest = int(max(max(view.truth.max(), view.prediction.max()) for view in views))
     names = [*names, *(f"class {index}" for index in range(len(names), highest + 1))]
     learners = len(views[0].gates)
-    gates = f", gates of {learners} learners and their entropy" if learners else ""
+    gates = f"; gates of {learners} learners and their entropy" if learners else ""
     return Picture(
         f"case_{number:03d}",
         draw_case(views, names, title),
@@ -226,12 +236,11 @@ def _case_picture(number: int, path: Path, names: Sequence[str], title: str) -> 
 
 
 def _worst_first(results: RunResults) -> list[tuple[str, str]]:
-    """Cases with views, the lowest mean Dice first, and what to write above them."""
+    """Cases with views, lowest mean Dice first, each with the title of its figure."""
     scores = results.scores
     if scores is None:
         return [(case, case) for case in results.views]
-    metric = "strict_dice" if "strict_dice" in scores.columns else "transunet_dice"
-    dice = dict(zip(scores.cases, scores.case_values(metric), strict=True))
+    dice = dict(zip(scores.cases, scores.case_values(scores.main_metric.name), strict=True))
     statuses = dict(zip(scores.cases, scores.statuses(), strict=True))
     cases = sorted(results.views, key=lambda case: (np.isnan(dice.get(case, np.nan)), dice.get(case, 0), case))
     titles = []
@@ -244,15 +253,21 @@ def _worst_first(results: RunResults) -> list[tuple[str, str]]:
     return list(zip(cases, titles, strict=True))
 
 
-def _classes_of(results: RunResults) -> list[str]:
-    network = (results.settings or {}).get("network", {})
-    return list(network.get("class_names", ["background"]))[1:]
+def _settings(results: RunResults, part: str) -> Mapping[str, Any]:
+    found = (results.settings or {}).get(part)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _class_names(results: RunResults) -> list[str]:
+    """Recorded names of the classes without the background; records of version 0.1 keep them under "network"."""
+    classes = (results.settings or {}).get("classes") or _settings(results, "network").get("class_names") or []
+    return [_named(item) for item in classes][1:]
 
 
 def _calibration(results: RunResults) -> Section:
     section = Section("calibration", "Calibration")
     if results.calibration is None:
-        section.missing = "There is no evaluation/calibration.json. Evaluation with the network writes it."
+        section.missing = "There is no evaluation/calibration.json. Evaluating with the network writes it."
         section.command = _EVALUATE
         return section
     calibration: Mapping[str, Any] = results.calibration
@@ -264,7 +279,7 @@ def _calibration(results: RunResults) -> Section:
 def _training(results: RunResults) -> Section:
     section = Section("training", "Training")
     if not results.training or not len(results.training.get("epoch", ())):
-        section.missing = "There is no training.csv here: this is an evaluation alone, or training has not begun."
+        section.missing = "There is no training.csv: this is an evaluation only, or training has not started."
         section.command = _TRAIN
         return section
     section.pictures = training_pictures(results.training)
@@ -278,13 +293,13 @@ def _environment(results: RunResults) -> Section:
     weights = summary.get("weights")
     if isinstance(weights, Mapping):
         rows += [["weights", str(weights.get("file", ""))], ["SHA-256 of the weights", str(weights.get("sha256", ""))]]
-    rows.append(["report made with i2net_bundle", i2net_bundle.__version__])
-    tables = [Table("Environment", ["what", "value"], rows)]
+    rows.append(["report written by i2net_bundle", i2net_bundle.__version__])
+    tables = [Table("Environment", ["item", "value"], rows)]
     settings = list(_flat(results.settings or {}))
     if settings:
-        tables.append(Table("Settings of the training", ["setting", "value"], settings))
+        tables.append(Table("Training settings", ["setting", "value"], settings))
     else:
-        section.missing = "There is no settings.json here; training writes it."
+        section.missing = "There is no settings.json. Training writes it."
         section.command = _TRAIN
     section.tables = tables
     return section
@@ -295,4 +310,9 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[list[str]]:
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}: ")
         else:
-            yield [f"{prefix}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)]
+            yield [f"{prefix}{name}", ", ".join(map(_named, value)) if isinstance(value, list) else str(value)]
+
+
+def _named(item: Any) -> str:
+    """Text of an item of a list: its name, if it has one."""
+    return str(item["name"]) if isinstance(item, Mapping) and "name" in item else str(item)

@@ -1,4 +1,4 @@
-"""What lies in a run's folder, read for the report and for comparisons; nothing of it needs the data or the network."""
+"""Results in a run's folder, read for reports and comparisons without the data set or the network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from i2net_bundle.metrics.registry import METRICS, UNIT_NAMES, Metric
 from i2net_bundle.workflow.run_settings import SETTINGS_NAME
 
 METRICS_NAME, SUMMARY_NAME, TRAINING_NAME = "metrics.csv", "summary.json", "training.csv"
@@ -20,11 +21,11 @@ VIEWS_NAME, CALIBRATION_NAME = "views", "calibration.json"
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """``metrics.csv``: scores of every case and class.
+    """Content of ``metrics.csv``: scores of every case and class.
 
     Attributes:
-        path: of the file.
-        rows: (case, class) to its columns.
+        path: path of the file.
+        rows: columns of every (case, class).
     """
 
     path: Path
@@ -32,34 +33,48 @@ class ScoreTable:
 
     @cached_property
     def cases(self) -> list[str]:
-        """Names of the cases, in the file's order."""
+        """Names of the cases, in the order of the file."""
         return list(dict.fromkeys(case for case, _ in self.rows))
 
     @cached_property
     def classes(self) -> list[str]:
-        """Names of the classes, likewise."""
+        """Names of the classes, in the order of the file."""
         return list(dict.fromkeys(name for _, name in self.rows))
 
     @cached_property
     def columns(self) -> list[str]:
-        """Names of the columns that hold anything."""
+        """Names of the columns that are not empty."""
         names = next(iter(self.rows.values()))
         return [name for name in names if any(row[name] for row in self.rows.values())]
 
     @cached_property
-    def unit(self) -> str:
-        """Of strict distances: mm, px or voxel."""
-        units = {"px" if unit == "pixel" else unit for unit in self.texts("distance_unit")}
-        return " and ".join(sorted(units - {""})) or "unknown unit"
+    def metrics(self) -> list[Metric]:
+        """Metrics of the registry that the file holds."""
+        return [metric for name, metric in METRICS.items() if name in self.columns]
 
-    def matrix(self, metric: str) -> np.ndarray:
-        """A metric of every case and class (cases, classes), NaN where it is not defined."""
-        values = [[self._number(case, name, metric) for name in self.classes] for case in self.cases]
+    @cached_property
+    def main_metric(self) -> Metric:
+        """The metric that cases are ranked by: strict Dice, or transunet Dice in files without the strict protocol."""
+        return METRICS["strict_dice" if "strict_dice" in self.columns else "transunet_dice"]
+
+    @cached_property
+    def distance_unit(self) -> str:
+        """Unit of strict distances: "mm", "pixel" or "voxel"."""
+        return " and ".join(sorted(set(self.texts("distance_unit")) - {""})) or "unknown unit"
+
+    @property
+    def unit(self) -> str:
+        """Unit of strict distances as printed: mm, px or voxels."""
+        return UNIT_NAMES.get(self.distance_unit, self.distance_unit)
+
+    def matrix(self, column: str) -> np.ndarray:
+        """A column of numbers for every case and class (cases, classes); NaN where a cell is empty."""
+        values = [[self._number(case, name, column) for name in self.classes] for case in self.cases]
         return np.array(values, np.float64)
 
-    def case_values(self, metric: str) -> np.ndarray:
-        """A metric of every case (cases,): the mean over its classes, undefined ones left out."""
-        matrix = self.matrix(metric)
+    def case_values(self, column: str) -> np.ndarray:
+        """A column of numbers for every case (cases,): the mean over its classes, without empty cells."""
+        matrix = self.matrix(column)
         count = np.isfinite(matrix).sum(axis=1)
         return np.where(count > 0, np.nansum(matrix, axis=1) / np.maximum(count, 1), np.nan)
 
@@ -68,38 +83,38 @@ class ScoreTable:
         return np.array([[self._text(case, name, "status") for name in self.classes] for case in self.cases])
 
     def texts(self, column: str) -> list[str]:
-        """A column of text for every case, empty where it is not there."""
+        """A column of text for every case; empty texts if the column is missing."""
         return [self._text(case, self.classes[0], column) for case in self.cases]
 
     def patients(self) -> list[str] | None:
-        """Patient of every case, None unless all are known."""
+        """Patient of every case; None unless all are known."""
         patients = self.texts("patient")
         return patients if all(patients) else None
 
     def _text(self, case: str, name: str, column: str) -> str:
         return self.rows.get((case, name), {}).get(column) or ""
 
-    def _number(self, case: str, name: str, metric: str) -> float:
-        text = self._text(case, name, metric)
+    def _number(self, case: str, name: str, column: str) -> float:
+        text = self._text(case, name, column)
         try:
             return float(text) if text else np.nan
         except ValueError as cause:
-            problem = f"{self.path}: {metric} of {name} in {case} is '{text}', which is no number."
+            problem = f"{self.path}: {column} of {name} in {case} is '{text}', which is not a number."
             raise ValueError(f"{problem} Evaluate again with --overwrite true.") from cause
 
 
 @dataclass(frozen=True)
 class RunResults:
-    """What was found of a run; empty or None where there is nothing.
+    """Results found in a run's folder; parts that are missing are empty or None.
 
     Attributes:
-        name: of the run's folder.
-        training: column of ``training.csv`` to its values (epochs,), NaN where empty.
+        name: name of the run's folder.
+        training: columns of ``training.csv``, each with its values (epochs,), NaN where empty.
         settings: content of ``settings.json``.
-        scores: of the evaluation.
+        scores: content of ``metrics.csv``.
         summary: content of ``summary.json``.
         calibration: content of ``calibration.json``.
-        views: case to the file of its views.
+        views: file of views of every case.
     """
 
     name: str
@@ -112,11 +127,11 @@ class RunResults:
 
 
 def read_run(folder: str | Path) -> RunResults:
-    """Read a run's folder, or one of an evaluation alone.
+    """Read the folder of a run, or of an evaluation.
 
     Raises:
-        FileNotFoundError: the folder holds nothing of either.
-        ValueError: a file cannot be read; names it.
+        FileNotFoundError: the folder holds neither.
+        ValueError: a file cannot be read; the message names it.
     """
     folder = Path(folder)
     results = evaluation_folder(folder)
@@ -124,7 +139,7 @@ def read_run(folder: str | Path) -> RunResults:
     if not training.is_file() and not (results / METRICS_NAME).is_file():
         raise FileNotFoundError(
             f"{folder} holds neither {TRAINING_NAME} nor {EVALUATION_FOLDER}/{METRICS_NAME}. Name the output_dir of a "
-            "training run, or the folder that an evaluation wrote."
+            "training run, or the folder of an evaluation."
         )
     return RunResults(
         name=folder.resolve().name,
@@ -138,43 +153,45 @@ def read_run(folder: str | Path) -> RunResults:
 
 
 def evaluation_folder(folder: Path) -> Path:
-    """Where a run's scores lie: the folder itself, if it is an evaluation's."""
+    """Folder of a run's scores; the folder itself, if it is the folder of an evaluation."""
     return folder if (folder / METRICS_NAME).is_file() else folder / EVALUATION_FOLDER
 
 
 def read_training(path: Path) -> dict[str, np.ndarray]:
-    """Columns of ``training.csv``, a value per epoch, NaN where empty.
+    """Columns of ``training.csv``: one value per epoch, NaN where empty.
 
     Raises:
-        ValueError: a cell is no number; names the file and the column.
+        ValueError: a cell is not a number; the message names the file.
     """
     rows = _read_csv(path)
     try:
         return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]} if rows else {}
     except (TypeError, ValueError) as cause:
-        raise ValueError(f"{path} is no record of training ({cause}).") from cause
+        raise ValueError(f"{path} is not a record of training ({cause}).") from cause
 
 
 def read_scores(path: Path) -> ScoreTable:
     """Scores of an evaluation.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no table of scores, or holds a case and class twice.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a table of scores, or holds a case and class twice.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"No {path}. Evaluate first: `monai.bundle run evaluating` or `i2net evaluate`.")
+        raise FileNotFoundError(
+            f"{path} does not exist. Evaluate first: `monai.bundle run evaluating` or `i2net evaluate`."
+        )
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for row in _read_csv(path):
         if not row.get("case") or not row.get("class"):
-            raise ValueError(f"{path} is no table of scores: every row needs a case and a class.")
+            raise ValueError(f"{path} is not a table of scores: every row needs a case and a class.")
         if (row["case"], row["class"]) in rows:
             raise ValueError(f"{path} holds {row['class']} of {row['case']} twice.")
         rows[row["case"], row["class"]] = row
     if not rows:
         raise ValueError(f"{path} holds no scores. Evaluate again with --overwrite true.")
     if not {"strict_dice", "transunet_dice"} & next(iter(rows.values())).keys():
-        raise ValueError(f"{path} has scores of neither protocol, strict or transunet. Evaluate again.")
+        raise ValueError(f"{path} has neither strict_dice nor transunet_dice. Evaluate again with --overwrite true.")
     return ScoreTable(path, rows)
 
 
@@ -191,5 +208,5 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except ValueError as cause:
         raise ValueError(f"{path} is not valid JSON ({cause}).") from cause
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object.")
+        raise ValueError(f"{path} does not hold a JSON object.")
     return content

@@ -8,21 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from i2net_bundle.metrics.protocols import ABSENT, INVENTED, MISSED
+from i2net_bundle.metrics.mask_pair import ABSENT, INVENTED, MISSED
+from i2net_bundle.metrics.registry import Metric
 from i2net_bundle.metrics.uncertainty import bootstrap_interval
 from i2net_bundle.reports.run_results import ScoreTable
 
 NOTHING = "–"
-_METRICS = {
-    "strict_dice": "strict Dice",
-    "strict_hd95": "strict HD95, {unit}",
-    "strict_surface_dice": "strict surface Dice",
-    "transunet_dice": "transunet Dice",
-    "transunet_hd95": "transunet HD95, {grid_unit}",
-    "volume_difference_ml": "volume difference, mL",
-    "strict_volume_difference_ml": "volume difference, mL",
-}
-_OBJECT_METRICS = {"object_f1": "F1", "object_dice": "object Dice", "object_hausdorff": "object Hausdorff, px"}
 
 
 @dataclass(frozen=True)
@@ -30,10 +21,10 @@ class Table:
     """A table of the page; a cell may have a second line, after a newline.
 
     Attributes:
-        title: above it.
-        header: of every column.
-        rows: texts; the first of each row is its name.
-        totals: how many of the last rows summarise the others.
+        title: caption.
+        header: name of every column.
+        rows: cells of every row; the first cell names the row.
+        totals: number of last rows that summarise the others.
     """
 
     title: str
@@ -43,57 +34,41 @@ class Table:
 
 
 def score_table(scores: ScoreTable) -> Table:
-    """Mean and interval of every metric per class, and of each case's mean over its classes."""
-    metrics = [metric for metric in _METRICS if metric in scores.columns]
-    counts = [MISSED, INVENTED, ABSENT]
+    """Mean and interval of every metric of classes, per class and over the classes of each case."""
+    metrics = [metric for metric in scores.metrics if metric.level == "class"]
     patients, statuses = scores.patients(), scores.statuses()
-    matrices = {metric: scores.matrix(metric) for metric in metrics}
+    matrices = [scores.matrix(metric.name) for metric in metrics]
     rows = []
     for index, name in enumerate(scores.classes):
-        cells = [mean_with_interval(matrices[metric][:, index], patients) for metric in metrics]
-        rows.append([name, *cells, *(str(int((statuses[:, index] == status).sum())) for status in counts)])
-    chosen = [("mean over classes and cases" if len(scores.classes) > 1 else "mean", np.full(len(scores.cases), True))]
-    parts = np.array(scores.texts("part"))
-    chosen += (
-        [(f"{part or 'no part'} alone", parts == part) for part in sorted(set(parts))] if len(set(parts)) > 1 else []
-    )
-    totals = [_total(scores, name, cases, metrics, counts) for name, cases in chosen]
-    totals = totals if len(scores.classes) > 1 or len(totals) > 1 else []
-    units = {"unit": scores.unit, "grid_unit": "px" if scores.unit == "px" else "voxels"}
-    header = ["class", *(_METRICS[metric].format(**units) for metric in metrics), *counts]
+        cells = [
+            mean_with_interval(matrix[:, index], patients, metric.decimals)
+            for metric, matrix in zip(metrics, matrices, strict=True)
+        ]
+        rows.append([name, *cells, *_counts(statuses[:, index])])
+    several = len(scores.classes) > 1
+    groups = _groups(scores, "mean over classes and cases" if several else "mean", "{} only")
+    totals = [
+        [name, *_means(scores, metrics, chosen), *_counts(statuses[chosen])]
+        for name, chosen in groups
+        if several or len(groups) > 1
+    ]
+    header = ["class", *(titled(metric, scores) for metric in metrics), MISSED, INVENTED, ABSENT]
     return Table("Scores per class", header, [*rows, *totals], len(totals))
 
 
-def _total(
-    scores: ScoreTable, name: str, cases: np.ndarray, metrics: Sequence[str], counts: Sequence[str]
-) -> list[str]:
-    patients = scores.patients()
-    members = None if patients is None else [own for own, here in zip(patients, cases, strict=True) if here]
-    cells = [mean_with_interval(scores.case_values(metric)[cases], members) for metric in metrics]
-    return [name, *cells, *(str(int((scores.statuses()[cases] == status).sum())) for status in counts)]
-
-
 def object_table(scores: ScoreTable) -> Table | None:
-    """Mean and interval of the scores of glands as objects, over images; None where there are none."""
-    metrics = [metric for metric in _OBJECT_METRICS if metric in scores.columns]
+    """Mean and interval over images of every metric of objects; None without such metrics."""
+    metrics = [metric for metric in scores.metrics if metric.level == "object"]
     if not metrics:
         return None
-    parts = np.array(scores.texts("part"))
-    groups = [("all images", np.full(len(parts), True))]
-    groups += [(part or "no part", parts == part) for part in sorted(set(parts))] if len(set(parts)) > 1 else []
-    patients = np.array(scores.patients() or [""] * len(parts))
-    rows = []
-    for name, chosen in groups:
-        members = list(patients[chosen]) if scores.patients() else None
-        cells = [mean_with_interval(scores.case_values(metric)[chosen], members) for metric in metrics]
-        rows.append([name, *cells])
-    return Table("Glands as objects", ["images", *(_OBJECT_METRICS[metric] for metric in metrics)], rows)
+    rows = [[name, *_means(scores, metrics, chosen)] for name, chosen in _groups(scores, "all images", "{}")]
+    return Table("Glands as objects", ["images", *(titled(metric, scores) for metric in metrics)], rows)
 
 
 def case_table(scores: ScoreTable) -> Table:
-    """Every case, the worst first: each class's Dice, and what was missed or invented."""
-    metric = "strict_dice" if "strict_dice" in scores.columns else "transunet_dice"
-    matrix, means, statuses = scores.matrix(metric), scores.case_values(metric), scores.statuses()
+    """All cases, worst first: Dice of each class, and which classes were missed or invented."""
+    metric = scores.main_metric
+    matrix, means, statuses = scores.matrix(metric.name), scores.case_values(metric.name), scores.statuses()
     rows = []
     for case in np.argsort(means, kind="stable"):
         cells = [
@@ -104,12 +79,14 @@ def case_table(scores: ScoreTable) -> Table:
     classes = scores.classes if len(scores.classes) > 1 else []
     if not classes:
         rows = [row[:2] if "\n" not in row[2] else [row[0], row[2]] for row in rows]
-    return Table(f"Dice of every case ({metric.split('_')[0]}), the worst first", ["case", "mean", *classes], rows)
+    return Table(
+        f"{metric.short_label} of every case ({metric.protocol}), worst first", ["case", "mean", *classes], rows
+    )
 
 
 def calibration_table(calibration: Mapping[str, Any]) -> Table:
-    """Expected calibration error by predicted class, from ``calibration.json``."""
-    groups = {"all pixels": calibration["all"], "pixels of a class, in truth or prediction": calibration["foreground"]}
+    """Expected calibration error of all pixels, of the foreground and of each predicted class."""
+    groups = {"all pixels": calibration["all"], "foreground, in truth or prediction": calibration["foreground"]}
     groups |= {f"predicted {name}": part for name, part in calibration["classes"].items()}
     rows = []
     for name, part in groups.items():
@@ -121,21 +98,45 @@ def calibration_table(calibration: Mapping[str, Any]) -> Table:
             for key in ("confidence", "accuracy")
         ]
         rows.append([name, NOTHING if part["ece"] is None else number(part["ece"]), *means, f"{part['pixels']:,}"])
-    header = ["pixels", "calibration error", "mean confidence", "accuracy", "number"]
+    header = ["pixels", "calibration error", "mean confidence", "accuracy", "number of pixels"]
     return Table("Expected calibration error", header, rows)
 
 
-def mean_with_interval(values: np.ndarray, patients: Sequence[str] | None) -> str:
-    """Mean, and its 95 % bootstrap interval on a second line."""
+def titled(metric: Metric, scores: ScoreTable) -> str:
+    """Label of a metric with its unit."""
+    unit = metric.shown_unit(scores.distance_unit)
+    return f"{metric.label}, {unit}" if unit else metric.label
+
+
+def mean_with_interval(values: np.ndarray, patients: Sequence[str] | None, decimals: int = 3) -> str:
+    """Mean of the finite values, and its 95 % bootstrap interval on a second line."""
     defined = values[np.isfinite(values)]
     if not len(defined):
         return NOTHING
     interval = bootstrap_interval(values, patients)
-    return number(float(defined.mean())) + (f"\n{number(interval[0])} to {number(interval[1])}" if interval else "")
+    bounds = " to ".join(number(bound, decimals) for bound in interval or ())
+    return number(float(defined.mean()), decimals) + (f"\n{bounds}" if bounds else "")
 
 
-def number(value: float) -> str:
-    """A score to three digits behind the point, larger amounts to one."""
-    if not np.isfinite(value):
-        return NOTHING
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+def number(value: float, decimals: int = 3) -> str:
+    """A number with a fixed number of decimals and thousands separators; a dash for NaN."""
+    return f"{value:,.{decimals}f}" if np.isfinite(value) else NOTHING
+
+
+def _groups(scores: ScoreTable, everything: str, part_name: str) -> list[tuple[str, np.ndarray]]:
+    """Name and cases (bool) of the whole test set, and of each part if it has several."""
+    parts = np.array(scores.texts("part"))
+    kinds = sorted(set(parts))
+    groups = [(everything, np.full(len(parts), True))]
+    return groups + [(part_name.format(part or "no part"), parts == part) for part in kinds if len(kinds) > 1]
+
+
+def _means(scores: ScoreTable, metrics: Sequence[Metric], chosen: np.ndarray) -> list[str]:
+    """Mean and interval of metrics over the chosen cases."""
+    patients = scores.patients()
+    members = None if patients is None else list(np.array(patients)[chosen])
+    return [mean_with_interval(scores.case_values(m.name)[chosen], members, m.decimals) for m in metrics]
+
+
+def _counts(statuses: np.ndarray) -> list[str]:
+    return [str(int((statuses == status).sum())) for status in (MISSED, INVENTED, ABSENT)]

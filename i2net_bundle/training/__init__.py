@@ -2,7 +2,7 @@
 
 from i2net_bundle.training.checkpoints import RunCheckpoint
 from i2net_bundle.training.initial_weights import InitialWeights
-from i2net_bundle.training.parameter_groups import parameter_groups
+from i2net_bundle.training.learning_rates import parameter_groups
 from i2net_bundle.training.publishing import publish_weights
 from i2net_bundle.training.record import LossProgressBar, TrainingRecord
 from i2net_bundle.training.slices import EpochSampler, SliceDataset

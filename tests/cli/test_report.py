@@ -35,7 +35,7 @@ def test_compare_prints_markdown_and_writes_three_files(tmp_path: Path, capsys: 
     with pytest.raises(SystemExit, match="i2net: b lacks case0"):
         main(["compare", *runs])
     main(["compare", *runs, "--common-only"])
-    assert "| Method | DSC (%) |" in capsys.readouterr().out
+    assert "| Method | Dice (%) |" in capsys.readouterr().out
     assert not list(tmp_path.glob("comparison*"))
     main(["compare", *runs, "--common-only", "--out", str(tmp_path / "out")])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"comparison.{e}" for e in ("md", "tex", "csv")}

@@ -1,4 +1,4 @@
-"""Classwise metrics on label maps equal MONAI's on one-hot tensors."""
+"""Classwise metrics of label maps against MONAI's metrics of one-hot tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from i2net_bundle.evaluation.classwise import ClasswiseMetric, classwise
 
-# MONAI warns of every class that one of the masks lacks
+# MONAI warns about every class that one of the masks lacks
 pytestmark = pytest.mark.filterwarnings("ignore:.*is all 0, this may result in nan:UserWarning")
 
 NUM_CLASSES = 5
@@ -30,7 +30,7 @@ METRICS = {
 
 
 def boxes(seed: int, shift: int = 0, absent: tuple[int, ...] = ()) -> Tensor:
-    """Labels (1, 14, 12, 8) of one box for each class but those absent."""
+    """Labels (1, 14, 12, 8) with one box per class, except the absent classes."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.zeros(1, 14, 12, 8, dtype=torch.uint8)
     for index in range(1, NUM_CLASSES):
@@ -41,19 +41,19 @@ def boxes(seed: int, shift: int = 0, absent: tuple[int, ...] = ()) -> Tensor:
 
 
 CASES = {
-    "all there": (boxes(0, shift=1), boxes(0)),
+    "all present": (boxes(0, shift=1), boxes(0)),
     "far away": (boxes(1), boxes(2)),
     "perfect": (boxes(3), boxes(3)),
     "missed organ": (boxes(4, shift=1, absent=(2,)), boxes(4)),
     "invented organ": (boxes(5, shift=1), boxes(5, absent=(3,))),
     "organ absent from both": (boxes(6, absent=(1, 4)), boxes(6, absent=(1, 4))),
     "nothing predicted": (torch.zeros(1, 14, 12, 8, dtype=torch.uint8), boxes(7)),
-    "nothing there": (boxes(8), torch.zeros(1, 14, 12, 8, dtype=torch.uint8)),
+    "empty truth": (boxes(8), torch.zeros(1, 14, 12, 8, dtype=torch.uint8)),
 }
 
 
 def of_one_hot(name: str, y_pred: Tensor, y: Tensor, spacing: tuple[float, ...] | None) -> Tensor:
-    """MONAI's own way: one-hot tensors of all classes (1, C, ...); (classes - 1,)."""
+    """MONAI's metric of one-hot tensors of all classes (1, C, ...), as (classes - 1,)."""
     pair = [one_hot(labels[None].long(), NUM_CLASSES)[:, 1:] for labels in (y_pred, y)]
     return METRICS[name]()(*pair, **({} if spacing is None else {"spacing": list(spacing)}))[0]
 
@@ -72,7 +72,7 @@ def test_values_equal_those_of_one_hot_tensors(name: str, spacing: tuple[float, 
     torch.testing.assert_close(found, expected.float(), equal_nan=True)
 
 
-def test_dice_by_hand() -> None:
+def test_dice_equals_the_arithmetic() -> None:
     y = torch.tensor([[[0, 1, 1, 1, 2, 2]]])
     y_pred = torch.tensor([[[0, 0, 1, 1, 1, 2]]])
     # class 1: 2 · 2 / (3 + 3); class 2: 2 · 1 / (1 + 2); class 3 is in neither
@@ -97,7 +97,7 @@ def loader_of(cases: list[tuple[Tensor, Tensor]]) -> DataLoader:
 
 
 def evaluator_of(metrics: dict[str, ClasswiseMetric], cases: list[tuple[Tensor, Tensor]]) -> SupervisedEvaluator:
-    """Run an evaluator whose predictions are given: the "image" is the prediction."""
+    """Run an evaluator whose "image" is the prediction."""
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
         val_data_loader=loader_of(cases),
@@ -109,8 +109,8 @@ def evaluator_of(metrics: dict[str, ClasswiseMetric], cases: list[tuple[Tensor, 
     return evaluator
 
 
-def test_an_evaluator_gets_every_value_and_the_mean_over_classes_and_then_cases() -> None:
-    cases = [CASES[name] for name in ("all there", "missed organ", "invented organ", "organ absent from both")]
+def test_an_evaluator_keeps_every_value_and_the_mean_over_classes_then_cases() -> None:
+    cases = [CASES[name] for name in ("all present", "missed organ", "invented organ", "organ absent from both")]
     metrics = {"dice": ClasswiseMetric(DiceMetric(), NUM_CLASSES)}
     metrics["hd95"] = ClasswiseMetric(METRICS["hd95"](), NUM_CLASSES, use_spacing=True)
     state = evaluator_of(metrics, cases).state
@@ -123,8 +123,8 @@ def test_an_evaluator_gets_every_value_and_the_mean_over_classes_and_then_cases(
     assert state.key_metric_name == "dice"
 
 
-def test_the_mean_dice_is_the_one_that_monai_aggregates() -> None:
-    cases = [CASES[name] for name in ("all there", "far away", "missed organ", "organ absent from both")]
+def test_the_mean_dice_equals_monais_aggregate() -> None:
+    cases = [CASES[name] for name in ("all present", "far away", "missed organ", "organ absent from both")]
     metric = DiceMetric(reduction="mean")
     for pair in cases:
         metric(*(one_hot(labels[None].long(), NUM_CLASSES)[:, 1:] for labels in pair))
@@ -132,13 +132,13 @@ def test_the_mean_dice_is_the_one_that_monai_aggregates() -> None:
     assert found == pytest.approx(metric.aggregate().item(), rel=1e-5)
 
 
-def test_without_spacing_distances_are_in_pixels_whatever_the_affine_says() -> None:
-    cases = [CASES["all there"]]
+def test_without_spacing_distances_are_in_pixels_for_any_affine() -> None:
+    cases = [CASES["all present"]]
     state = evaluator_of({"hd95": ClasswiseMetric(METRICS["hd95"](), NUM_CLASSES)}, cases).state
     torch.testing.assert_close(state.metric_details["hd95"][0], of_one_hot("hd95", *cases[0], None).float())
 
 
-def test_a_case_in_which_nothing_is_defined_is_left_out_of_the_mean() -> None:
+def test_a_case_without_defined_values_is_left_out_of_the_mean() -> None:
     empty = torch.zeros(1, 14, 12, 8, dtype=torch.uint8)
     metric = ClasswiseMetric(DiceMetric(), NUM_CLASSES)
     assert evaluator_of({"dice": metric}, [CASES["perfect"], (empty, empty)]).state.metrics["dice"] == 1
@@ -150,7 +150,7 @@ def test_the_mean_is_nan_where_no_value_is_defined() -> None:
     assert math.isnan(found)
 
 
-def test_a_second_run_forgets_the_cases_of_the_first() -> None:
+def test_a_second_evaluation_forgets_the_cases_of_the_first() -> None:
     metric = ClasswiseMetric(DiceMetric(), NUM_CLASSES)
     evaluator = evaluator_of({"dice": metric}, [CASES["far away"]])
     first = evaluator.state.metrics["dice"]
@@ -161,7 +161,7 @@ def test_a_second_run_forgets_the_cases_of_the_first() -> None:
 
 
 @pytest.mark.parametrize("make", [DiceMetric, METRICS["hd95"]], ids=["dice", "hd95"])
-def test_cases_of_different_sizes_can_follow_each_other(make: Callable[[], CumulativeIterationMetric]) -> None:
+def test_cases_may_differ_in_size(make: Callable[[], CumulativeIterationMetric]) -> None:
     metric = ClasswiseMetric(make(), NUM_CLASSES)
     for labels in (boxes(0), boxes(1)[:, :12, :, :7]):
         metric.update([[labels], [labelled(labels)]])

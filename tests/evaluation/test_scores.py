@@ -1,4 +1,4 @@
-"""The evaluator's scores and the tables they end in."""
+"""Scores of an evaluator, and the tables written from them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def label(*ids: int) -> torch.Tensor:
 
 # truth and prediction of two cases of 4×1×1 voxels of 2 mm: the diagonal is √(64 + 4 + 4)
 CASES = {
-    "a.nii.gz": (label(1, 1, 2, 0), label(1, 0, 0, 0)),  # "one" half found: Dice 2·1/(2+1); "two" missed
+    "a.nii.gz": (label(1, 1, 2, 0), label(1, 0, 0, 0)),  # half of "one" found: Dice 2·1/(2+1); "two" missed
     "b.nii.gz": (label(1, 1, 0, 0), label(1, 1, 2, 0)),  # "one" exact; "two" invented
 }
 DIAGONAL = math.sqrt(72)
@@ -51,7 +51,7 @@ def run(folder: Path, num_workers: int = 0, **known: list[Any]) -> SupervisedEva
         device="cpu",
         val_data_loader=DataLoader(items, batch_size=1, collate_fn=list_data_collate),
         network=torch.nn.Identity(),
-        key_val_metric={"dice": ClasswiseMetric(DiceMetric(), 3)},  # MONAI takes no others without one
+        key_val_metric={"dice": ClasswiseMetric(DiceMetric(), 3)},  # MONAI requires a key metric
         additional_metrics={"scores": SegmentationScores(3, num_workers=num_workers)},
         val_handlers=[WriteScores(folder, CLASSES, weights)],
     )
@@ -65,7 +65,7 @@ def summary(tmp_path: Path) -> dict[str, Any]:
     return json.loads((tmp_path / "summary.json").read_text())
 
 
-def test_strict_means_punish_missed_and_invented_classes(summary: dict[str, Any]) -> None:
+def test_strict_means_penalise_missed_and_invented_classes(summary: dict[str, Any]) -> None:
     one, two = (summary["classes"][name] for name in ("one", "two"))
     assert one["strict_dice"]["mean"] == pytest.approx((2 / 3 + 1) / 2)
     assert two["strict_dice"]["mean"] == 0
@@ -75,12 +75,12 @@ def test_strict_means_punish_missed_and_invented_classes(summary: dict[str, Any]
     assert summary["mean"]["strict_hd95"]["mean"] == pytest.approx(expected)
 
 
-def test_transunets_means_follow_its_rules(summary: dict[str, Any]) -> None:
+def test_transunet_means_follow_its_rules(summary: dict[str, Any]) -> None:
     two = summary["classes"]["two"]
     assert (two["transunet_dice"]["mean"], two["transunet_hd95"]["mean"]) == (0.5, 0)  # (0, 0) and (1, 0)
 
 
-def test_statistics_over_cases(summary: dict[str, Any]) -> None:
+def test_statistics_are_taken_over_cases(summary: dict[str, Any]) -> None:
     dice = summary["mean"]["strict_dice"]  # of the cases 1/3 and 1/2
     assert dice["n"] == 2 and dice["median"] == pytest.approx(5 / 12)
     assert dice["sd"] == pytest.approx(math.sqrt(2) / 12)  # |1/2 - 1/3| / √2
@@ -142,11 +142,16 @@ def test_the_evaluator_gets_the_means(tmp_path: Path) -> None:
 
 def test_the_table_names_every_class_and_the_mean(summary: dict[str, Any]) -> None:
     lines = table(summary).splitlines()
-    assert [line.split("  ")[0] for line in lines[:-1]] == [
+    assert [line.split("  ")[0] for line in lines] == [
         "class",
         "one",
         "two",
         "mean of 2 cases",
         "95 % interval (cases)",
     ]
-    assert lines[-1] == "strict distances in mm, transunet's in voxels or pixels"
+
+
+def test_the_table_gives_the_unit_of_every_distance(summary: dict[str, Any]) -> None:
+    header = table(summary).splitlines()[0]
+    assert "strict_hd95, mm  " in header and "transunet_hd95, voxels  " in header
+    assert "volume_difference_ml  " in header and "strict_dice  " in header

@@ -1,4 +1,4 @@
-"""Glands as objects, against the definitions written out pixel by pixel."""
+"""Glands as objects, against the definitions computed pixel by pixel."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class TestFindGlands:
         ring[5:15, 5:15] = False
         assert (find_glands(ring) > 0).sum() == 16 * 16
 
-    def test_holes_are_those_of_scipy_whatever_their_shape(self) -> None:
+    def test_filled_holes_equal_scipys(self) -> None:
         for seed in range(5):
             mask = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(600, 90)), 2) > 0
             assert np.array_equal(find_glands(mask, min_area=1) > 0, ndimage.binary_fill_holes(mask))
 
-    def test_specks_go(self) -> None:
+    def test_small_objects_are_removed(self) -> None:
         mask = objects((0, 0, 10, 20), (15, 0, 18, 3)) > 0  # 200 and 9 pixels
         assert find_glands(mask).max() == 1
         assert find_glands(mask, min_area=9).max() == 2
 
-    def test_pixels_that_share_a_corner_belong_together(self) -> None:
+    def test_pixels_that_share_a_corner_form_one_gland(self) -> None:
         assert find_glands(objects((0, 0, 5, 5), (5, 5, 10, 10)) > 0, min_area=1).max() == 1
 
     def test_numbers_are_consecutive(self) -> None:
@@ -45,12 +45,12 @@ class TestFindGlands:
 
 
 class TestScoreObjects:
-    def test_faultless(self) -> None:
+    def test_identical_maps_have_perfect_scores(self) -> None:
         truth = objects((0, 0, 5, 5), (10, 10, 18, 20))
-        scores = score_objects(truth * 7, truth)  # whatever the ids
+        scores = score_objects(truth * 7, truth)  # any ids
         assert (scores.f1, scores.dice, scores.hausdorff) == (1, 1, 0)
 
-    def test_half_covered_counts_and_less_does_not(self) -> None:
+    def test_an_object_must_cover_half_of_its_partner(self) -> None:
         truth = objects((0, 0, 4, 10))  # 40 pixels
         assert score_objects(objects((0, 0, 4, 5)), truth).f1 == 1
         below = objects((0, 0, 4, 5))
@@ -58,34 +58,34 @@ class TestScoreObjects:
         scores = score_objects(below, truth)
         assert (scores.true_positives, scores.false_positives, scores.false_negatives) == (0, 1, 1)
 
-    def test_two_glands_in_one_object_are_one_hit_and_one_miss(self) -> None:
+    def test_merged_glands_are_one_hit_and_one_miss(self) -> None:
         truth = objects((0, 0, 10, 10), (0, 12, 10, 20))
         scores = score_objects(objects((0, 0, 10, 20)), truth)
         assert (scores.true_positives, scores.false_positives, scores.false_negatives) == (1, 0, 1)
         # predicted: 200 pixels, partner the first (100): Dice 2·100/300; truths: 2·100/300 and 2·80/280
         assert scores.dice == pytest.approx((200 / 300 + (100 / 180) * 200 / 300 + (80 / 180) * 160 / 280) / 2)
 
-    def test_an_object_without_a_partner_is_as_far_as_the_nearest_one(self) -> None:
+    def test_an_object_without_a_partner_is_measured_to_the_nearest_object(self) -> None:
         truth = objects((0, 0, 1, 1))
         scores = score_objects(objects((0, 5, 1, 6)), truth)
         assert (scores.dice, scores.hausdorff) == (0, 5)
 
-    def test_nothing_found_is_the_diagonal_away(self) -> None:
+    def test_without_predictions_the_distance_is_the_diagonal(self) -> None:
         truth = objects((0, 0, 5, 5), shape=(30, 40))
         scores = score_objects(np.zeros_like(truth), truth)
         assert (scores.f1, scores.dice, scores.hausdorff) == (0, 0, 50)
 
-    def test_nothing_at_all_is_undefined(self) -> None:
+    def test_scores_are_undefined_without_objects(self) -> None:
         empty = np.zeros((8, 8), np.int32)
         scores = score_objects(empty, empty)
         assert all(math.isnan(value) for value in (scores.f1, scores.dice, scores.hausdorff))
 
-    def test_maps_of_different_size_are_refused(self) -> None:
+    def test_maps_of_different_shape_are_refused(self) -> None:
         with pytest.raises(ValueError, match="differ in shape"):
             score_objects(np.zeros((2, 2), int), np.zeros((2, 3), int))
 
     @pytest.mark.parametrize("seed", range(6))
-    def test_definitions_written_out(self, seed: int) -> None:
+    def test_scores_equal_the_definitions(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         maps = []
         for _ in range(2):
@@ -96,7 +96,7 @@ class TestScoreObjects:
         own, expected = score_objects(*maps), written_out(*maps)
         assert (own.f1, own.dice, own.hausdorff) == pytest.approx(expected)
 
-    def test_pooled_scores_are_those_of_one_large_image(self) -> None:
+    def test_pooled_scores_equal_those_of_one_joined_image(self) -> None:
         truths = objects((0, 0, 5, 9), (9, 9, 15, 20)), objects((3, 3, 12, 12))
         preds = objects((0, 0, 5, 5), (9, 12, 15, 20)), objects((3, 5, 12, 12))
         pooled = pool([score_objects(*pair) for pair in zip(preds, truths, strict=True)])

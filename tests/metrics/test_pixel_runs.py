@@ -1,4 +1,4 @@
-"""Runs of a mask against SciPy's and NumPy's operations on its pixels."""
+"""Pixel runs of a mask against SciPy's and NumPy's operations on its pixels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from scipy import ndimage
 
 from i2net_bundle.metrics import pixel_runs as runs_module
-from i2net_bundle.metrics.objects import find_glands, gland_runs
-from i2net_bundle.metrics.pixel_runs import Runs
+from i2net_bundle.metrics.objects import find_glands, gland_pixel_runs
+from i2net_bundle.metrics.pixel_runs import PixelRuns
 
 
 def blobs(shape: tuple[int, int], seed: int, sigma: float = 3) -> np.ndarray:
@@ -36,35 +36,35 @@ def mask(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> np.
     return request.param
 
 
-def test_runs_painted_are_the_mask(mask: np.ndarray) -> None:
-    runs = Runs.of(mask)
+def test_painted_runs_restore_the_mask(mask: np.ndarray) -> None:
+    runs = PixelRuns.of(mask)
     assert np.array_equal(runs.painted(np.ones(len(runs.starts))), mask)
     assert runs.lengths.sum() == mask.sum()
     assert len(runs.starts) == (np.diff(mask.astype(int), axis=1, prepend=0) == 1).sum()
 
 
 @pytest.mark.parametrize("corners", [False, True])
-def test_components_are_scipys(mask: np.ndarray, corners: bool) -> None:
-    runs = Runs.of(mask)
+def test_components_equal_scipys(mask: np.ndarray, corners: bool) -> None:
+    runs = PixelRuns.of(mask)
     expected, _ = ndimage.label(mask, structure=np.ones((3, 3)) if corners else None)
     assert np.array_equal(runs.painted(runs.components(corners) + 1), expected)
 
 
-def test_holes_are_scipys(mask: np.ndarray) -> None:
-    filled = Runs.of(mask).filled()
+def test_filled_holes_equal_scipys(mask: np.ndarray) -> None:
+    filled = PixelRuns.of(mask).filled()
     assert np.array_equal(filled.painted(np.ones(len(filled.starts))), ndimage.binary_fill_holes(mask))
     assert (filled.starts[1:] > filled.stops[:-1]).all()  # joined where a hole lay between
 
 
-def test_runs_at_the_border(mask: np.ndarray) -> None:
-    runs = Runs.of(mask)
+def test_runs_at_the_border_are_found(mask: np.ndarray) -> None:
+    runs = PixelRuns.of(mask)
     numbers = runs.painted(np.arange(len(runs.starts)) + 1)
     rims = np.concatenate([numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]])
     assert set(np.flatnonzero(runs.at_border()) + 1) == set(rims[rims > 0])
 
 
-def test_the_run_that_holds_a_pixel(mask: np.ndarray) -> None:
-    runs = Runs.of(mask)
+def test_the_run_of_a_pixel_is_found(mask: np.ndarray) -> None:
+    runs = PixelRuns.of(mask)
     rows, cols = np.indices(mask.shape)
     numbers = runs.painted(np.arange(len(runs.starts)) + 1)
     assert np.array_equal(runs.holding((rows * runs.stride + cols).ravel()).reshape(mask.shape) + 1, numbers)
@@ -72,7 +72,7 @@ def test_the_run_that_holds_a_pixel(mask: np.ndarray) -> None:
 
 @pytest.mark.parametrize("min_area", [1, 40, 200])
 @pytest.mark.parametrize("seed", range(3))
-def test_glands_are_numbered_as_pixel_by_pixel(seed: int, min_area: int) -> None:
+def test_glands_equal_those_found_pixel_by_pixel(seed: int, min_area: int) -> None:
     mask = blobs((200, 170), seed)
     components, count = ndimage.label(ndimage.binary_fill_holes(mask), structure=np.ones((3, 3)))
     kept = [number for number in range(1, count + 1) if (components == number).sum() >= min_area]
@@ -80,12 +80,12 @@ def test_glands_are_numbered_as_pixel_by_pixel(seed: int, min_area: int) -> None
     assert np.array_equal(find_glands(mask, min_area), expected)
 
 
-def test_memory_goes_by_outlines_and_not_by_area() -> None:
+def test_memory_grows_with_outlines_rather_than_area() -> None:
     mask = np.kron(blobs((250, 250), 0), np.ones((20, 20), bool))  # 25 million pixels
     tracemalloc.start()
-    glands, numbers = gland_runs(Runs.of(mask))
+    glands, numbers = gland_pixel_runs(PixelRuns.of(mask))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(np.unique(numbers)) > 30
     assert glands.lengths.sum() > mask.sum() > 1e7
-    assert peak < 1.5 * mask.size  # numbers for every pixel alone would be 4
+    assert peak < 1.5 * mask.size  # numbering every pixel would take 4 bytes each

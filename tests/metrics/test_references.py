@@ -1,4 +1,4 @@
-"""Both protocols against independent implementations, on random cases, empty ones included.
+"""Both protocols against independent implementations, on random cases with and without empty masks.
 
 ``pytest tests/metrics/test_references.py -s | grep largest`` prints the largest differences.
 """
@@ -16,15 +16,15 @@ import torch
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDiceMetric
 from scipy import ndimage
 
-from i2net_bundle.metrics import confusion_matrix, score_classes
-from i2net_bundle.metrics.protocols import SURFACE_TOLERANCE_MM
+from i2net_bundle.metrics import score_classes
+from i2net_bundle.metrics.registry import SURFACE_TOLERANCE_MM
 
 NUM_CASES, NUM_CLASSES = 20, 4
-FLOAT32 = 1e-4  # MONAI's figures are in single precision, and distances reach 100 mm
+FLOAT32 = 1e-4  # MONAI computes in single precision, and distances reach 100 mm
 
 
 def random_case(seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
-    """Two alike label maps of three organs, some of them missed, invented or absent, on an anisotropic grid."""
+    """Two similar label maps of three organs, some missed, invented or absent, on an anisotropic grid."""
     rng = np.random.default_rng(seed)
     shape = tuple(rng.integers(12, 40, 3))
     smooth = [ndimage.gaussian_filter(rng.standard_normal(shape), 2.5) for _ in range(2)]
@@ -40,7 +40,7 @@ def random_case(seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
     return pred, label, rng.uniform(0.5, 5, 3).tolist()
 
 
-def monai_figures(pred: np.ndarray, label: np.ndarray, spacing: list[float]) -> dict[str, float]:
+def monai_scores(pred: np.ndarray, label: np.ndarray, spacing: list[float]) -> dict[str, float]:
     pair = [torch.from_numpy(mask)[None, None].float() for mask in (pred, label)]
     hausdorff = HausdorffDistanceMetric(include_background=True, percentile=95)
     surface = SurfaceDiceMetric([SURFACE_TOLERANCE_MM], include_background=True, use_subvoxels=True)
@@ -53,7 +53,7 @@ def monai_figures(pred: np.ndarray, label: np.ndarray, spacing: list[float]) -> 
 
 @pytest.fixture(scope="module")
 def differences() -> dict[str, float]:
-    """Largest difference of every figure to each reference."""
+    """Largest difference of every metric from each reference."""
     largest: dict[str, float] = defaultdict(float)
     statuses = defaultdict(int)
 
@@ -62,30 +62,33 @@ def differences() -> dict[str, float]:
 
     for seed in range(NUM_CASES):
         pred, label, spacing = random_case(seed)
-        scores = score_classes(pred, label, confusion_matrix(pred, label, NUM_CLASSES), spacing)
+        scores = score_classes(pred, label, NUM_CLASSES, spacing)
         diagonal = math.sqrt(sum((n * s) ** 2 for n, s in zip(label.shape, spacing, strict=True)))
-        for index, own in enumerate(scores, 1):
+        for index, item in enumerate(scores, 1):
             masks = pred == index, label == index
-            statuses[own.status] += 1
-            if own.status == "found":
-                compare("medpy Dice", own.transunet_dice, medpy.dc(*masks))
-                compare("medpy HD95", own.transunet_hd95, medpy.hd95(*masks))
-                for name, theirs in monai_figures(*masks, spacing).items():
-                    compare(f"MONAI {name}", getattr(own, name), theirs)
+            own, status = item.metrics, item.status
+            statuses[status] += 1
+            if status == "found":
+                compare("medpy Dice", own["transunet_dice"], medpy.dc(*masks))
+                compare("medpy HD95", own["transunet_hd95"], medpy.hd95(*masks))
+                for name, theirs in monai_scores(*masks, spacing).items():
+                    compare(f"MONAI {name}", own[name], theirs)
                 distances = surface_distance.compute_surface_distances(masks[1], masks[0], spacing)
                 theirs = surface_distance.compute_surface_dice_at_tolerance(distances, SURFACE_TOLERANCE_MM)
-                compare("surface-distance surface Dice", own.strict_surface_dice, theirs)
-            elif own.status == "missed":
-                assert (own.transunet_dice, own.transunet_hd95) == (0, 0)
-                assert (own.strict_dice, own.strict_surface_dice) == (0, 0)
-                assert own.strict_hd95 == pytest.approx(diagonal)
-            elif own.status == "invented":
-                assert (own.transunet_dice, own.transunet_hd95) == (1, 0)
-                assert (own.strict_dice, own.strict_surface_dice) == (0, 0)
-                assert own.strict_hd95 == pytest.approx(diagonal)
+                compare("surface-distance surface Dice", own["strict_surface_dice"], theirs)
+            elif status == "missed":
+                assert (own["transunet_dice"], own["transunet_hd95"]) == (0, 0)
+                assert (own["strict_dice"], own["strict_surface_dice"]) == (0, 0)
+                assert own["strict_hd95"] == pytest.approx(diagonal)
+            elif status == "invented":
+                assert (own["transunet_dice"], own["transunet_hd95"]) == (1, 0)
+                assert (own["strict_dice"], own["strict_surface_dice"]) == (0, 0)
+                assert own["strict_hd95"] == pytest.approx(diagonal)
             else:
-                assert (own.transunet_dice, own.transunet_hd95) == (0, 0)
-                assert all(math.isnan(value) for value in (own.strict_dice, own.strict_hd95, own.strict_surface_dice))
+                assert (own["transunet_dice"], own["transunet_hd95"]) == (0, 0)
+                assert all(
+                    math.isnan(value) for value in (own["strict_dice"], own["strict_hd95"], own["strict_surface_dice"])
+                )
     assert all(statuses[status] for status in ("found", "missed", "invented", "absent")), dict(statuses)
     for name, value in largest.items():
         print(f"{name}: largest difference {value:.1e}")
@@ -103,15 +106,15 @@ def differences() -> dict[str, float]:
         ("MONAI strict_surface_dice", 1e-6),
     ],
 )
-def test_figures_equal_the_reference(differences: dict[str, float], reference: str, tolerance: float) -> None:
+def test_scores_equal_the_reference(differences: dict[str, float], reference: str, tolerance: float) -> None:
     assert differences[reference] <= tolerance
 
 
-def test_a_far_false_positive_shows_in_the_strict_distance_and_not_in_the_pooled_one() -> None:
+def test_a_distant_false_positive_raises_the_strict_distance_but_not_the_pooled_one() -> None:
     label = np.zeros([40] * 3, np.uint8)
     label[4:16, 4:16, 4:16] = 1  # 12³ - 10³ = 728 surface voxels
     pred = label.copy()
     pred[34:40, 34:40, 34:36] = 1  # 72 more: 9 % of the predicted surface, 4.7 % of both
-    own = score_classes(pred, label, confusion_matrix(pred, label, 2), [1.0] * 3)[0]
-    assert own.transunet_hd95 == 0
-    assert own.strict_hd95 > 30
+    own = score_classes(pred, label, 2, [1.0] * 3)[0].metrics
+    assert own["transunet_hd95"] == 0
+    assert own["strict_hd95"] > 30

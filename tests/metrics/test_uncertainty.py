@@ -1,4 +1,4 @@
-"""Confidence intervals cover what they should, and treat a patient's images as one draw."""
+"""Bootstrap intervals: their coverage, and the resampling of whole patients."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 from i2net_bundle.metrics import bootstrap_interval
 
 
-def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_true_mean_at_the_nominal_rate() -> None:
     rng = np.random.default_rng(0)
     intervals = [bootstrap_interval(rng.normal(0.8, 0.1, 30), seed=seed) for seed in range(100)]
     covered = sum(low <= 0.8 <= high for low, high in intervals if (low, high))
     assert 86 <= covered <= 99  # a percentile interval of 30 values covers a little less than 95 %
 
 
-def test_it_equals_resampling_written_out() -> None:
+def test_the_interval_equals_explicit_resampling() -> None:
     values = np.random.default_rng(1).random(12)
     patients = [0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 4, 4]
     rng = np.random.default_rng(2)
@@ -26,7 +26,7 @@ def test_it_equals_resampling_written_out() -> None:
     assert bootstrap_interval(values, patients) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.01)
 
 
-def test_images_of_one_patient_are_one_draw() -> None:
+def test_images_of_one_patient_are_resampled_together() -> None:
     values = np.repeat([0.5, 0.7, 0.9, 0.6], 10)
     patients = np.repeat(list("abcd"), 10)
     by_case, by_patient = bootstrap_interval(values), bootstrap_interval(values, patients)
@@ -44,10 +44,10 @@ def test_undefined_values_are_left_out() -> None:
     [([], None), ([0.5], None), ([0.5, np.nan], None), ([0.1, 0.9], ["a", "a"])],
     ids=["none", "one", "one defined", "one patient"],
 )
-def test_the_spread_of_a_single_patient_is_unknown(values: list[float], patients: list[str] | None) -> None:
+def test_a_single_patient_has_no_interval(values: list[float], patients: list[str] | None) -> None:
     assert bootstrap_interval(values, patients) is None
 
 
-def test_it_is_the_same_every_time() -> None:
+def test_the_interval_is_deterministic() -> None:
     values = np.random.default_rng(3).random(9)
     assert bootstrap_interval(values) == bootstrap_interval(values)

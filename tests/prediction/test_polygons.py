@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.draw import polygon2mask
 
 from i2net_bundle.metrics import find_glands
-from i2net_bundle.metrics.pixel_runs import Runs
+from i2net_bundle.metrics.pixel_runs import PixelRuns
 from i2net_bundle.prediction.polygons import gland_features, polygons, write_geojson
 
 Polygons = list[list[list[list[int]]]]
@@ -23,7 +23,7 @@ def pixels(*rows: str) -> np.ndarray:
 
 
 def outlines(mask: np.ndarray) -> Polygons:
-    return polygons(Runs.of(mask))
+    return polygons(PixelRuns.of(mask))
 
 
 def painted(parts: Polygons, shape: tuple[int, ...]) -> np.ndarray:

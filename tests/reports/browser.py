@@ -1,4 +1,4 @@
-"""A page in a real browser without a window: what its console says, and whether its pictures load."""
+"""A page in a headless browser: messages in its console, and whether its pictures load."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 
 def find_browser() -> str:
-    """Path of a browser; skips the test where there is none."""
+    """Path of a browser; skips the test without one."""
     found = next((path for name in _NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip(f"needs a browser ({', '.join(_NAMES)})")
@@ -40,16 +40,16 @@ def find_browser() -> str:
 
 
 def console_of(page: Path, folder: Path) -> list[str]:
-    """Lines that the page, as it is, leaves in the browser's console."""
+    """Lines that the unchanged page writes to the browser's console."""
     return [line for line in _run(page, folder).stderr.splitlines() if "CONSOLE" in line]
 
 
 def inspect(page: Path, folder: Path) -> dict[str, Any]:
-    """Open a copy that looks at itself: its images' natural widths, its errors, how far it is wider than the window.
+    """Open a copy that inspects itself: natural widths of its images, its errors, and overflow beyond the window.
 
     Args:
-        page: HTML; its content policy, which allows no script, is taken out of the copy.
-        folder: for the copy and the browser's profile.
+        page: HTML page; the copy drops its content policy, which allows no scripts.
+        folder: folder for the copy and the browser's profile.
     """
     text = _POLICY.sub("", page.read_text(encoding="utf-8"))
     copy = folder / "inspected.html"

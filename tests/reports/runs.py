@@ -1,4 +1,4 @@
-"""Folders of runs as training and evaluation leave them, made of numbers."""
+"""Run folders as training and evaluation write them, with made-up numbers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ ORGANS = ("aorta", "liver", "spleen")
 
 
 def write_training(run: Path, epochs: int = 4, num_learners: int = 3) -> None:
-    """`training.csv` and `settings.json`."""
+    """Write `training.csv` and `settings.json`; 0 learners stand for a network without gates."""
     run.mkdir(parents=True, exist_ok=True)
-    names = ["epoch", "seconds", "learning_rate", "loss", "segmentation", "gate_instance_sharpening"]
-    names += ["gate_expectation_smoothing", "learner_orthogonalization", "learner_cosine"]
-    names += [f"mean_gate_{k}" for k in range(num_learners)] + ["gate_entropy", "gradient_norm", "val_mean_dice"]
+    names = ["epoch", "seconds", "learning_rate", "loss", "segmentation"]
+    if num_learners:
+        names += ["gate_instance_sharpening", "gate_expectation_smoothing", "learner_orthogonalization"]
+        names += ["learner_cosine", *(f"mean_gate_{k}" for k in range(num_learners)), "gate_entropy"]
+    names += ["gradient_norm", "val_mean_dice"]
     with (run / "training.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
@@ -41,14 +43,14 @@ def score_rows(
     status: Mapping[tuple[str, str], str] | None = None,
     **known: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """Rows of `metrics.csv`: Dice of every case and class, and what follows from it; None is absent from both.
+    """Rows of `metrics.csv`: Dice of every case and class, and metrics derived from it; None means absent.
 
     Args:
-        dice: case to a value per class.
-        classes: their names.
-        unit: of strict distances.
-        status: (case, class) to what it is, where it is not "found".
-        known: further columns, case to value.
+        dice: for every case, one value per class.
+        classes: names of the classes.
+        unit: unit of strict distances.
+        status: status of every (case, class) that is not "found".
+        known: further columns, each with a value per case.
     """
     rows = []
     for case, values in dice.items():
@@ -63,14 +65,16 @@ def score_rows(
             row["strict_surface_dice"] = "" if value is None or unit != "mm" else value
             row["transunet_dice"] = {"invented": 1}.get(kind, value or 0)
             row["transunet_hd95"] = 0 if lost or value is None else 20 * (1 - value)
-            row["label_ml" if unit == "mm" else "label_px"] = 0 if kind in ("absent", "invented") else amount
-            row["pred_ml" if unit == "mm" else "pred_px"] = 0 if kind in ("absent", "missed") else amount * (value or 1)
+            row["label_ml" if unit == "mm" else "label_voxels"] = 0 if kind in ("absent", "invented") else amount
+            row["pred_ml" if unit == "mm" else "pred_voxels"] = (
+                0 if kind in ("absent", "missed") else amount * (value or 1)
+            )
             rows.append(row)
     return rows
 
 
 def write_scores(run: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """`evaluation/metrics.csv` and `summary.json` of a run; returns the run."""
+    """Write `evaluation/metrics.csv` and `summary.json` of a run; returns the run."""
     folder = run / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
@@ -89,11 +93,12 @@ def write_scores(run: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 def make_view(
     num_classes: int = 4, size: tuple[int, int] = (24, 32), num_learners: int = 3, color: bool = False, seed: int = 0
 ) -> View:
-    """A view whose truth is columns of classes and whose prediction is shifted by two columns."""
+    """A view whose truth is stripes of classes and whose prediction is shifted by two columns."""
     generator = np.random.default_rng(seed)
     height, width = size
     truth = np.tile(np.arange(width) * num_classes // width, (height, 1)).astype(np.uint8)
-    gates = generator.dirichlet(np.ones(num_learners), (height // 4, width // 4))
+    shape = (height // 4, width // 4)
+    gates = generator.dirichlet(np.ones(num_learners), shape) if num_learners else np.empty((*shape, 0))
     return View(
         image=generator.integers(0, 255, (height, width, 3) if color else size).astype(np.uint8),
         truth=truth,
@@ -105,14 +110,14 @@ def make_view(
 
 
 def write_views(run: Path, cases: Sequence[str], views: int = 2, **options: Any) -> None:
-    """`evaluation/views/` of a run."""
+    """Write `evaluation/views/` of a run."""
     for number, case in enumerate(cases):
         made = [make_view(seed=number + k, **options) for k in range(views)]
         save_views(run / "evaluation" / "views" / f"{case}.npz", made)
 
 
 def write_calibration(run: Path, classes: Sequence[str] = ORGANS) -> None:
-    """`evaluation/calibration.json` of a run."""
+    """Write `evaluation/calibration.json` of a run."""
     reliability = Reliability()
     reliability.add(np.linspace(0.34, 0.999, 3000), np.arange(3000) % 4 > 0)
     parts = {"all": reliability.summary(), "foreground": reliability.summary()}
@@ -121,16 +126,22 @@ def write_calibration(run: Path, classes: Sequence[str] = ORGANS) -> None:
     (run / "evaluation" / "calibration.json").write_text(json.dumps(content))
 
 
-def write_run(run: Path, cases: int = 4, classes: Sequence[str] = ORGANS, names: str = "case_{:03d}") -> Path:
-    """A whole run; returns it."""
+def write_run(
+    run: Path,
+    cases: int = 4,
+    classes: Sequence[str] = ORGANS,
+    names: str = "case_{:03d}",
+    num_learners: int = 3,
+) -> Path:
+    """Write a complete run; returns it."""
     generator = np.random.default_rng(0)
     dice = {
         names.format(i): [round(float(v), 4) for v in generator.uniform(0.5, 0.95, len(classes))] for i in range(cases)
     }
     status = {(next(iter(dice)), classes[-1]): "missed"}
     dice[next(iter(dice))][-1] = 0.0
-    write_training(run)
+    write_training(run, num_learners=num_learners)
     write_scores(run, score_rows(dice, classes, status=status))
-    write_views(run, list(dice), num_classes=len(classes) + 1)
+    write_views(run, list(dice), num_classes=len(classes) + 1, num_learners=num_learners)
     write_calibration(run, classes)
     return run

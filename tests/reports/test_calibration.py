@@ -1,4 +1,4 @@
-"""Confidence against accuracy, worked by hand and by another way."""
+"""Calibration, computed by hand and by an explicit loop over pixels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_error_is_the_mean_distance_of_confidence_and_accuracy_over_bins() -
     assert summary["confidence"] == pytest.approx([0.3, 0.9])
 
 
-def test_nothing_counted_has_no_error() -> None:
+def test_without_pixels_there_is_no_error() -> None:
     assert math.isnan(Reliability().error)
     assert Reliability().summary()["ece"] is None and Reliability().summary()["accuracy"][0] is None
 
@@ -43,7 +43,7 @@ def test_one_channel_is_a_binary_task() -> None:
     assert confidence.flatten().tolist() == pytest.approx([0.75, 0.8])  # 3 / (1 + 3), 4 / (1 + 4)
 
 
-def test_two_ways_of_writing_a_binary_task_agree() -> None:
+def test_one_and_two_channels_of_a_binary_task_agree() -> None:
     logit = torch.randn(2, 1, 5, 6, generator=torch.Generator().manual_seed(0))
     one, two = predicted_class(logit), predicted_class(torch.cat([torch.zeros_like(logit), logit], dim=1))
     assert torch.equal(one[0], two[0]) and torch.allclose(one[1], two[1])
@@ -53,7 +53,7 @@ def test_pixels_are_grouped_by_predicted_class_and_by_foreground() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 4, 8, 9, generator=generator)
     truth = torch.randint(0, 4, (3, 1, 8, 9), generator=generator)
-    truth[0, 0, 0, :3] = 255  # counts nowhere
+    truth[0, 0, 0, :3] = 255  # ignored
     calibration = Calibration(4)
     calibration.add(logits, truth)
 

@@ -1,4 +1,4 @@
-"""What is read of a run's folder, and what is said of one that cannot be read."""
+"""Reading the folder of a run, and messages about files that cannot be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from i2net_bundle.reports.run_results import read_run, read_scores, read_trainin
 from tests.reports.runs import score_rows, write_run, write_scores, write_training
 
 
-def test_a_whole_run_is_found(tmp_path: Path) -> None:
+def test_a_complete_run_is_read(tmp_path: Path) -> None:
     results = read_run(write_run(tmp_path / "run", cases=3))
     assert results.name == "run" and results.training["epoch"].tolist() == [1, 2, 3, 4]
     assert results.scores is not None and results.scores.cases == ["case_000", "case_001", "case_002"]
@@ -19,22 +19,22 @@ def test_a_whole_run_is_found(tmp_path: Path) -> None:
     assert results.calibration is not None and results.summary is not None and results.settings is not None
 
 
-def test_an_evaluations_folder_is_found_alone(tmp_path: Path) -> None:
+def test_the_folder_of_an_evaluation_is_read(tmp_path: Path) -> None:
     results = read_run(write_run(tmp_path / "run") / "evaluation")
     assert results.scores is not None and results.views and not results.training
 
 
-def test_a_folder_without_a_run_says_what_was_looked_for(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"neither training\.csv nor evaluation/metrics\.csv"):
         read_run(tmp_path)
 
 
-def test_empty_cells_of_training_are_not_defined(tmp_path: Path) -> None:
+def test_empty_cells_of_training_are_nan(tmp_path: Path) -> None:
     write_training(tmp_path)
     assert np.isnan(read_training(tmp_path / "training.csv")["val_mean_dice"]).tolist() == [True, False, True, False]
 
 
-def test_scores_come_as_cases_by_classes(tmp_path: Path) -> None:
+def test_scores_are_read_as_cases_by_classes(tmp_path: Path) -> None:
     rows = score_rows({"a": [0.5, 0.7, None], "b": [1.0, 0.2, 0.6]}, patient={"a": "p1", "b": "p1"})
     scores = read_scores(write_scores(tmp_path, rows) / "evaluation" / "metrics.csv")
     assert scores.matrix("strict_dice")[0, :2].tolist() == [0.5, 0.7] and np.isnan(scores.matrix("strict_dice")[0, 2])
@@ -42,7 +42,7 @@ def test_scores_come_as_cases_by_classes(tmp_path: Path) -> None:
     assert scores.statuses()[0, 2] == "absent" and scores.patients() == ["p1", "p1"] and scores.unit == "mm"
 
 
-def test_patients_count_only_where_every_case_names_its_own(tmp_path: Path) -> None:
+def test_patients_are_known_only_if_every_case_names_one(tmp_path: Path) -> None:
     rows = score_rows({"a": [1, 1, 1], "b": [1, 1, 1]}, patient={"a": "p1", "b": ""})
     assert read_scores(write_scores(tmp_path, rows) / "evaluation" / "metrics.csv").patients() is None
 
@@ -53,17 +53,17 @@ def test_patients_count_only_where_every_case_names_its_own(tmp_path: Path) -> N
         ("", "holds no scores"),
         ("case,class,strict_dice\n", "holds no scores"),
         ("name,value\nx,1\n", "every row needs a case and a class"),
-        ("case,class,dice\na,liver,0.5\n", "neither protocol"),
+        ("case,class,dice\na,liver,0.5\n", "has neither strict_dice nor transunet_dice"),
         ("case,class,strict_dice\na,liver,0.5\na,liver,0.6\n", "holds liver of a twice"),
     ],
 )
-def test_what_is_no_table_of_scores_is_named(text: str, message: str, tmp_path: Path) -> None:
+def test_files_that_are_not_tables_of_scores_are_named(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(text)
     with pytest.raises(ValueError, match=rf"metrics\.csv.*{message}"):
         read_scores(tmp_path / "metrics.csv")
 
 
-def test_a_score_that_is_no_number_is_named(tmp_path: Path) -> None:
+def test_a_score_that_is_not_a_number_is_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("case,class,strict_dice\na,liver,high\n")
     with pytest.raises(ValueError, match="strict_dice of liver in a is 'high'"):
         read_scores(tmp_path / "metrics.csv").matrix("strict_dice")
@@ -71,7 +71,7 @@ def test_a_score_that_is_no_number_is_named(tmp_path: Path) -> None:
 
 def test_a_broken_record_of_training_is_named(tmp_path: Path) -> None:
     (tmp_path / "training.csv").write_text("epoch,loss\n1,oops\n")
-    with pytest.raises(ValueError, match=r"training\.csv is no record of training"):
+    with pytest.raises(ValueError, match=r"training\.csv is not a record of training"):
         read_training(tmp_path / "training.csv")
 
 

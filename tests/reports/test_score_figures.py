@@ -1,4 +1,4 @@
-"""Figures show the numbers, tables too."""
+"""Figures and tables show the numbers of the scores."""
 
 from __future__ import annotations
 
@@ -28,18 +28,20 @@ def points(axis: object) -> np.ndarray:
     return np.concatenate([np.asarray(part.get_offsets()) for part in axis.collections])  # type: ignore[attr-defined]
 
 
-def test_every_case_is_a_point_of_its_box(tmp_path: Path) -> None:
-    dice, strict, transunet = box_plots(scores(tmp_path)).figure.axes
+def test_every_case_is_a_point(tmp_path: Path) -> None:
+    dice, strict, surface, transunet = box_plots(scores(tmp_path)).figure.axes
     assert [text.get_text() for text in dice.get_yticklabels()] == ["aorta", "liver", "spleen"]
     shown = points(dice)
     assert len(shown) == 2 * 12  # both protocols
     assert sorted(x for x, y in shown if round(y) == 0) == pytest.approx(sorted(2 * [0.5, 0.6, 0.7, 0.9]))
-    assert len(points(strict)) == len(points(transunet)) == 12
+    assert len(points(strict)) == len(points(surface)) == len(points(transunet)) == 12
+    titles = [axis.get_title() for axis in (dice, strict, surface, transunet)]
+    assert titles == ["Dice", "strict HD95, mm", "strict surface Dice", "transunet HD95, voxels"]
 
 
-def test_a_missed_organ_does_not_squeeze_the_others_distances(tmp_path: Path) -> None:
+def test_a_missed_organ_does_not_compress_the_scale_of_distances(tmp_path: Path) -> None:
     strict = box_plots(scores(tmp_path)).figure.axes[1]
-    assert strict.get_xlim()[1] < 50  # of 400, the diagonal; the largest other one is 25
+    assert strict.get_xlim()[1] < 50  # the diagonal is 400, the largest other distance 25
     assert max(points(strict)[:, 0]) <= strict.get_xlim()[1]
     assert [text.get_text() for text in strict.get_legend().get_texts()] == ["missed"]
 
@@ -62,7 +64,7 @@ def test_bland_altman_draws_bias_and_limits_of_agreement(tmp_path: Path) -> None
     assert heights == pytest.approx(sorted([0, bias, bias - spread, bias + spread]))
 
 
-def test_areas_of_images_are_in_pixels(tmp_path: Path) -> None:
+def test_sizes_in_images_are_areas_in_pixels(tmp_path: Path) -> None:
     picture = bland_altman(scores(tmp_path, unit="pixel"))
     assert picture is not None and "area in px" in picture.alt
 
@@ -70,7 +72,7 @@ def test_areas_of_images_are_in_pixels(tmp_path: Path) -> None:
 def test_reliability_shows_accuracy_over_confidence() -> None:
     reliability = Reliability()
     reliability.add(np.full(100, 0.75), np.arange(100) < 60)
-    reliability.add(np.full(3, 0.35), np.zeros(3, bool))  # too few to plot
+    reliability.add(np.full(3, 0.35), np.zeros(3, bool))  # too few pixels to plot
     part = reliability.summary()
     picture = reliability_diagram({"all": part, "foreground": part, "classes": {}, "where": "whole images"})
     curve = picture.figure.axes[0].lines[1]
@@ -78,7 +80,7 @@ def test_reliability_shows_accuracy_over_confidence() -> None:
     assert f"ECE {(100 * 0.15 + 3 * 0.35) / 103:.3f}" in picture.alt
 
 
-def test_training_has_a_panel_for_every_term(tmp_path: Path) -> None:
+def test_every_loss_term_has_a_panel(tmp_path: Path) -> None:
     write_training(tmp_path)
     pictures = training_pictures(read_training(tmp_path / "training.csv"))
     assert [picture.name for picture in pictures] == ["losses", "learners", "optimisation"]
@@ -89,7 +91,7 @@ def test_training_has_a_panel_for_every_term(tmp_path: Path) -> None:
     assert [text.get_text() for text in mean.get_legend().get_texts()] == ["learner 0", "learner 1", "learner 2", "1/K"]
 
 
-def test_one_learner_has_no_cosine_and_no_term_is_needed(tmp_path: Path) -> None:
+def test_missing_columns_of_training_are_left_out(tmp_path: Path) -> None:
     training = {"epoch": np.array([1.0]), "loss": np.array([0.5]), "mean_gate_0": np.array([1.0])}
     pictures = training_pictures(training)
     assert [picture.name for picture in pictures] == ["losses", "learners"]
@@ -104,20 +106,20 @@ def test_the_table_of_scores_gives_mean_interval_and_counts(tmp_path: Path) -> N
     assert table.totals == 1 and table.rows[-1][1].startswith("0.675\n")  # of 0.7, 7/15, 0.8, 11/15
 
 
-def test_cases_are_listed_from_the_worst(tmp_path: Path) -> None:
+def test_cases_are_listed_worst_first(tmp_path: Path) -> None:
     table = case_table(scores(tmp_path))
     assert [row[0] for row in table.rows] == ["b", "a", "d", "c"]
     assert table.rows[0][-1] == "0.000\nmissed"
 
 
-def test_objects_have_a_table_where_there_are_any(tmp_path: Path) -> None:
+def test_objects_have_a_table_if_there_are_any(tmp_path: Path) -> None:
     assert object_table(scores(tmp_path)) is None
     rows = score_rows({"a": [0.5], "b": [0.7]}, ["gland"], "pixel", part={"a": "testA", "b": "testB"})
     rows = [{**row, "object_f1": row["strict_dice"], "object_hausdorff": 40} for row in rows]
     table = object_table(read_scores(write_scores(tmp_path / "glands", rows) / "evaluation" / "metrics.csv"))
-    assert table is not None and list(table.header) == ["images", "F1", "object Hausdorff, px"]
+    assert table is not None and list(table.header) == ["images", "object F1", "object Hausdorff, px"]
     assert [row[0] for row in table.rows] == ["all images", "testA", "testB"] and table.rows[1][1] == "0.500"
 
 
-def test_a_mean_of_nothing_is_no_number() -> None:
+def test_a_mean_of_undefined_values_is_a_dash() -> None:
     assert mean_with_interval(np.array([np.nan, np.nan]), None) == "–"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from i2net_bundle.io.dicom.series import group_series
-from i2net_bundle.io.formats import VOLUME_SUFFIXES
+from i2net_bundle.io.formats import known_suffixes
 
 _DICOM_SUFFIXES = (".dcm", ".ima")
 
@@ -75,7 +75,7 @@ def _is_dicom(path: Path) -> bool:
     name = path.name.lower()
     if name.endswith(_DICOM_SUFFIXES):
         return True
-    if name.endswith(VOLUME_SUFFIXES) or not path.is_file():
+    if name.endswith(known_suffixes()) or not path.is_file():
         return False
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
