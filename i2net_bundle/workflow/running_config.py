@@ -142,7 +142,7 @@ def _public_path(target: str) -> str:
     """The shortest path from which a target can be imported: ``monai.networks.nets.UNet``."""
     found: Any = located(target)
     module = getattr(found, "__module__", None)
-    if module is None or "." in getattr(found, "__qualname__", "."):
+    if found is None or module is None or "." in getattr(found, "__qualname__", "."):
         return target
     for package in _parents(module):
         holder = sys.modules.get(package)

@@ -15,7 +15,7 @@ from torch import nn
 
 from i2net_bundle.io.writing import file_sha256, staged_folder, written_whole
 from i2net_bundle.networks.weights import load_encoder, load_network
-from i2net_bundle.package_metadata import model_card, package_metadata
+from i2net_bundle.packaging.metadata import model_card, package_metadata
 from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.config_files import bundle_root, config_files
 from i2net_bundle.workflow.describe import describe
@@ -114,7 +114,7 @@ def package_bundle(
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(root / name, folder / name)
         unneeded = shutil.ignore_patterns("__pycache__", "_bundle")  # a wheel's package carries the whole bundle
-        shutil.copytree(Path(__file__).parent, folder / "i2net_bundle", ignore=unneeded)
+        shutil.copytree(Path(__file__).parents[1], folder / "i2net_bundle", ignore=unneeded)
         digest = packaged.write_weights()
         base = json.loads((root / "configs" / parts.metadata).read_text(encoding="utf-8"))
         metadata = package_metadata(base, packaged.record, packaged.out_channels)
