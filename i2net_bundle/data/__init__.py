@@ -1,6 +1,5 @@
 """Which cases a data set has and what its labels and channels are; phantoms to try everything on."""
 
 from i2net_bundle.data.datalist import list_images, load_cases
-from i2net_bundle.data.description import DataDescription, describe_dataset
 
-__all__ = ["DataDescription", "describe_dataset", "list_images", "load_cases"]
+__all__ = ["list_images", "load_cases"]

@@ -10,24 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from i2net_bundle.io.findings import DataError, error
-from i2net_bundle.io.formats import image_stem, known_suffixes
+from i2net_bundle.io.formats import IMAGE_SUFFIXES, VOLUME_SUFFIXES, image_stem
 from i2net_bundle.io.volumes import content_sha256
 
 DATALIST = "dataset.json"
-
-
-class _Raw(dict):
-    @property
-    def class_names(self):
-        names = label_names(self)
-        return [names[i] for i in sorted(names)]
-
-    @property
-    def channels(self):
-        found = self.get("channel_names") or self.get("modality") or {}
-        return list(found.values()) if isinstance(found, dict) else []
-
-
 _MEND = "Correct it, or prepare the data set again."
 
 
@@ -93,7 +79,7 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
             if not _is_case(entry):
                 problem = f'entry {number} of \'{split}\' is not of the form {{"image": path, "label": path}}'
                 raise DataError([error("datalist", path, problem, _MEND)])
-    return _Raw(contents)
+    return contents
 
 
 def splits(contents: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -116,7 +102,7 @@ def label_names(contents: Mapping[str, Any]) -> dict[int, str]:
 def _names_image(entry: Any) -> bool:
     """Whether a list that starts with this is one of cases: other lists of a data list hold keywords, sizes, …."""
     if isinstance(entry, str):
-        return entry.lower().endswith(known_suffixes())
+        return entry.lower().endswith(VOLUME_SUFFIXES + IMAGE_SUFFIXES)
     return isinstance(entry, Mapping) and "image" in entry
 
 
@@ -170,7 +156,7 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[dict[str, s
     Raises:
         FileNotFoundError: the folder does not exist or holds no image of a known format.
     """
-    suffixes = known_suffixes()
+    suffixes = VOLUME_SUFFIXES + IMAGE_SUFFIXES
     files = sorted(
         path
         for path in Path(folder).glob("**/[!.]*" if recursive else "[!.]*")

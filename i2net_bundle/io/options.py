@@ -36,7 +36,6 @@ class VolumeOptions:
     hu_offset: float = 0.0
     any_intensities: bool = False
     class_names: tuple[str, ...] | None = None
-    channels: tuple[str, ...] = ("CT",)
 
     def __post_init__(self) -> None:
         """Check the values; lists from a configuration become tuples, a series number given as text an integer."""
@@ -69,13 +68,11 @@ class HistologyOptions:
 
     um_per_px: float | None = None
     resample: bool = False
-    label_values: str | None = "instances"
+    label_values: str = "instances"
     num_classes: int | None = None
 
     def __post_init__(self) -> None:
         if self.um_per_px is not None and not 0 < self.um_per_px < math.inf:
             raise ValueError(f"um_per_px is {self.um_per_px}; pass a number of micrometres above 0.")
-        if self.label_values is None:
-            object.__setattr__(self, "label_values", "instances")
         if self.label_values not in _LABEL_VALUES:
             raise ValueError(f"label_values is '{self.label_values}'; pass one of: {', '.join(_LABEL_VALUES)}.")

@@ -6,7 +6,6 @@ class of the table must be listed under ``dropped``, and then becomes background
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,13 +30,13 @@ class LabelClass:
         laterality: SNOMED CT code of the side and its meaning, where there are two.
     """
 
+    id: int
     name: str
     color: str
     synonyms: tuple[str, ...] = ()
     volume_ml: tuple[float, float] | None = None
     snomed: tuple[str, str] | None = None
     laterality: tuple[str, str] | None = None
-    id: int = 0
 
 
 @dataclass(frozen=True)
@@ -171,18 +170,8 @@ def _label_class(item: Mapping[str, Any]) -> LabelClass:
     pairs: dict[str, Any] = {
         key: (item[key][0], item[key][1]) for key in ("volume_ml", "snomed", "laterality") if key in item
     }
-    return LabelClass(item["name"], item["color"], tuple(item["synonyms"]), **pairs, id=item["id"])
+    return LabelClass(item["id"], item["name"], item["color"], tuple(item["synonyms"]), **pairs)
 
 
 def _plain(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
-
-
-def classes_of(names, table=None):  # type: ignore[no-untyped-def]
-    """Stand-in."""
-    known = {}
-    for name in ("synapse", "glas"):
-        known |= {item.name: dataclasses.replace(item, id=0) for item in label_table(name).classes}
-    return tuple(
-        known.get(name, LabelClass(name, f"#{7919 * (index + 1) % 0xFFFFFF:06x}")) for index, name in enumerate(names)
-    )
