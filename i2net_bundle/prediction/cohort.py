@@ -26,6 +26,7 @@ from i2net_bundle.io.masks import mask_name, write_mask
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.privacy import without_identifiers
 from i2net_bundle.io.writing import write_csv, write_rows, written_whole
+from i2net_bundle.labels import classes_of
 from i2net_bundle.prediction.inputs import find_inputs, tell_hidden
 from i2net_bundle.prediction.polygons import write_geojson
 from i2net_bundle.prediction.predictor import Prediction, Predictor
@@ -149,7 +150,9 @@ def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = Tru
         written.append(_write_map(path, values, prediction.affine))
     if prediction.affine is None and num_classes == 2:
         path = out_dir / f"{prediction.case}.geojson"
-        write_geojson(prediction.mask, path, prediction.class_names[1], prediction.statistics.get("um_per_px"))
+        write_geojson(
+            prediction.mask, path, classes_of(prediction.class_names)[1], prediction.statistics.get("um_per_px")
+        )
         written.append(path)
     if pictures and prediction.picture is not None:
         written += _draw(prediction, out_dir / "pictures" / f"{prediction.case}.png")
@@ -172,7 +175,9 @@ def _draw(prediction: Prediction, path: Path) -> list[Path]:
 def _write_dicom_seg(prediction: Prediction, path: Path) -> list[Path]:
     """The mask as DICOM-SEG where that can be; the NIfTI mask is there already."""
     try:
-        write_dicom_seg(prediction.mask, prediction.image_path, path, prediction.class_names, prediction.series)
+        write_dicom_seg(
+            prediction.mask, prediction.image_path, path, classes_of(prediction.class_names), prediction.series
+        )
     except (ImportError, ValueError) as cause:
         logger.warning(f"no DICOM-SEG of {prediction.case}, only NIfTI: {without_identifiers(str(cause))}")
         return []

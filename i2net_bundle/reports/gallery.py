@@ -32,7 +32,7 @@ def draw_case(views: Sequence[View], class_names: Sequence[str], title: str) -> 
     figure = Figure(figsize=(_WIDTH, total), layout="constrained")
     rows: Any = figure.subfigures(2 * len(views), 1, height_ratios=[part for pair in heights for part in pair])
     for number, view in enumerate(views):
-        _draw_errors(rows[2 * number].subplots(1, _ERROR_PANELS), view)
+        _draw_errors(rows[2 * number].subplots(1, _ERROR_PANELS), view, class_names)
         _draw_gates(rows[2 * number + 1], view)
     figure.suptitle(title, parse_math=False, fontweight="bold")
     add_legend(figure, class_names, shown)
@@ -42,7 +42,7 @@ def draw_case(views: Sequence[View], class_names: Sequence[str], title: str) -> 
 def draw_overlay(view: View, class_names: Sequence[str], title: str) -> Figure:
     """Draw image, truth, prediction and errors of a view; arguments as in `draw_case`."""
     figure = Figure(figsize=(_WIDTH, _row_heights(view)[0] + 0.9), layout="constrained")
-    _draw_errors(figure.subplots(1, _ERROR_PANELS), view)
+    _draw_errors(figure.subplots(1, _ERROR_PANELS), view, class_names)
     figure.suptitle(title, parse_math=False)
     add_legend(figure, class_names, {int(index) for index in _classes(view)})
     return figure
@@ -68,9 +68,9 @@ def _classes(view: View) -> np.ndarray:
     return np.unique([*np.unique(view.truth), *np.unique(view.prediction)])
 
 
-def _draw_errors(axes: Sequence[Axes], view: View) -> None:
+def _draw_errors(axes: Sequence[Axes], view: View, class_names: Sequence[str]) -> None:
     image = view.image if view.image.ndim == 3 else np.repeat(view.image[..., None], 3, axis=-1)
-    draw_comparison(axes, image / 255, view.truth, view.prediction, view.aspect)
+    draw_comparison(axes, image / 255, view.truth, view.prediction, class_names, view.aspect)
     if view.index != WHOLE_IMAGE:
         axes[0].set_title(f"image, slice {view.index}")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ignite.engine import Engine
 
-from i2net_bundle.transforms import ct_intensity
+from i2net_bundle.transforms import volume_intensity
 from i2net_bundle.workflow.run_settings import SettingsRecord, recorded_settings, require_settings
 
 
@@ -17,7 +17,7 @@ def start(
     folder: Path, resume: bool = False, image_size: Any = (64, 64), window: Any = (-125, 275), lr: float = 0.1
 ) -> None:
     engine = Engine(lambda *_: None)
-    network = {"image_size": [64, 64], "intensity": ct_intensity()}
+    network = {"image_size": [64, 64], "intensity": volume_intensity()}
     SettingsRecord(folder, network, {"learning_rate": lr}, resume).attach(engine)
     engine.run([0])
 
@@ -40,13 +40,13 @@ def test_a_run_is_resumed_with_its_own_settings_only(tmp_path: Path) -> None:
     ("changed", "said"),
     [
         ({"image_size": [224, 224]}, r"image_size \[64, 64\], here \[224, 224\]"),
-        ({"intensity": ct_intensity((-100, 240))}, r"intensity .*-125.*, here .*-100"),
+        ({"intensity": volume_intensity((-100, 240))}, r"intensity .*-125.*, here .*-100"),
     ],
     ids=["input size", "window"],
 )
 def test_weights_are_not_used_with_other_settings(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     start(tmp_path)
-    require_settings(tmp_path / "model.pt", {"image_size": [64, 64], "intensity": ct_intensity()})
+    require_settings(tmp_path / "model.pt", {"image_size": [64, 64], "intensity": volume_intensity()})
     with pytest.raises(ValueError, match=rf"model\.pt was trained with {said}"):
         require_settings(tmp_path / "model.pt", changed)
 
