@@ -100,7 +100,7 @@ def private_code(name: str) -> str:
     """A code value for a class without one: of its letters where these fit, else shortened, with a hash.
 
     >>> private_code("bowel loop"), private_code("Leber/links")
-    ('BOWEL_LOOP', 'LEBERLINK-4ca3b6')
+    ('BOWEL_LOOP', 'LEBERLINK-c05c97')
     """
     plain = plain_name(name)
     if len(plain) <= _LONGEST_CODE and re.fullmatch("[a-z0-9 ]+", plain):
@@ -144,8 +144,12 @@ def _known_code(value: str) -> tuple[Code, Code] | None:
 
 def _listed() -> Iterator[tuple[Code, str, Code]]:
     for name, category in _LISTS:
-        concepts: dict[str, Any] = getattr(codes, name).concepts
-        for keyword, code in concepts.items():
+        concepts: Any = getattr(codes, name)
+        for keyword in concepts.dir():
+            try:
+                code = getattr(concepts, keyword)
+            except RuntimeError:  # two coding schemes share the keyword
+                continue
             if code.scheme_designator == "SCT":
                 yield getattr(codes.SCT, category), keyword, code
 

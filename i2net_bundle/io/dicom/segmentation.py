@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from i2net_bundle.io.dicom.series import find_series
 from i2net_bundle.io.privacy import shown_path, without_identifiers
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.labels import LabelClass
+
+if TYPE_CHECKING:  # pydicom is optional
+    from i2net_bundle.io.dicom.concepts import SegmentConcept
 
 logger = logging.getLogger("i2net.prediction")
 
@@ -85,8 +88,12 @@ def _complete(sources: Sequence[Any], spacing_mm: float, folder: str) -> None:
 def _segmentation(mask: np.ndarray, sources: Sequence[Any], classes: Sequence[LabelClass], folder: str) -> Any:
     import highdicom
 
+    from i2net_bundle.io.dicom.concepts import PRIVATE_SCHEME, private_scheme, segment_concept
+
     logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of UIDs
-    descriptions = [_segment(number, item) for number, item in enumerate(classes[1:], 1)]
+    concepts = [segment_concept(item) for item in classes[1:]]
+    named = zip(classes[1:], concepts, strict=True)
+    descriptions = [_segment(number, item, concept) for number, (item, concept) in enumerate(named, 1)]
     try:
         segmentation = highdicom.seg.Segmentation(
             source_images=sources,
@@ -110,16 +117,18 @@ def _segmentation(mask: np.ndarray, sources: Sequence[Any], classes: Sequence[La
             f"{folder}: its slices lack what a DICOM-SEG must say of them ({reason}). Take the NIfTI mask, or the "
             "series before it was stripped."
         ) from cause
-    if any(segment_concept(item).kind.scheme_designator == PRIVATE_SCHEME for item in classes[1:]):
+    if any(concept.kind.scheme_designator == PRIVATE_SCHEME for concept in concepts):
         segmentation.CodingSchemeIdentificationSequence = [private_scheme()]
     return segmentation
 
 
-def _segment(number: int, item: LabelClass) -> Any:
+def _segment(number: int, item: LabelClass, concept: SegmentConcept) -> Any:
     import highdicom
+    from pydicom.dataset import Dataset
     from pydicom.sr.codedict import codes
 
-    concept = segment_concept(item)
+    from i2net_bundle.io.dicom.concepts import dicom_text
+
     segment = highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=dicom_text(item.name),
