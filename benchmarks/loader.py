@@ -21,7 +21,7 @@ from i2net_bundle.data import load_cases
 from i2net_bundle.data.phantoms import ct_phantom
 from i2net_bundle.hardware import multiplies_bfloat16
 from i2net_bundle.training.slices import EpochSampler, SliceDataset
-from i2net_bundle.transforms import ct_reading, ct_training, histology_training
+from i2net_bundle.transforms import histology_training, volume_reading, volume_training
 from i2net_bundle.transforms.augmentation import reseed
 
 TITLE = "Loading"
@@ -70,7 +70,7 @@ def slices_in_random_order(dataset: SliceDataset) -> Callable[[], int]:
 
 def whole_volumes(folder: Path) -> int:
     """Read the whole volume for each slice, as a dataset without a cache does."""
-    cases, reading, training = load_cases(folder, "training"), ct_reading(KEYS), ct_training()
+    cases, reading, training = load_cases(folder, "training"), volume_reading(KEYS), volume_training()
     for index in range(SLICES_BY_WHOLE_VOLUMES):
         volume = reading(cases[index % len(cases)])
         training({key: volume[key][..., volume[key].shape[-1] // 2].as_tensor() for key in KEYS})
@@ -87,7 +87,7 @@ def measure(way: str, folder: Path, cache_dir: Path, count: int) -> dict[str, fl
         if way == WHOLE:
             slices = whole_volumes(folder)
         else:
-            dataset = SliceDataset(cases, ct_reading(KEYS), ct_training(), cache_dir)
+            dataset = SliceDataset(cases, volume_reading(KEYS), volume_training(), cache_dir)
             slices = len(dataset)
             if way == LATER:
                 started = time.perf_counter()
@@ -130,7 +130,7 @@ def _augmentation(setting: Setting) -> Table:
     }
     transforms = {
         "GlaS": histology_training((sides["GlaS"],) * 2, 0.8, stain_strength=0.3, elastic_px=10.0),
-        "Synapse": ct_training((sides["Synapse"],) * 2),
+        "Synapse": volume_training((sides["Synapse"],) * 2),
     }
     rows = []
     for task, transform in transforms.items():

@@ -26,7 +26,7 @@ from i2net_bundle.hardware import slices_at_a_time
 from i2net_bundle.io.masks import write_mask
 from i2net_bundle.networks.placement import for_inference
 from i2net_bundle.prediction.inferers import classify
-from i2net_bundle.transforms import ct_preprocessing
+from i2net_bundle.transforms import volume_preprocessing
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 from i2net_bundle.workflow.config_files import bundle_root
 
@@ -75,7 +75,7 @@ class Stages:
 
     def __init__(self, path: Path, mask: Path) -> None:
         self.path, self.mask = path, mask
-        self.load, *rest = ct_preprocessing().transforms
+        self.load, *rest = volume_preprocessing().transforms
         self.prepare = Compose(rest)
         self.network = for_inference(network(OURS, "Synapse").eval(), "cpu")
         self.values: list[Any] = [{"image": str(path)}]

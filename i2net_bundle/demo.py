@@ -19,8 +19,9 @@ from monai.metrics import DiceMetric
 from i2net_bundle.data import load_cases
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.evaluation.classwise import classwise
+from i2net_bundle.io.options import HistologyOptions
 from i2net_bundle.tasks import TASKS, Task
-from i2net_bundle.transforms import ct_reading, histology_reading
+from i2net_bundle.transforms import histology_reading, volume_reading
 from i2net_bundle.workflow.config_files import bundle_root, config_files
 
 
@@ -95,7 +96,9 @@ def class_blind_dice(dataset_dir: Path, histology: bool) -> float:
         dataset_dir: folder of ``dataset.json``.
         histology: read PNG, not NIfTI.
     """
-    reading = (histology_reading if histology else ct_reading)(("image", "label"))
+    keys = ("image", "label")
+    glands = HistologyOptions(label_values="instances")
+    reading = histology_reading(keys, glands) if histology else volume_reading(keys)
     labels = [torch.as_tensor(reading(case)["label"]) for case in load_cases(dataset_dir, "test")]
     num_classes = 1 + max(int(label.max()) for label in labels)
     found = [torch.ones_like(label) if histology else label > 0 for label in labels]

@@ -1,4 +1,4 @@
-"""Do labels sit where organs sit? Places and volumes that no human has point to swapped labels or a turned patient."""
+"""Do labels lie where organs lie? Impossible positions and volumes point to swapped labels or a flipped patient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from i2net_bundle.io.findings import Finding, warning
-from i2net_bundle.labels import LabelTable, Position, label_table
+from i2net_bundle.labels import LabelClass, LabelTable, label_table
 
 _DIRECTIONS = {"right": (0, 1), "left": (0, -1), "posterior": (1, -1), "superior": (2, 1)}  # RAS axis and sign
 _TURNED = {0: "mirrored left to right", 1: "lying face down (front and back swapped)", 2: "upside down"}
@@ -34,7 +34,7 @@ class Organ:
 
 
 def measure_organs(labels: np.ndarray, affine: np.ndarray) -> dict[int, Organ]:
-    """Volume and place of every label but 0.
+    """Volume and position of every label but 0.
 
     Args:
         labels: whole numbers from 0, (X, Y, Z).
@@ -57,21 +57,38 @@ def measure_organs(labels: np.ndarray, affine: np.ndarray) -> dict[int, Organ]:
     return organs
 
 
+@dataclass(frozen=True)
+class Relation:
+    """An expected position that was measured.
+
+    Attributes:
+        name: of a class.
+        of: the class that it lies beside.
+        axis: RAS axis of the direction.
+        distance_mm: of the two centres in the expected direction; negative where they lie the wrong way round.
+    """
+
+    name: str
+    of: str
+    axis: int
+    distance_mm: float
+
+
 def anatomy_findings(
-    organs: Mapping[int, Organ], class_names: Sequence[str], path: str | Path, has_geometry: bool = True
+    organs: Mapping[int, Organ], classes: Sequence[LabelClass], path: str | Path, has_geometry: bool = True
 ) -> list[Finding]:
-    """Warnings about organs whose place or volume no human has.
+    """Warnings about organs whose position or volume no human has.
 
     Args:
         organs: see `measure_organs`.
-        class_names: name of each label, background first; names the table does not know are not judged.
+        classes: of each label, background first; those without expected volumes and positions are not judged.
         path: for the message.
         has_geometry: whether the spacing is known; without it volumes say nothing.
     """
+    named = {classes[index].name: organ for index, organ in organs.items() if index < len(classes)}
+    findings = _organ_findings(named, classes, path, has_geometry)
     table = label_table("synapse")
-    named = {class_names[index]: organ for index, organ in organs.items() if index < len(class_names)}
-    findings = _organ_findings(named, table, path, has_geometry)
-    own_names = list(class_names) == table.names
+    own_names = [item.name for item in classes] == table.names
     better = _better_numbering(organs, table, len(findings), has_geometry) if own_names and findings else None
     if better:
         problem = f"fits the numbering '{better}' better than {table.name}'s own"
@@ -80,37 +97,37 @@ def anatomy_findings(
     return findings
 
 
-def position_distances(named: Mapping[str, Organ], table: LabelTable) -> Iterator[tuple[Position, int, float]]:
-    """How far each of a table's expected positions holds.
+def relations(named: Mapping[str, Organ], classes: Sequence[LabelClass]) -> Iterator[Relation]:
+    """Measure the expected positions of classes whose organs were found.
 
     Args:
         named: organs by class name.
-        table: expected positions.
-
-    Yields:
-        the position, its RAS axis, and the distance of the two centres in the expected direction, in mm; negative where
-        they lie the wrong way round.
+        classes: with their expected positions.
     """
-    for position in table.positions:
-        if position.name in named and position.of in named:
-            axis, sign = _DIRECTIONS[position.direction]
-            yield position, axis, sign * (named[position.name].centre_mm[axis] - named[position.of].centre_mm[axis])
+    for item in classes:
+        for direction, neighbour in item.positions:
+            other = next((known.name for known in classes if known.is_called(neighbour)), None)
+            if other is not None and item.name in named and other in named:
+                axis, sign = _DIRECTIONS[direction]
+                distance = sign * (named[item.name].centre_mm[axis] - named[other].centre_mm[axis])
+                yield Relation(item.name, other, axis, distance)
 
 
 def _organ_findings(
-    named: Mapping[str, Organ], table: LabelTable, path: str | Path, has_geometry: bool
+    named: Mapping[str, Organ], classes: Sequence[LabelClass], path: str | Path, has_geometry: bool
 ) -> list[Finding]:
-    volumes = _volume_findings(named, table, path) if has_geometry else []
-    return volumes + _position_findings(named, table, path)
+    volumes = _volume_findings(named, classes, path) if has_geometry else []
+    return volumes + _position_findings(named, classes, path)
 
 
-def _volume_findings(named: Mapping[str, Organ], table: LabelTable, path: str | Path) -> list[Finding]:
+def _volume_findings(named: Mapping[str, Organ], classes: Sequence[LabelClass], path: str | Path) -> list[Finding]:
     findings = []
+    expected = {item.name: item.volume_ml for item in classes}
     for name, organ in named.items():
-        known = table.find(name)
-        if known is None or known.volume_ml is None:
+        volume_ml = expected[name]
+        if volume_ml is None:
             continue
-        low, high = known.volume_ml
+        low, high = volume_ml
         if organ.volume_ml > high or (organ.volume_ml < low and not organ.is_cut):
             problem = f"{name} of {organ.volume_ml:.0f} mL; {low:g} to {high:g} mL are usual"
             remedy = "Look at it (i2net preview), and check the numbering and the spacing."
@@ -118,17 +135,17 @@ def _volume_findings(named: Mapping[str, Organ], table: LabelTable, path: str | 
     return findings
 
 
-def _position_findings(named: Mapping[str, Organ], table: LabelTable, path: str | Path) -> list[Finding]:
+def _position_findings(named: Mapping[str, Organ], classes: Sequence[LabelClass], path: str | Path) -> list[Finding]:
     wrong: dict[int, list[str]] = {axis: [] for axis in _TURNED}
     right: dict[int, int] = dict.fromkeys(_TURNED, 0)
     telling = {name: organ for name, organ in named.items() if organ.volume_ml >= _SMALLEST_ML}
-    for position, axis, distance in position_distances(telling, table):
-        if axis == 2 and (telling[position.name].is_cut or telling[position.of].is_cut):
+    for found in relations(telling, classes):
+        if found.axis == 2 and (telling[found.name].is_cut or telling[found.of].is_cut):
             continue  # of a short scan, the centre of what is seen says little about height
-        if distance < -_MARGIN_MM:
-            wrong[axis].append(f"{position.name} {-distance:.0f} mm on the wrong side of {position.of}")
-        elif distance > _MARGIN_MM:
-            right[axis] += 1
+        if found.distance_mm < -_MARGIN_MM:
+            wrong[found.axis].append(f"{found.name} {-found.distance_mm:.0f} mm on the wrong side of {found.of}")
+        elif found.distance_mm > _MARGIN_MM:
+            right[found.axis] += 1
     findings = []
     for axis, problems in wrong.items():
         if not problems:
@@ -155,8 +172,9 @@ def _better_numbering(organs: Mapping[int, Organ], table: LabelTable, faults: in
     for source, names in table.sources.items():
         if not set(organs) <= set(names):
             continue
-        named = {names[index]: organ for index, organ in organs.items()}
-        remaining = len(_organ_findings(named, table, "", has_geometry))
+        known = {index: table.find(names[index]) for index in organs}
+        named = {item.name: organs[index] for index, item in known.items() if item is not None}
+        remaining = len(_organ_findings(named, table.classes, "", has_geometry))
         if remaining < fewest:
             best, fewest = source, remaining
     return best

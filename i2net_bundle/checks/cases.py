@@ -12,8 +12,9 @@ from ignite.engine import Engine, Events
 from tqdm import tqdm
 
 from i2net_bundle.checks.histology import check_histology
-from i2net_bundle.checks.scans import check_ct
+from i2net_bundle.checks.scans import check_volume
 from i2net_bundle.checks.verified import Verdicts
+from i2net_bundle.data.images import image_paths
 from i2net_bundle.io.findings import DataError, Finding, error, errors
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.privacy import shown_path
@@ -28,8 +29,8 @@ def check_case(
     """Find the faults of a case; none is raised.
 
     Args:
-        case: paths under "image" and, if it has one, "label".
-        options: how its files are read; their type tells CT from histology.
+        case: path under "image", or one per channel, and, if it has one, "label".
+        options: how its files are read; their type tells volumes from 2D images.
         verdicts: memory of what was checked before.
     """
     files = _files(case)
@@ -39,15 +40,16 @@ def check_case(
             key = verdicts.key(files, options)
         if key in verdicts:
             return []
-    check: Any = check_ct if isinstance(options, VolumeOptions) else check_histology
-    findings: list[Finding] = check(files[0], files[1] if len(files) > 1 else None, options)
+    check: Any = check_volume if isinstance(options, VolumeOptions) else check_histology
+    paths = image_paths(case)
+    findings: list[Finding] = check(paths[0] if len(paths) == 1 else paths, case.get("label"), options)
     if verdicts is not None and key is not None and not findings:
         verdicts.add(key)
     return findings
 
 
 def _files(case: Mapping[str, Any]) -> list[Any]:
-    return [case[key] for key in ("image", "label") if key in case]
+    return [*image_paths(case), *([case["label"]] if "label" in case else [])]
 
 
 class CheckedCases(list):
@@ -112,7 +114,7 @@ class FindingsRecord:
         reasons = {finding.file: str(finding) for finding in reversed(errors(cases.findings))}
         failed = [
             [
-                shown_path(case["image"]),
+                shown_path(image_paths(case)[0]),
                 next(reasons[path] for path in map(shown_path, _files(case)) if path in reasons),
             ]
             for case in cases.failed
@@ -138,7 +140,7 @@ def stop_if_failed(cases: Sequence[Mapping[str, Any]], output_dir: str | Path) -
                     Path(output_dir, "failed.csv"),
                     f"lists {len(cases.failed)} of {len(cases) + len(cases.failed)} cases that could not be used; the "
                     "others are done",
-                    "Mend those files and run them again.",
+                    "Correct those files and run them again.",
                 )
             ]
         )

@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from i2net_bundle.checks.cases import check_case
 from i2net_bundle.checks.histology import load_image
-from i2net_bundle.data.datalist import DATALIST, label_names, list_images, read_datalist, splits
+from i2net_bundle.data.datalist import DATALIST, read_datalist
+from i2net_bundle.data.description import reading_options
+from i2net_bundle.data.images import image_paths, list_images
 from i2net_bundle.io.dicom.series import list_series
 from i2net_bundle.io.findings import DataError, Finding, error, errors, warning, warnings
 from i2net_bundle.io.formats import is_volume
@@ -32,17 +34,27 @@ class CheckReport:
     Attributes:
         target: file or folder as named.
         cases: number of cases by split; of single files under "files".
+        classes: names of the classes of a data set, background first; empty where nothing names them.
+        channels: names of the channels of a data set.
         findings: errors and warnings.
     """
 
     target: str
     cases: dict[str, int] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
+    channels: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     def text(self) -> str:
         """For people: what was checked, a line per finding, and the count."""
         counted = ", ".join(f"{count} {split}" for split, count in self.cases.items()) or "nothing"
         lines = [f"{self.target}: {counted} checked"]
+        if self.channels:
+            lines.append(f"channels: {', '.join(self.channels)}")
+            named = ", ".join(f"{number} {name}" for number, name in enumerate(self.classes))
+            lines.append(
+                f"classes: {named or 'not named; add labels to the data list, or choose a table with --labels'}"
+            )
         lines += [f"{finding.severity.upper():<7} [{finding.rule}] {finding}" for finding in self.findings]
         lines.append(f"{len(errors(self.findings))} errors, {len(warnings(self.findings))} warnings")
         return "\n".join(lines)
@@ -52,6 +64,8 @@ class CheckReport:
         return {
             "target": self.target,
             "cases": self.cases,
+            "classes": self.classes,
+            "channels": self.channels,
             "errors": len(errors(self.findings)),
             "warnings": len(warnings(self.findings)),
             "findings": [asdict(finding) for finding in self.findings],
@@ -63,14 +77,16 @@ def check_path(
     ct: VolumeOptions | None = None,
     histology: HistologyOptions | None = None,
     datalist: str = DATALIST,
+    label_table: str | Path | None = None,
 ) -> CheckReport:
     """Check a data set, a folder of images or of a DICOM series, or a single image.
 
     Args:
         path: folder or file.
-        ct: how CT files are read.
-        histology: how other images are read.
+        ct: how volumes are read.
+        histology: how 2D images are read.
         datalist: name of the data list that makes a folder a data set.
+        label_table: built-in label table or a user's file, with properties of the classes.
 
     Returns:
         the report; faults of files are in it, none is raised.
@@ -81,7 +97,7 @@ def check_path(
     path, ct, histology = Path(path), ct or VolumeOptions(), histology or HistologyOptions()
     report = CheckReport(str(path))
     if (path / datalist).is_file():
-        _check_dataset(path / datalist, ct, histology, report)
+        _check_dataset(path / datalist, ct, histology, report, label_table)
     elif path.is_dir():
         try:
             cases = list_images(path)
@@ -97,43 +113,34 @@ def check_path(
     return report
 
 
-def dataset_options(
-    contents: Mapping[str, Any], ct: VolumeOptions, histology: HistologyOptions
-) -> tuple[VolumeOptions, HistologyOptions]:
-    """Reading options with what a data list says of its labels."""
-    names = label_names(contents)
-    if names:
-        ordered = tuple(names.get(index, f"label {index}") for index in range(max(names) + 1))
-        ct = replace(ct, class_names=ct.class_names or ("background", *ordered[1:]))
-    if "ignore_id" in contents:
-        histology = replace(histology, label_values="classes", num_classes=max(names) + 1 if names else None)
-    return ct, histology
-
-
-def _check_dataset(path: Path, ct: VolumeOptions, histology: HistologyOptions, report: CheckReport) -> None:
+def _check_dataset(
+    path: Path,
+    ct: VolumeOptions,
+    histology: HistologyOptions,
+    report: CheckReport,
+    label_table: str | Path | None,
+) -> None:
     try:
-        contents = read_datalist(path)
+        found = read_datalist(path)
+        ct, histology, description = reading_options(found, ct, histology, label_table)
     except DataError as fault:
         report.findings += fault.findings
         return
-    ct, histology = dataset_options(contents, ct, histology)
-    images: dict[str, list[Path]] = {}
-    cases: list[dict[str, Path]] = []
-    for split, entries in splits(contents).items():
-        report.cases[split] = len(entries)
-        listed = [{"image": entry} if isinstance(entry, str) else entry for entry in entries]
-        paths = [{key: path.parent / case[key] for key in ("image", "label") if key in case} for case in listed]
-        images[split] = [case["image"] for case in paths]
-        cases += [case for case in paths if case not in cases]
-        unlabelled = sum("label" not in case for case in paths)
+    report.channels = list(found.channels or ct.channels)
+    report.classes = description.class_names if description is not None else []
+    cases: list[dict[str, Any]] = []
+    for split, listed in found.splits.items():
+        report.cases[split] = len(listed)
+        cases += [case for case in listed if case not in cases]
+        unlabelled = sum("label" not in case for case in listed)
         if split in ("training", "validation") and unlabelled:
-            problem = f"{unlabelled} of {len(paths)} '{split}' cases have no label"
+            problem = f"{unlabelled} of {len(listed)} '{split}' cases have no label"
             report.findings.append(error("no-label", path, problem, "Add their labels, or take them out of the list."))
-    if not report.cases:
-        remedy = 'Add lists such as \'training\' of {"image": …, "label": …}.'
-        report.findings.append(error("datalist", path, "lists no cases", remedy))
     for case in tqdm(cases, desc="checking cases", unit="case", disable=None):
-        report.findings += check_case(case, ct if is_volume(case["image"]) else histology)
+        report.findings += check_case(case, ct if is_volume(image_paths(case)[0]) else histology)
+    images = {
+        split: [Path(image) for case in listed for image in image_paths(case)] for split, listed in found.splits.items()
+    }
     report.findings += _shared_images(path, images, ct)
 
 
@@ -206,13 +213,21 @@ def _content_digest(file: Path, header: VolumeOptions) -> str | None:
     """SHA-256 of the decoded image in canonical orientation."""
     try:
         if is_volume(file):
-            image, _ = read_volume(file, replace(header, volume=header.volume or 0), needs_orientation=False)
+            image, _ = _any_volume(file, header)
             array = np.asarray(nib.as_closest_canonical(image).dataobj).astype(np.float32)
         else:
             array = load_image(file, HistologyOptions())[0]
     except DataError:
         return None
     return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+def _any_volume(file: Path, header: VolumeOptions) -> tuple[nib.Nifti1Image, list[Finding]]:
+    """All volumes of a file that holds one for each channel, else one volume."""
+    count = int(np.prod(volume_shape(file)[3:]))
+    if count > 1 and count == len(header.channels):
+        return read_volume(file, header, needs_orientation=False, num_volumes=count)
+    return read_volume(file, replace(header, volume=header.volume or 0), needs_orientation=False)
 
 
 def report_json(reports: Sequence[CheckReport]) -> str:

@@ -1,4 +1,4 @@
-"""Faults of histology images and gland masks: magnification, transparency, bit depth, the values of a mask."""
+"""Faults of histology images and their masks: magnification, transparency, bit depth, the values of a mask."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ TRAINING_UM_PER_PX = 0.62005
 _IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 _MASK_MODES = ("1", "L", "LA", "P", "I")
 _MAGNIFICATION_TOLERANCE = 0.15
+_DECLARE = 'Declare what the masks hold ("label_values" in dataset.json, --label-values of i2net):'
 
 
 def load_image(path: str | Path, options: HistologyOptions) -> tuple[np.ndarray, list[Finding]]:
@@ -145,24 +146,50 @@ def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptio
 
 
 def _value_findings(path: str | Path, values: Sequence[int], options: HistologyOptions) -> list[Finding]:
-    label_values = options.label_values
     held = f"holds {', '.join(map(str, values[:8]))}" + (f", … ({len(values)} values)" if len(values) > 8 else "")
-    if label_values == "binary":
+    looks_binary = 255 in values and set(values) <= {0, 255}
+    if options.label_values == "binary":
         if set(values) <= {0, 255} or set(values) <= {0, 1}:
             return []
         remedy = "Declare ids with label_values: instances / --label-values instances, or correct the mask."
         return [error("mask-values", path, f"{held}, but a binary mask has 0 and 255, or 0 and 1", remedy)]
     if values[0] < 0:
         return [error("mask-values", path, f"{held}, but ids start at 0", "Save it as unsigned whole numbers.")]
-    count = options.num_classes
-    if label_values == "classes" and count is not None and not set(values) <= {*range(count), 255}:
-        classes = f"the classes are 0 to {count - 1}, and 255"
-        remedy = "Map the ids to the declared classes first: `i2net prepare` does it for declared numberings."
-        return [error("mask-values", path, f"{held}, but {classes}", remedy)]
-    if label_values == "instances" and 255 in values and set(values) <= {0, 255}:
+    if options.label_values == "instances":
+        if not looks_binary:
+            return []
         remedy = "Declare it with label_values: binary / --label-values binary."
         return [error("mask-values", path, f"{held} only and looks binary, where ids 0, 1, …, n are declared", remedy)]
-    return []
+    return _class_findings(path, values, held, looks_binary, options)
+
+
+def _class_findings(
+    path: str | Path, values: Sequence[int], held: str, looks_binary: bool, options: HistologyOptions
+) -> list[Finding]:
+    """Faults of a mask that is declared to hold class ids, or of which nothing is declared."""
+    count, ignored = options.num_classes, options.ignore_id
+    declared = options.label_values is not None
+    if count is None and (declared or not looks_binary):
+        return []
+    if count is not None and set(values) <= {*range(count), ignored}:
+        return []
+    if not declared and looks_binary:
+        classes = "" if count in (None, 2) else f", and there are {count} classes"
+        problem = f"{held} only and looks binary, which is not declared{classes}"
+        remedy = f"{_DECLARE} binary if 255 is class 1, or renumber the mask to class ids."
+        return [error("mask-values", path, problem, remedy)]
+    assert count is not None
+    classes = f"the classes are 0 to {count - 1}" + ("" if ignored is None else f", and {ignored} is ignored")
+    if not declared and count == 2:
+        remedy = (
+            f"{_DECLARE} instances if every id is one object, or binary if it holds 0 and 255. If there are more "
+            "classes, name them in the labels of the data list."
+        )
+        return [error("mask-values", path, f"{held}, but {classes}, and nothing else is declared", remedy)]
+    remedy = (
+        "Correct the labels of the data list, or renumber the mask; `i2net prepare` does it for declared numberings."
+    )
+    return [error("mask-values", path, f"{held}, but {classes}", remedy)]
 
 
 def _alpha_findings(path: str | Path, image: Image.Image, remedy: str) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Are these Hounsfield units? Normalised images, offset CT and MR give masks that are silently wrong."""
+"""Are these Hounsfield units? Normalised images, offset CT and MR lead to masks that are wrong without any warning."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def nonfinite_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
         return []
     remedy = "Convert the scan again, or have them filled with fill_nonfinite: -1024 (--fill-nonfinite -1024)."
     return [error("nonfinite", path, f"holds {nan} NaN and {inf} infinite voxels of {voxels.size}", remedy)]
+
+
+def constant_findings(voxels: np.ndarray, path: str | Path, channel: str, alone: bool) -> list[Finding]:
+    """Say of a channel of arbitrary units that it holds one value: an error where it is the only channel."""
+    low, high = float(voxels.min()), float(voxels.max())
+    if low != high:
+        return []
+    kind = error if alone else warning
+    return [kind("constant", path, f"holds one value, {low:g}, as channel {channel}", "Give the scan itself.")]
 
 
 def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
@@ -64,4 +73,11 @@ def _without_air_or_fat(sample: np.ndarray, path: str | Path, shown: str) -> lis
         problem = f"holds neither air nor fat: {shown}"
         return [warning("intensities", path, problem, "Give the whole scan; the network has not seen such crops.")]
     problem = f"does not look like CT: {shown}, and nothing is as dark as air or fat"
-    return [error("not-ct", path, problem, f"It may be MR or of arbitrary units; give a CT. {_GO_ON}")]
+    return [
+        error(
+            "not-ct",
+            path,
+            problem,
+            f"It may be MR: then name its channel, in the data list or with --channels MR. Else give a CT. {_GO_ON}",
+        )
+    ]

@@ -1,57 +1,124 @@
-"""A CT file, its label, and the two together: read, checked, and mended where the user has said how."""
+"""A volume file or one per channel, its label, and the two together: read, checked, and fixed as the user says how."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
-from i2net_bundle.checks.intensities import intensity_findings, nonfinite_findings
+from i2net_bundle.checks.intensities import constant_findings, intensity_findings, nonfinite_findings
+from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors, warning
-from i2net_bundle.io.nifti import describe_affine, has_geometry, largest_corner_distance, same_grid
+from i2net_bundle.io.nifti import describe_affine, has_geometry, largest_corner_distance, same_grid, stacked
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.privacy import shown_path
 from i2net_bundle.io.volumes import read_volume
 
+ImageFiles = str | Path | Sequence[str | Path]
+"""One file of all channels, or one file per channel."""
 
-def load_ct(path: str | Path, options: VolumeOptions) -> tuple[nib.Nifti1Image, list[Finding]]:
-    """Read a CT in HU.
+
+def load_volume(files: ImageFiles, options: VolumeOptions) -> tuple[nib.Nifti1Image, list[Finding]]:
+    """Read an image's stored values, those of CT in HU.
 
     Args:
-        path: volume file, or the folder of a DICOM series; see `read_volume`.
-        options: choices where the file leaves one.
+        files: volume file, or the folder of a DICOM series, see `read_volume`; of several channels one for each, or a
+            4D file of all.
+        options: channels, and choices where a file leaves one.
 
     Returns:
-        the image (X, Y, Z) in memory, with its affine in mm, and the warnings.
+        the image (X, Y, Z), or (X, Y, Z, C) of several channels, in memory, with its affine in mm, and the warnings.
 
     Raises:
-        DataError: the file cannot be used; names it, the fault and the remedy.
+        DataError: a file cannot be used, or two channels lie on different grids; names them, the fault and the remedy.
     """
-    image, findings = read_volume(path, options)
-    voxels = np.asanyarray(image.dataobj)
+    channels, paths = options.channels, _listed(files)
+    if len(paths) not in (1, len(channels)):
+        problem = f"comes with {len(paths)} files, and the channels are {', '.join(channels)}"
+        raise DataError([error("channels", paths[0], problem, "Give one file per channel.")])
+    if len(paths) == len(channels):
+        images, findings = _load_channels(paths, options)
+    else:
+        images, findings = _load_4d(paths[0], options)
+    return (images[0] if len(images) == 1 else stacked(images)), findings
+
+
+def _load_channels(paths: Sequence[str | Path], options: VolumeOptions) -> tuple[list[nib.Nifti1Image], list[Finding]]:
+    """One file per channel, on one grid."""
+    images: list[nib.Nifti1Image] = []
+    findings: list[Finding] = []
+    for path, channel in zip(paths, options.channels, strict=True):
+        image, found = read_volume(path, replace(options, channels=(channel,)))
+        enforce(_grid_findings(paths[0], images[0], path, image) if images else [])
+        voxels, more = _channel(np.asanyarray(image.dataobj), path, channel, options)
+        images.append(nib.Nifti1Image(voxels, image.affine, image.header, dtype=voxels.dtype))
+        findings += found + more
+    return images, findings
+
+
+def _load_4d(path: str | Path, options: VolumeOptions) -> tuple[list[nib.Nifti1Image], list[Finding]]:
+    """A file whose volumes are the channels."""
+    image, findings = read_volume(path, options, num_volumes=len(options.channels))
+    images = []
+    for number, channel in enumerate(options.channels):
+        voxels, found = _channel(np.asanyarray(image.dataobj)[..., number], path, channel, options)
+        images.append(nib.Nifti1Image(voxels, image.affine, image.header, dtype=voxels.dtype))
+        findings += found
+    return images, findings
+
+
+def _channel(
+    voxels: np.ndarray, path: str | Path, channel: str, options: VolumeOptions
+) -> tuple[np.ndarray, list[Finding]]:
+    """Voxels of one channel (X, Y, Z), checked and fixed; warnings.
+
+    Raises:
+        DataError: they cannot be used.
+    """
+    findings: list[Finding] = []
     if options.fill_nonfinite is None:
         enforce(nonfinite_findings(voxels, path))
     elif np.issubdtype(voxels.dtype, np.floating):
+        fill = options.fill_nonfinite
         filled = int((~np.isfinite(voxels)).sum())
         if filled:
-            problem = f"{filled} voxels without a finite value were filled with {options.fill_nonfinite:g} HU"
+            unit = " HU" if is_ct(channel) else ""
+            problem = f"{filled} voxels without a finite value were filled with {fill:g}{unit}"
             findings.append(warning("nonfinite", path, problem, "Check that they lie outside the body."))
-            voxels = np.nan_to_num(
-                voxels, nan=options.fill_nonfinite, posinf=options.fill_nonfinite, neginf=options.fill_nonfinite
-            )
-    if options.hu_offset:
-        voxels = voxels.astype(np.float32) + np.float32(options.hu_offset)
-    if not options.any_intensities:
-        found = intensity_findings(voxels, path)
-        enforce(errors(found))
-        findings += found
-    voxels = _narrowed(voxels)
-    return nib.Nifti1Image(voxels, image.affine, image.header, dtype=voxels.dtype), findings
+            voxels = np.nan_to_num(voxels, nan=fill, posinf=fill, neginf=fill)
+    if is_ct(channel):
+        if options.hu_offset:
+            voxels = voxels.astype(np.float32) + np.float32(options.hu_offset)
+        found = [] if options.any_intensities else intensity_findings(voxels, path)
+    else:
+        found = constant_findings(voxels, path, channel, alone=len(options.channels) == 1)
+    enforce(errors(found))
+    return _narrowed(voxels), findings + found
 
 
-def load_ct_label(path: str | Path, options: VolumeOptions) -> tuple[nib.Nifti1Image, list[Finding]]:
+def _grid_findings(
+    first_path: str | Path, first: nib.Nifti1Image, path: str | Path, image: nib.Nifti1Image
+) -> list[Finding]:
+    """Do two channels lie on one grid?"""
+    remedy = "Resample the channels of a case to one grid first."
+    if first.shape != image.shape:
+        problem = f"has shape {image.shape}, the first channel {shown_path(first_path)} {first.shape}"
+        return [error("channel-grid", path, problem, remedy)]
+    if same_grid(first.affine, image.affine, first.shape):
+        return []
+    apart = largest_corner_distance(first.affine, image.affine, first.shape)
+    problem = (
+        f"lies {apart:.1f} mm off the first channel {shown_path(first_path)}: that is {describe_affine(first.affine)}; "
+        f"this {describe_affine(image.affine)}"
+    )
+    return [error("channel-grid", path, problem, remedy)]
+
+
+def load_volume_label(path: str | Path, options: VolumeOptions) -> tuple[nib.Nifti1Image, list[Finding]]:
     """Read a label map of whole numbers.
 
     Args:
@@ -72,19 +139,19 @@ def load_ct_label(path: str | Path, options: VolumeOptions) -> tuple[nib.Nifti1I
             values = ", ".join(f"{value:g}" for value in np.unique(labels[broken])[:3])
             remedy = "Give the label map itself, resampled by nearest neighbour if at all."
             enforce([error("labels", path, f"holds labels that are not whole numbers ({values}, ...)", remedy)])
-    enforce(_range_findings(labels, path, options.class_names))
+    enforce(_range_findings(labels, path, options))
     labels = labels.astype(np.uint8)
     return nib.Nifti1Image(labels, image.affine, image.header, dtype=labels.dtype), findings
 
 
-def load_ct_pair(
-    image_path: str | Path, label_path: str | Path, options: VolumeOptions
+def load_volume_pair(
+    files: ImageFiles, label_path: str | Path, options: VolumeOptions
 ) -> tuple[nib.Nifti1Image, nib.Nifti1Image, list[Finding]]:
-    """Read a CT and its label on one grid.
+    """Read an image and its label on one grid.
 
     Args:
-        image_path: volume file, or the folder of a DICOM series; see `read_volume`.
-        label_path: the CT's label.
+        files: of the image; see `load_volume`.
+        label_path: the image's label.
         options: choices where the files leave one.
 
     Returns:
@@ -93,39 +160,40 @@ def load_ct_pair(
     Raises:
         DataError: a file cannot be used, or the two differ in grid and ``options`` does not say whose holds.
     """
-    image, findings = load_ct(image_path, options)
-    label, found = load_ct_label(label_path, options)
-    joined = pair_findings(image_path, image, label_path, label, options)
+    image, findings = load_volume(files, options)
+    label, found = load_volume_label(label_path, options)
+    joined = pair_findings(_listed(files)[0], image, label_path, label, options)
     enforce(errors(joined))
     affine = _common_affine(image, label, options)
     image, label = (nib.Nifti1Image(part.dataobj, affine, part.header) for part in (image, label))
     return image, label, findings + found + joined
 
 
-def check_ct(image_path: str | Path, label_path: str | Path | None, options: VolumeOptions) -> list[Finding]:
-    """Find the faults of a CT and its label; none is raised.
+def check_volume(files: ImageFiles, label_path: str | Path | None, options: VolumeOptions) -> list[Finding]:
+    """Find the faults of an image and its label; none is raised.
 
     Of each file the first error that keeps it from being read further is found, and every warning.
 
     Args:
-        image_path: volume file, or the folder of a DICOM series; see `read_volume`.
-        label_path: the CT's label, if it has one.
+        files: of the image; see `load_volume`.
+        label_path: the image's label, if it has one.
         options: choices where the files leave one.
     """
     findings: list[Finding] = []
     loaded: list[nib.Nifti1Image] = []
-    for path, load in ((image_path, load_ct), (label_path, load_ct_label)):
-        if path is None:
-            continue
+    reading = [lambda: load_volume(files, options)]
+    if label_path is not None:
+        reading.append(lambda: load_volume_label(label_path, options))
+    for read in reading:
         try:
-            image, found = load(path, options)
+            image, found = read()
         except DataError as fault:
             findings += fault.findings
         else:
             findings += found
             loaded.append(image)
     if label_path is not None and len(loaded) == 2:
-        findings += pair_findings(image_path, loaded[0], label_path, loaded[1], options)
+        findings += pair_findings(_listed(files)[0], loaded[0], label_path, loaded[1], options)
     return findings
 
 
@@ -140,17 +208,18 @@ def pair_findings(
 
     Args:
         image_path: for the message.
-        image: the CT (X, Y, Z), affine in mm.
+        image: (X, Y, Z), or (X, Y, Z, C) of several channels, affine in mm.
         label_path: for the message.
-        label: whole numbers, likewise.
-        options: whose header holds, and the names of the classes; without names organs are not judged.
+        label: whole numbers (X, Y, Z), likewise.
+        options: whose header holds, and the classes; without them organs are not judged.
     """
     findings = []
-    if image.shape != label.shape:
-        problem = f"has shape {label.shape}, its image {shown_path(image_path)} {image.shape}"
+    shape = image.shape[:3]
+    if shape != label.shape:
+        problem = f"has shape {label.shape}, its image {shown_path(image_path)} {shape}"
         return [error("shape", label_path, problem, "Give the label of this very image, on its grid.")]
-    if not same_grid(image.affine, label.affine, image.shape):
-        apart = largest_corner_distance(image.affine, label.affine, image.shape)
+    if not same_grid(image.affine, label.affine, shape):
+        apart = largest_corner_distance(image.affine, label.affine, shape)
         problem = (
             f"lies {apart:.1f} mm off its image {shown_path(image_path)}: the image is "
             f"{describe_affine(image.affine)}; the label {describe_affine(label.affine)}"
@@ -163,32 +232,49 @@ def pair_findings(
             return [error("geometry", label_path, problem, remedy)]
         remedy = f"The {options.geometry}'s header was taken for both, as chosen."
         findings.append(warning("geometry", label_path, problem, remedy))
-    if options.class_names is not None:
+    if options.classes is not None:
         organs = measure_organs(np.asarray(label.dataobj), _common_affine(image, label, options))
-        findings += anatomy_findings(organs, options.class_names, label_path, has_geometry(label))
+        organs.pop(options.ignore_id or 0, None)
+        findings += anatomy_findings(organs, options.classes, label_path, has_geometry(label))
     return findings
 
 
 def _common_affine(image: nib.Nifti1Image, label: nib.Nifti1Image, options: VolumeOptions) -> np.ndarray:
-    """The affine that holds for both: a label follows its image unless told otherwise."""
+    """The affine that holds for both: the image's unless the options choose the label's."""
     affine: np.ndarray = label.affine if options.geometry == "label" else image.affine
     return affine
 
 
-def _range_findings(labels: np.ndarray, path: str | Path, class_names: tuple[str, ...] | None) -> list[Finding]:
-    low, high = int(labels.min()), int(labels.max())
-    largest = len(class_names) - 1 if class_names is not None else 255
-    if low >= 0 and high <= largest:
+def _range_findings(labels: np.ndarray, path: str | Path, options: VolumeOptions) -> list[Finding]:
+    largest = len(options.classes) - 1 if options.classes is not None else 255
+    if labels.min() >= 0 and labels.max() <= largest:
         return []
-    remedy = "Map the labels to the network's classes first: `i2net prepare` does it for declared numberings."
-    if high == 255 and np.isin(np.unique(labels), (0, 255)).all():
-        return [error("labels", path, "is a mask of 0 and 255, and label 255 is no class", remedy)]
-    classes = f"the classes are 0 to {largest}"
-    return [error("labels", path, f"holds labels from {low} to {high}; {classes}", remedy)]
+    values = np.unique(labels)
+    wrong = values[(values < 0) | (values > largest)]
+    wrong = wrong[wrong != options.ignore_id] if options.ignore_id is not None else wrong
+    if not wrong.size:
+        return []
+    named = f" ({_few(options.class_names)})" if options.class_names is not None else ""
+    classes = f"the classes are 0 to {largest}{named}"
+    remedy = (
+        "Correct the labels of the data list, or renumber the mask; `i2net prepare` does it for declared numberings."
+    )
+    if set(values.tolist()) == {0, 255}:
+        return [error("labels", path, f"is a mask of 0 and 255, and {classes}", remedy)]
+    held = _few([f"{value:g}" for value in values])
+    return [error("labels", path, f"holds the labels {held}, and {classes}", remedy)]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+
+
+def _listed(files: ImageFiles) -> list[str | Path]:
+    return [files] if isinstance(files, str | Path) else list(files)
 
 
 def _narrowed(voxels: np.ndarray) -> np.ndarray:
-    """CT numbers as int16 where that loses nothing, else as float32."""
+    """Voxels as int16 where that loses nothing, else as float32."""
     if voxels.dtype == np.int16:
         return voxels
     narrow = voxels.astype(np.int16) if voxels.min() >= -32768 and voxels.max() <= 32767 else None

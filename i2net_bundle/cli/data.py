@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from i2net_bundle.cli.options import (
-    add_ct_options,
+    add_channel_option,
     add_histology_options,
+    add_label_option,
     add_series_option,
-    ct_options,
+    add_volume_options,
     histology_options,
+    volume_options,
 )
 
 _DOCS = "Faults, messages and remedies: docs/data.md."
@@ -20,12 +22,14 @@ _DOCS = "Faults, messages and remedies: docs/data.md."
 _SYNAPSE = """\
 Verify abdominal CT and write it as canonical NIfTI with the eight labels of the paper.
 
-SRC is a folder or an archive as downloaded, in one of three forms:
+SRC is a folder or an archive as downloaded, in one of these forms:
   raw BTCV         img/img0001.nii.gz, label/label0001.nii.gz, 13 labels
   TransUNet        train_npz/case0005_slice000.npz, test_vol_h5/case0001.npy.h5
                    (needs h5py; spacing stays unknown, distances are then in voxels)
   Decathlon form   dataset.json, whose "labels" name the organs
+  nnU-Net v2       dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz
 
+Data sets of other organs need no preparation: check them, and train on them as they are.
 BTCV's cases get the paper's split into 18 for training and 12 for testing."""
 
 _GLAS = """\
@@ -44,7 +48,9 @@ SRC holds leftImg8bit/ and gtFine/, or their two archives, by their standard nam
 _CHECK = """\
 Check data sets (folders with dataset.json), folders of images or of a DICOM series, and single images.
 
-Training, evaluation and inference run the same checks on what they load. Exit status 1 when there are errors."""
+Folders of the Medical Segmentation Decathlon and of nnU-Net v2 are read as they are; the classes and channels that they
+declare are printed. Training, evaluation and inference run the same checks on what they load. Exit status 1 when there
+are errors."""
 
 _SERIES = """\
 List the series of a DICOM folder and of the folders below it: number, size, description, UID.
@@ -55,7 +61,7 @@ is the only command that prints them, and it writes no file."""
 _PREVIEW = """\
 Draw a data set: pages of middle slices with label contours, or of images with outlines, and one HTML page.
 
-Organs whose place or volume no human has are marked."""
+Organs whose position or volume no human has are marked."""
 
 
 def add_commands(commands: Any) -> None:
@@ -63,13 +69,15 @@ def add_commands(commands: Any) -> None:
     prepare = commands.add_parser("prepare", help="make a verified data set of what was downloaded")
     kinds = prepare.add_subparsers(title="data sets", required=True, metavar="DATASET")
 
-    synapse = _add(kinds, "synapse", "abdominal CT: raw BTCV, TransUNet's files, or a Decathlon folder", _SYNAPSE)
+    synapse = _add(
+        kinds, "synapse", "abdominal CT: raw BTCV, TransUNet's files, a Decathlon or nnU-Net folder", _SYNAPSE
+    )
     _add_source(synapse)
     synapse.add_argument(
         "--numbering", help="numbering of the labels: btcv, transunet or btcv8 (default: the source's)"
     )
     synapse.add_argument("--orientation", help="of TransUNet's (slices, rows, columns), such as SLA (default: found)")
-    add_ct_options(synapse)
+    add_volume_options(synapse)
     synapse.set_defaults(run=_prepare_synapse)
 
     glas = _add(kinds, "glas", "the GlaS challenge's colon glands", _GLAS)
@@ -86,8 +94,10 @@ def add_commands(commands: Any) -> None:
     check.add_argument("paths", nargs="+", metavar="DIR|FILE", help="what to check")
     check.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
     add_series_option(check)
+    add_label_option(check)
+    add_channel_option(check)
     check.add_argument("--json", action="store_true", help="print the reports as JSON")
-    add_ct_options(check)
+    add_volume_options(check)
     add_histology_options(check)
     check.set_defaults(run=_check)
 
@@ -99,7 +109,9 @@ def add_commands(commands: Any) -> None:
     preview.add_argument("dataset_dir", metavar="DIR", help="folder of dataset.json")
     preview.add_argument("--out", metavar="DIR", help="folder to write (default DIR/preview)")
     preview.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
-    add_ct_options(preview)
+    add_label_option(preview)
+    add_channel_option(preview)
+    add_volume_options(preview)
     add_histology_options(preview)
     preview.set_defaults(run=_preview)
 
@@ -131,7 +143,7 @@ def _prepare_synapse(arguments: argparse.Namespace) -> int:
             arguments.source,
             arguments.out,
             numbering=arguments.numbering,
-            options=ct_options(arguments),
+            options=volume_options(arguments),
             orientation=arguments.orientation,
             allow_missing=arguments.allow_missing,
         )
@@ -166,8 +178,11 @@ def _check(arguments: argparse.Namespace) -> int:
     from i2net_bundle.checks.dataset import check_path, report_json
     from i2net_bundle.io.findings import errors
 
-    options = replace(ct_options(arguments), series=arguments.series), histology_options(arguments)
-    reports = [check_path(path, *options, datalist=arguments.datalist) for path in arguments.paths]
+    options = replace(volume_options(arguments), series=arguments.series), histology_options(arguments)
+    reports = [
+        check_path(path, *options, datalist=arguments.datalist, label_table=arguments.labels)
+        for path in arguments.paths
+    ]
     print(report_json(reports) if arguments.json else "\n\n".join(report.text() for report in reports))
     return int(any(errors(report.findings) for report in reports))
 
@@ -185,9 +200,10 @@ def _preview(arguments: argparse.Namespace) -> int:
     page = preview_dataset(
         arguments.dataset_dir,
         arguments.out,
-        ct=ct_options(arguments),
+        ct=volume_options(arguments),
         histology=histology_options(arguments),
         datalist=arguments.datalist,
+        label_table=arguments.labels,
     )
     print(page)
     return 0

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from i2net_bundle.cli.options import add_ct_options, add_histology_options, ct_options, histology_options
+from i2net_bundle.cli.options import (
+    add_histology_options,
+    add_label_option,
+    add_volume_options,
+    histology_options,
+    volume_options,
+)
 
 _EVALUATE = """\
 Score a folder of predicted masks against their labels under two protocols, named in every figure.
@@ -31,10 +37,10 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument("--overwrite", action="store_true", help="replace results that are there")
     evaluate.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
     evaluate.add_argument("--split", default="test", help="which of its lists (default test)")
-    evaluate.add_argument("--labels", metavar="TABLE", help="synapse, glas or cityscapes (default: the data list's)")
+    add_label_option(evaluate)
     evaluate.add_argument("--allow-missing", action="store_true", help="score what can be paired")
     evaluate.add_argument("--workers", type=int, default=0, metavar="N", help="processes that score (default none)")
-    add_ct_options(evaluate)
+    add_volume_options(evaluate)
     add_histology_options(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
@@ -51,10 +57,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         pred_dir,
         arguments.label_dir,
         out,
-        table=arguments.labels,
+        label_table=arguments.labels,
         datalist=arguments.datalist,
         split=arguments.split,
-        ct=ct_options(arguments),
+        ct=volume_options(arguments),
         histology=histology_options(arguments),
         allow_missing=arguments.allow_missing,
         num_workers=arguments.workers,

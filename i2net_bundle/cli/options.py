@@ -6,18 +6,37 @@ import argparse
 from typing import Any
 
 
-def add_ct_options(parser: argparse.ArgumentParser, labels: bool = True) -> None:
+def add_volume_options(parser: argparse.ArgumentParser, labels: bool = True) -> None:
     """Options of `i2net_bundle.io.options.VolumeOptions`; without ``labels`` those that images alone have."""
-    group = parser.add_argument_group("CT files that leave a choice")
+    group = parser.add_argument_group("volumes that leave a choice")
     group.add_argument("--header", choices=["sform", "qform"], help="which to believe where the two disagree")
     if labels:
         group.add_argument(
             "--geometry", choices=["image", "label"], help="whose header holds for both where image and label disagree"
         )
     group.add_argument("--volume", type=int, metavar="N", help="volume to take from 4D files, from 0")
-    group.add_argument("--fill-nonfinite", type=float, metavar="HU", help="fill NaN and infinite voxels")
-    group.add_argument("--hu-offset", type=float, default=0.0, metavar="HU", help="add to every voxel")
-    group.add_argument("--any-intensities", action="store_true", help="accept values that do not look like HU")
+    group.add_argument("--fill-nonfinite", type=float, metavar="HU", help="value for NaN and infinite voxels")
+    group.add_argument("--hu-offset", type=float, default=0.0, metavar="HU", help="add to every voxel of a CT")
+    group.add_argument("--any-intensities", action="store_true", help="accept a CT whose values do not look like HU")
+
+
+def add_label_option(parser: argparse.ArgumentParser) -> None:
+    """Label table of the classes, and channels where no data list names them."""
+    parser.add_argument(
+        "--labels",
+        metavar="FILE|TABLE",
+        help="label table with colours, codes and volumes of the classes: a JSON file, or synapse, glas or cityscapes; "
+        "also names the labels where the data list does not",
+    )
+
+
+def add_channel_option(parser: argparse.ArgumentParser) -> None:
+    """Names of the channels, where no data list names them."""
+    parser.add_argument(
+        "--channels",
+        metavar="NAME[,NAME...]",
+        help="channels of volumes, such as T2,ADC, where no data list names them (default CT)",
+    )
 
 
 def add_series_option(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +54,15 @@ def add_histology_options(parser: argparse.ArgumentParser, labels: bool = True) 
     group.add_argument("--um-per-px", type=float, metavar="UM", help="micrometres per pixel, instead of the files' own")
     if labels:
         group.add_argument(
-            "--label-values", choices=["instances", "binary"], default="instances", help="what masks hold"
+            "--label-values",
+            choices=["instances", "binary", "classes"],
+            help="what masks hold (default: as the data list declares, else class ids)",
         )
 
 
-def ct_options(arguments: argparse.Namespace) -> Any:
-    """The `VolumeOptions` that the arguments say."""
+def volume_options(arguments: argparse.Namespace) -> Any:
+    """The `VolumeOptions` of the arguments."""
+    from i2net_bundle.io.channels import CT
     from i2net_bundle.io.options import VolumeOptions
 
     return VolumeOptions(
@@ -50,11 +72,12 @@ def ct_options(arguments: argparse.Namespace) -> Any:
         fill_nonfinite=arguments.fill_nonfinite,
         hu_offset=arguments.hu_offset,
         any_intensities=arguments.any_intensities,
+        channels=tuple(channels.split(",")) if (channels := getattr(arguments, "channels", None)) else CT,
     )
 
 
 def histology_options(arguments: argparse.Namespace) -> Any:
-    """The `HistologyOptions` that the arguments say."""
+    """The `HistologyOptions` of the arguments."""
     from i2net_bundle.io.options import HistologyOptions
 
     return HistologyOptions(um_per_px=arguments.um_per_px, label_values=arguments.label_values)

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from i2net_bundle.cli.options import add_ct_options, add_histology_options, add_series_option
+from i2net_bundle.cli.options import add_histology_options, add_series_option, add_volume_options
 from i2net_bundle.tasks import TASKS
 
 _PREDICT = """\
@@ -65,7 +65,7 @@ def add_commands(commands: Any) -> None:
         help="change an id of the configuration, such as image_size=[512,512]; may be repeated",
     )
     predict.add_argument("--resample", action="store_true", help="resize histology to the scale of training")
-    add_ct_options(predict, labels=False)
+    add_volume_options(predict, labels=False)
     add_histology_options(predict, labels=False)
     predict.set_defaults(run=_predict)
 

@@ -1,5 +1,7 @@
 """Which cases a data set has and what its labels and channels are; phantoms to try everything on."""
 
-from i2net_bundle.data.datalist import list_images, load_cases
+from i2net_bundle.data.datalist import DataList, load_cases, read_datalist
+from i2net_bundle.data.description import DataDescription, describe_dataset
+from i2net_bundle.data.images import list_images
 
-__all__ = ["list_images", "load_cases"]
+__all__ = ["DataDescription", "DataList", "describe_dataset", "list_images", "load_cases", "read_datalist"]

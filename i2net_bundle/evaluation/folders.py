@@ -13,10 +13,10 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
-from i2net_bundle.checks.dataset import dataset_options
 from i2net_bundle.checks.histology import load_mask, pair_findings
-from i2net_bundle.checks.scans import load_ct_label
-from i2net_bundle.data.datalist import DATALIST, load_cases, read_datalist, splits
+from i2net_bundle.checks.scans import load_volume_label
+from i2net_bundle.data.datalist import DATALIST, read_datalist
+from i2net_bundle.data.description import describe_datalist, options_of
 from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_case
 from i2net_bundle.evaluation.scores import scoring_pool
 from i2net_bundle.evaluation.tables import summarize, write_tables
@@ -25,7 +25,7 @@ from i2net_bundle.io.formats import image_stem, is_volume, known_suffixes
 from i2net_bundle.io.nifti import describe_affine, has_geometry, largest_corner_distance, same_grid
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import write_csv
-from i2net_bundle.labels import label_table
+from i2net_bundle.tasks import TASKS
 
 logger = logging.getLogger("i2net.scores")
 
@@ -38,7 +38,7 @@ def evaluate_folders(
     label_dir: str | Path,
     out_dir: str | Path,
     *,
-    table: str | None = None,
+    label_table: str | Path | None = None,
     datalist: str = DATALIST,
     split: str = "test",
     ct: VolumeOptions | None = None,
@@ -55,12 +55,12 @@ def evaluate_folders(
         pred_dir: folder of predicted masks.
         label_dir: folder of a data list, or of label files.
         out_dir: folder to write.
-        table: name of the label table, see `i2net_bundle.labels`; default is the data list's own names, else "synapse"
-            for NIfTI and "glas" for images.
+        label_table: built-in label table or a user's file, see `i2net_bundle.labels.label_table`, for labels that no
+            data list names; default is "synapse" for volumes and "glas" for 2D images.
         datalist: name of the data list, where the folder has one.
         split: which of its lists.
-        ct: how NIfTI files are read.
-        histology: how images are read.
+        ct: how volumes are read.
+        histology: how 2D images are read.
         allow_missing: score what can be paired where a label or a prediction lacks its partner.
         num_workers: processes; 0 scores in this one.
 
@@ -73,20 +73,17 @@ def evaluate_folders(
     """
     pred_dir, label_dir, out_dir = Path(pred_dir), Path(label_dir), Path(out_dir)
     ct, histology = ct or VolumeOptions(), histology or HistologyOptions()
-    names: Sequence[str] | None = None
-    if (label_dir / datalist).is_file():
-        contents = read_datalist(label_dir / datalist)
-        if split not in splits(contents):
-            raise ValueError(f"{label_dir / datalist} has no '{split}' list; it has: {', '.join(splits(contents))}.")
-        ct, histology = dataset_options(contents, ct, histology)
-        names = ct.class_names
-        labels = {case_key(case["case"]): case for case in load_cases(label_dir, split, datalist=datalist)}
+    found = read_datalist(label_dir / datalist) if (label_dir / datalist).is_file() else None
+    if found is not None:
+        labels = {case_key(case["case"]): case for case in found.cases(split)}
     else:
         labels = {key: {"case": key, "label": str(path)} for key, path in _masks(label_dir).items()}
-    pairs = _paired(_masks(pred_dir), labels, pred_dir, label_dir, allow_missing)
-    nifti = is_volume(pairs[0][0])
-    names = label_table(table).names if table else names or label_table("synapse" if nifti else "glas").names
-    options = replace(ct, class_names=tuple(names)) if nifti else replace(histology, num_classes=len(names))
+    predictions = {_matching(key, labels): path for key, path in _masks(pred_dir).items()}
+    pairs = _paired(predictions, labels, pred_dir, label_dir, allow_missing)
+    volumes = is_volume(pairs[0][0])
+    description = describe_datalist(found, label_table or TASKS["ct" if volumes else "histology"].label_table)
+    options = options_of(description, ct, histology)[0 if volumes else 1]
+    names = description.class_names
     cases, findings = _score(pairs, options, len(names), num_workers)
     failed = [[finding.file, str(finding)] for finding in errors(findings)]
     write_csv(out_dir / FAILED, ["file", "reason"], failed)
@@ -104,6 +101,12 @@ def case_key(name: str) -> str:
     ('0001', '0001', 'testA_1')
     """
     return _ROLE.sub("", name)
+
+
+def _matching(key: str, labels: Mapping[str, Any]) -> str:
+    """The key itself, or that of its case where a prediction bears the number of nnU-Net's first channel."""
+    without_channel = key.removesuffix("_0000")
+    return without_channel if key not in labels and without_channel in labels else key
 
 
 def _masks(folder: Path) -> dict[str, Path]:
@@ -187,7 +190,8 @@ def _score_files(
 
 
 def _score_volumes(pred_path: Path, case: Mapping[str, Any], options: VolumeOptions, num_classes: int) -> CaseScores:
-    (pred, found), (label, found_label) = (load_ct_label(path, options) for path in (pred_path, case["label"]))
+    pred, found = load_volume_label(pred_path, replace(options, ignore_id=None))
+    label, found_label = load_volume_label(case["label"], options)
     enforce(found + found_label)
     remedy = "Give the prediction in the grid of its label's image."
     if pred.shape != label.shape:
@@ -202,15 +206,16 @@ def _score_volumes(pred_path: Path, case: Mapping[str, Any], options: VolumeOpti
         raise DataError([error("geometry", pred_path, problem, remedy)])
     unit = "mm" if has_geometry(label) else "voxel"
     y_pred, y = (np.asarray(image.dataobj) for image in (pred, label))
-    return score_case(y_pred, y, num_classes, voxel_sizes(label.affine).tolist(), unit, case)
+    spacing = voxel_sizes(label.affine).tolist()
+    return score_case(y_pred, y, num_classes, spacing, unit, case, ignore_index=options.ignore_id)
 
 
 def _score_images(pred_path: Path, case: Mapping[str, Any], options: HistologyOptions, num_classes: int) -> CaseScores:
-    classes = options.label_values == "classes"
-    pred, found = load_mask(pred_path, options if classes else replace(options, label_values="binary"))
+    of_pred = "binary" if num_classes == 2 else "classes"  # as masks of two and of more classes are written
+    pred, found = load_mask(pred_path, replace(options, label_values=of_pred, ignore_id=None))
     label, found_label = load_mask(case["label"], options)
     sizes = [array.shape[::-1] for array in (label, pred)]
     enforce(found + found_label + pair_findings(case["label"], sizes[0], pred_path, sizes[1]))
     ids = object_ids(case["label"], options)
-    y_pred, y = ((part if classes else part > 0).astype(np.uint8) for part in (pred, label))
-    return score_case(y_pred, y, num_classes, [1.0, 1.0], "pixel", case, ids, ignore_index=255 if classes else None)
+    y_pred, y = pred.astype(np.uint8), (label if options.has_class_ids else label > 0).astype(np.uint8)
+    return score_case(y_pred, y, num_classes, [1.0, 1.0], "pixel", case, ids, ignore_index=options.ignore_id)

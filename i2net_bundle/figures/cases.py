@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from i2net_bundle.figures.style import wrapped
 from i2net_bundle.io.formats import image_stem
-from i2net_bundle.labels import label_table
+from i2net_bundle.labels import LabelClass, classes_of
 from i2net_bundle.transforms.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
-CLASS_COLORS = tuple(item.color for item in label_table("synapse").classes[1:])
-"""Okabe and Ito's palette, told apart by colour-blind readers, its grey replaced by wine; one colour per class."""
+Classes = Sequence[LabelClass | str]
+"""Background first; names alone get the colours of the label tables."""
 _LONGEST_SIDE = 1024  # pixels of a picture without truth
 _TALLEST = 10  # times its width, of an image there: a strip's own shape would take a GiB to draw
+_OVERSHOOT = 0.2  # what cubic interpolation may add to an image of [0, 1]
 FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS = "#ff0000", "#0050ff", "#ffb000"
 
 
@@ -30,12 +31,12 @@ class ComparisonPictures:
 
     Args:
         output_dir: folder of the pictures.
-        class_names: background first.
+        classes: background first.
         max_cases: how many cases to draw.
     """
 
-    def __init__(self, output_dir: str | Path, class_names: Sequence[str], max_cases: int = 20) -> None:
-        self.output_dir, self.class_names, self.max_cases = Path(output_dir), list(class_names), max_cases
+    def __init__(self, output_dir: str | Path, classes: Classes, max_cases: int = 20) -> None:
+        self.output_dir, self.classes, self.max_cases = Path(output_dir), with_colors(classes), max_cases
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator."""
@@ -53,20 +54,28 @@ class ComparisonPictures:
             self.drawn += 1
             image, label, pred = (np.asarray(output[key].cpu()) for key in ("image", "label", "pred"))
             name = batch.get("case") or image_stem(batch["image"].meta["filename_or_obj"])
-            figure = compare(image, label[0], pred[0], self.class_names, title=name)
+            figure = compare(image, label[0], pred[0], self.classes, title=name)
             self.output_dir.mkdir(parents=True, exist_ok=True)
             figure.savefig(self.output_dir / f"{name}.png", dpi=110)
 
 
-def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+def with_colors(classes: Classes) -> tuple[LabelClass, ...]:
+    """Classes of names, with the colours of the label tables; classes stay as they are."""
+    known = tuple(item for item in classes if isinstance(item, LabelClass))
+    if len(known) == len(classes):
+        return known
+    return classes_of([item.name if isinstance(item, LabelClass) else item for item in classes])
+
+
+def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, classes: Classes, title: str) -> Figure:
     """Draw a case.
 
     Args:
-        image: preprocessed (C, H, W), or a volume (1, H, W, D), of which the slice with most classes and the slice with
+        image: preprocessed (C, H, W), or a volume (C, H, W, D), of which the slice with most classes and the slice with
             most errors are drawn.
         label: true class indices (H, W) or (H, W, D).
         pred: predicted class indices, likewise.
-        class_names: background first.
+        classes: background first.
         title: written above.
 
     Returns:
@@ -78,83 +87,91 @@ def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, class_names:
     axes = figure.subplots(len(slices), 4, squeeze=False)
     for row, index in zip(axes, slices, strict=True):
         part = (slice(None),) * 2 if index is None else (slice(None), slice(None), index)
-        draw_comparison(row, displayed(image[(slice(None), *part)]), label[part], pred[part])
+        shown = displayed(image[(slice(None), *part)], rgb=index is None and len(image) == 3)
+        draw_comparison(row, shown, label[part], pred[part], classes)
         row[0].set_title("image" if index is None else f"image, slice {index}")
     figure.suptitle(title, parse_math=False)
-    add_legend(figure, class_names)
+    add_legend(figure, classes)
     return figure
 
 
-def show_prediction(image: np.ndarray, pred: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+def show_prediction(image: np.ndarray, pred: np.ndarray, classes: Classes, title: str) -> Figure:
     """Draw what was predicted for a case whose truth is not known.
 
     Args:
-        image: preprocessed (C, H, W), or a volume (1, H, W, D), of which the slice with most classes is drawn.
+        image: preprocessed (C, H, W), or a volume (C, H, W, D), of which the slice with most classes is drawn.
         pred: predicted class indices (H, W) or (H, W, D).
-        class_names: background first.
+        classes: background first.
         title: written above.
 
     Returns:
         a figure: the image, and the prediction over it.
     """
-    where = "image"
+    where, classes = "image", with_colors(classes)
+    rgb = pred.ndim == 2 and len(image) == 3
     if pred.ndim == 3:
         depth = _richest_slice(pred) if pred.any() else pred.shape[2] // 2
         image, pred, where = image[..., depth], pred[..., depth], f"image, slice {depth}"
     step = max(1, max(pred.shape) // _LONGEST_SIDE)
-    shown, labels = displayed(image[:, ::step, ::step]), pred[::step, ::step]
+    shown, labels = displayed(image[:, ::step, ::step], rgb), pred[::step, ::step]
     height = 4.4 * min(_TALLEST, labels.shape[0] / labels.shape[1])
     figure = Figure(figsize=(9, 0.9 + height), layout="constrained")
-    panels = {where: shown, "prediction": _painted(shown, labels)}
+    panels = {where: shown, "prediction": _painted(shown, labels, classes)}
     for axis, (name, panel) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         axis.imshow(panel)
         axis.set_title(name)
         axis.axis("off")
     figure.suptitle(title, parse_math=False)
-    handles = [Patch(color=class_color(index), label=class_names[index]) for index in np.unique(labels[labels > 0])]
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
+    held = [classes[index] for index in np.unique(labels[labels > 0])]
+    if held:
+        _draw_legend(figure, [Patch(color=item.color, label=item.name) for item in held])
     return figure
 
 
-def add_legend(figure: Figure, class_names: Sequence[str], shown: Collection[int] | None = None) -> None:
+def add_legend(figure: Figure, classes: Classes, shown: Collection[int] | None = None) -> None:
     """Add a legend of a comparison's colours below a figure.
 
     Args:
         figure: with a constrained layout.
-        class_names: background first.
+        classes: background first.
         shown: class indices to list; default is all.
     """
-    names = dict(enumerate(class_names))
-    del names[0]
-    several = len(names) > 1
-    classes = [index for index in names if several and (shown is None or index in shown)]
+    classes = with_colors(classes)
+    several = len(classes) > 2
+    listed = [item for index, item in enumerate(classes) if index and several and (shown is None or index in shown)]
     handles = [
-        *(Patch(color=class_color(index), label=wrapped(names[index])) for index in classes),
+        *(Patch(color=item.color, label=wrapped(item.name)) for item in listed),
         Patch(color=FALSE_POSITIVE, label="false positive"),
         Patch(color=FALSE_NEGATIVE, label="false negative"),
         *([Patch(color=WRONG_CLASS, label="wrong class")] if several else []),
     ]
-    legend = figure.legend(
-        handles=handles, loc="outside lower center", ncols=_legend_columns(class_names), frameon=False
-    )
+    _draw_legend(figure, handles, _legend_columns(classes))
+
+
+def _draw_legend(figure: Figure, handles: Sequence[Patch], columns: int = 6) -> None:
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
-def legend_height(class_names: Sequence[str], shown: Collection[int]) -> float:
+def legend_height(classes: Classes, shown: Collection[int]) -> float:
     """Height in inches of the legend of a comparison; arguments as in `add_legend`."""
-    columns = _legend_columns(class_names)
+    columns = _legend_columns(classes)
     return 0.28 * -(-(len(shown) + 3) // columns) + (0 if columns == 6 else 0.3)
 
 
-def _legend_columns(class_names: Sequence[str]) -> int:
+def _legend_columns(classes: Classes) -> int:
     """Columns of a legend that fit beside each other; long names are wrapped."""
-    return 6 if max(map(len, class_names)) <= 14 else 4
+    return 6 if max(len(item if isinstance(item, str) else item.name) for item in classes) <= 14 else 4
 
 
 def draw_comparison(
-    axes: Sequence[Axes], image: np.ndarray, label: np.ndarray, pred: np.ndarray, aspect: float = 1.0
+    axes: Sequence[Axes],
+    image: np.ndarray,
+    label: np.ndarray,
+    pred: np.ndarray,
+    classes: Classes,
+    aspect: float = 1.0,
 ) -> None:
     """Draw image, truth, prediction and errors.
 
@@ -163,42 +180,56 @@ def draw_comparison(
         image: RGB in [0, 1], (H, W, 3).
         label: true class indices (H, W).
         pred: predicted class indices (H, W).
+        classes: background first.
         aspect: height of a pixel over its width.
     """
+    classes = with_colors(classes)
     errors = image.copy() * 0.7 + 0.3
+    foreground = (label > 0) & (label < len(classes))  # an ignored id is no error
     errors[(pred > 0) & (label == 0)] = to_rgb(FALSE_POSITIVE)
-    errors[(pred == 0) & (label > 0)] = to_rgb(FALSE_NEGATIVE)
-    errors[(pred > 0) & (label > 0) & (pred != label)] = to_rgb(WRONG_CLASS)
-    panels = {"image": image, "truth": _painted(image, label), "prediction": _painted(image, pred), "errors": errors}
+    errors[(pred == 0) & foreground] = to_rgb(FALSE_NEGATIVE)
+    errors[(pred > 0) & foreground & (pred != label)] = to_rgb(WRONG_CLASS)
+    truth, prediction = (_painted(image, labels, classes) for labels in (label, pred))
+    panels = {"image": image, "truth": truth, "prediction": prediction, "errors": errors}
     for axis, (name, panel) in zip(axes, panels.items(), strict=True):
         axis.imshow(panel, aspect=aspect)
         axis.set_title(name)
         axis.axis("off")
 
 
-def _painted(image: np.ndarray, labels: np.ndarray, opacity: float = 0.55) -> np.ndarray:
+def _painted(image: np.ndarray, labels: np.ndarray, classes: Sequence[LabelClass], opacity: float = 0.55) -> np.ndarray:
+    """Labels over an image; an id that is no class, such as an ignored one, stays unpainted."""
     painted = image.copy()
     for index in np.unique(labels[labels > 0]):
-        painted[labels == index] = (1 - opacity) * image[labels == index] + opacity * np.array(
-            to_rgb(class_color(index))
-        )
+        if index < len(classes):
+            inside = labels == index
+            painted[inside] = (1 - opacity) * image[inside] + opacity * np.array(to_rgb(classes[index].color))
     return painted
 
 
-def class_color(index: int) -> str:
-    """Colour of a class, from 1: the palette's, then darker ones, then lighter ones."""
-    cycle, number = divmod(int(index) - 1, len(CLASS_COLORS))
-    color = np.array(to_rgb(CLASS_COLORS[number]))
-    shades = (color, 0.55 * color, 0.45 * color + 0.55)
-    red, green, blue = shades[cycle % len(shades)]
-    return to_hex((red, green, blue))
+def displayed(image: np.ndarray, rgb: bool | None = None) -> np.ndarray:
+    """A preprocessed image as RGB in [0, 1].
+
+    Args:
+        image: (C, H, W).
+        rgb: whether the channels are colours, normalised as ImageNet's; default is where there are three. Otherwise the
+            first channel is shown in grey, stretched to its percentiles where it is not in [0, 1] already.
+
+    Returns:
+        (H, W, 3).
+    """
+    if rgb or (rgb is None and len(image) == 3):
+        return np.clip(np.moveaxis(image, 0, -1) * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN), 0, 1)
+    grey = image[0].astype(np.float32)
+    if grey.min() < -_OVERSHOOT or grey.max() > 1 + _OVERSHOOT:
+        grey = stretched(grey)
+    return np.clip(np.repeat(grey[..., None], 3, axis=-1), 0, 1)
 
 
-def displayed(image: np.ndarray) -> np.ndarray:
-    """Preprocessed (C, H, W) as RGB in [0, 1], (H, W, 3)."""
-    if len(image) == 1:
-        return np.clip(np.repeat(image[0][..., None], 3, axis=-1), 0, 1)
-    return np.clip(np.moveaxis(image, 0, -1) * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN), 0, 1)
+def stretched(grey: np.ndarray) -> np.ndarray:
+    """Values of any range, (H, W), to [0, 1] between their percentiles 0.5 and 99.5."""
+    low, high = np.percentile(grey, (0.5, 99.5))
+    return np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1)
 
 
 def telling_slices(label: np.ndarray, pred: np.ndarray) -> list[int]:

@@ -1,4 +1,4 @@
-"""Reading and checking histology images and gland masks: PNG, BMP, TIFF and JPEG files, through Pillow.
+"""Read 2D images and their masks: PNG, BMP, TIFF and JPEG files, through Pillow.
 
 Pillow opens many files in a way that changes their meaning without a word: 16-bit colours lose their lower byte, an
 orientation tag is ignored (or, in a TIFF, applied), palettes and transparency need care. Here each such file is read
@@ -17,10 +17,6 @@ from i2net_bundle.io.findings import DataError, error
 from i2net_bundle.io.pixel_size import recorded_um_per_px
 
 _FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
-_IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
-_MASK_MODES = ("1", "L", "LA", "P", "I")
-_LABEL_VALUES = ("instances", "binary", "classes")
-_MAGNIFICATION_TOLERANCE = 0.15
 _HTML_STARTS = (b"<!doctype html", b"<html")
 
 
@@ -81,6 +77,7 @@ def image_um_per_px(image: Image.Image) -> float | None:
 
 
 def rgb_array(image: Image.Image, bits: int) -> np.ndarray:
+    """Colours (H, W, 3), uint8, of an image of so many bits per channel."""
     if is_16_bit_grey(image):
         grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)  # the high byte, as Pillow does for 16-bit colours
         return np.stack([grey] * 3, axis=-1)
@@ -107,6 +104,7 @@ def bits_per_channel(path: str | Path, image: Image.Image) -> int:
 
 
 def is_16_bit_grey(image: Image.Image) -> bool:
+    """Whether an image has one channel of 16 bits."""
     return image.mode.startswith("I;16")
 
 

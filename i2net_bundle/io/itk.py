@@ -15,7 +15,7 @@ import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, warning
 from i2net_bundle.io.formats import is_nrrd
-from i2net_bundle.io.nifti import is_sheared, refuse_other_content, size_findings
+from i2net_bundle.io.nifti import channel_count_finding, is_sheared, refuse_other_content, size_findings, stacked
 from i2net_bundle.io.options import VolumeOptions
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -28,17 +28,19 @@ _CORRECT = "Correct the header from the scan's own record, or convert the DICOM 
 
 
 def read_itk(
-    path: str | Path, options: VolumeOptions, needs_orientation: bool = True
+    path: str | Path, options: VolumeOptions, needs_orientation: bool = True, num_volumes: int = 1
 ) -> tuple[nib.Nifti1Image, list[Finding]]:
-    """Read an NRRD or MetaImage file as one 3D volume in mm.
+    """Read an NRRD or MetaImage file as one 3D volume in mm, or as several on one grid.
 
     Args:
         path: ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd``.
         options: choices where the file leaves one.
         needs_orientation: without it, a header that does not say where the volume lies will do.
+        num_volumes: how many the file must hold, one per channel; with 1 a single one, or the one of ``options``.
 
     Returns:
-        the image (X, Y, Z) in the file's own order of voxels, with its affine to RAS mm, and the warnings.
+        the image (X, Y, Z), or (X, Y, Z, C) of several volumes, in the file's own order of voxels, with its affine to
+        RAS mm, and the warnings.
 
     Raises:
         DataError: the file cannot be read, or leaves a choice that ``options`` does not make.
@@ -48,7 +50,15 @@ def read_itk(
     if needs_orientation:
         header = read_header(path)
         enforce(_nrrd_findings(path, header) if is_nrrd(path) else _metaimage_findings(path, header))
-    image = as_nifti(_single_volume(_read(reader, path), path, options.volume), path)
+    read = _read(reader, path)
+    if num_volumes > 1:
+        count = _count(read)
+        if count != num_volumes:
+            raise DataError([channel_count_finding(path, count, options.channels)])
+        parts = [as_nifti(_single_volume(read, path, number), path) for number in range(count)]
+        image = stacked(parts)
+    else:
+        image = as_nifti(_single_volume(read, path, options.volume), path)
     findings = size_findings(path, image.affine)
     if is_sheared(image.affine):
         remedy = "The affine is kept; check the header, for scanners write none such."
@@ -172,7 +182,7 @@ def _single_volume(image: sitk.Image, path: str | Path, volume: int | None) -> s
         remedy = "Convert it to a volume of one slice, with its spacing, first."
         raise DataError([error("shape", path, f"has {image.GetDimension()} axes", remedy)])
     by_voxel = image.GetNumberOfComponentsPerPixel() > 1
-    count = image.GetNumberOfComponentsPerPixel() if by_voxel else (*image.GetSize(), 1)[3]
+    count = _count(image)
     if count > 1 and (volume is None or not 0 <= volume < count):
         chosen = "" if volume is None else f", and volume {volume} is none of them"
         remedy = f"Choose one with volume, 0 to {count - 1} (--volume of i2net)."
@@ -180,3 +190,10 @@ def _single_volume(image: sitk.Image, path: str | Path, volume: int | None) -> s
     if by_voxel:
         return sitk.VectorIndexSelectionCast(image, volume)
     return image[:, :, :, volume or 0] if image.GetDimension() == 4 else image
+
+
+def _count(image: sitk.Image) -> int:
+    """How many volumes an image holds, along a fourth axis or as numbers per voxel."""
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        return int(image.GetNumberOfComponentsPerPixel())
+    return int((*image.GetSize(), 1, 1)[3]) if image.GetDimension() > 3 else 1

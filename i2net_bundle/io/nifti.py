@@ -29,9 +29,9 @@ _DOWNLOAD_AGAIN = "Download or copy the file again"
 
 
 def read_nifti(
-    path: str | Path, options: VolumeOptions, needs_orientation: bool = True
+    path: str | Path, options: VolumeOptions, needs_orientation: bool = True, num_volumes: int = 1
 ) -> tuple[nib.Nifti1Image, list[Finding]]:
-    """Read a NIfTI file as one 3D volume in mm.
+    """Read a NIfTI file as one 3D volume in mm, or as several on one grid.
 
     A 2D file becomes a volume of one slice, trailing axes of length one go, metres and micrometres become mm.
 
@@ -39,25 +39,48 @@ def read_nifti(
         path: ``.nii`` or ``.nii.gz``.
         options: choices where the file leaves one.
         needs_orientation: without it, errors of the affine are passed over: the caller has another one to use.
+        num_volumes: how many the file must hold, one per channel; with 1 a single one, or the one of ``options``.
 
     Returns:
-        the image, voxels in memory with slope and intercept applied, and the warnings.
+        the image (X, Y, Z), or (X, Y, Z, C) of several volumes, voxels in memory with slope and intercept applied, and
+        the warnings.
 
     Raises:
         DataError: the file cannot be read, or leaves a choice that ``options`` does not make.
     """
     image = _open(path)
-    volume = _single_volume(image, path, options.volume)
+    if num_volumes > 1:
+        _require_volumes(image, path, options.channels)
+        volume = None
+    else:
+        volume = _single_volume(image, path, options.volume)
     affine, findings = _affine_mm(image, path, options.header)
     if needs_orientation:
         enforce(errors(findings))
     elif errors(findings):
         affine, findings = affine if np.isfinite(affine).all() else np.eye(4), []
-    read = nib.Nifti1Image(_voxels(image, path, volume), affine, dtype=np.float32)  # what it would be stored as
+    read = nib.Nifti1Image(_voxels(image, path, volume, num_volumes), affine, dtype=np.float32)  # as it would be stored
     read.header.set_xyzt_units("mm")
     if not has_geometry(image):
         mark_without_geometry(read)
     return read, findings
+
+
+def stacked(images: Sequence[nib.Nifti1Image]) -> nib.Nifti1Image:
+    """Volumes (X, Y, Z) as channels (X, Y, Z, C) under the first one's header; x runs fastest in memory.
+
+    The values keep their type where all have one, and become float32 otherwise.
+    """
+    arrays = [np.asarray(image.dataobj) for image in images]
+    types = {array.dtype for array in arrays}
+    dtype = types.pop() if len(types) == 1 else np.dtype(np.float32)
+    voxels = np.empty((*arrays[0].shape, len(arrays)), dtype, order="F")
+    for number, array in enumerate(arrays):
+        voxels[..., number] = array
+    joined = nib.Nifti1Image(voxels, images[0].affine, dtype=np.float32)
+    joined.header.set_xyzt_units(*images[0].header.get_xyzt_units())
+    joined.header["descrip"] = images[0].header["descrip"]
+    return joined
 
 
 def has_geometry(image: nib.Nifti1Image) -> bool:
@@ -152,7 +175,7 @@ def refuse_other_content(path: Path) -> None:
         raise DataError([error("gzip", path, "ends in .nii and is compressed by gzip", "Rename it to .nii.gz.")])
 
 
-def _voxels(image: nib.Nifti1Image, path: str | Path, volume: int | None) -> np.ndarray:
+def _voxels(image: nib.Nifti1Image, path: str | Path, volume: int | None, num_volumes: int) -> np.ndarray:
     try:
         voxels = np.asanyarray(image.dataobj)
     except (EOFError, OSError, zlib.error, gzip.BadGzipFile, ValueError) as cause:
@@ -160,8 +183,23 @@ def _voxels(image: nib.Nifti1Image, path: str | Path, volume: int | None) -> np.
         raise DataError([error("truncated", path, problem, f"{_DOWNLOAD_AGAIN}.")]) from cause
     voxels = voxels.reshape(*voxels.shape[:3], -1) if voxels.ndim > 3 else voxels
     if voxels.ndim == 4:
-        return voxels[..., volume or 0]
+        return voxels if num_volumes > 1 else voxels[..., volume or 0]
     return voxels[..., None] if voxels.ndim == 2 else voxels
+
+
+def _require_volumes(image: nib.Nifti1Image, path: str | Path, channels: Sequence[str]) -> None:
+    """Stop unless a 4D file holds a volume for each channel."""
+    count = int(np.prod(image.shape[3:]))
+    if len(image.shape) < 4 or count != len(channels) or 0 in image.shape:
+        raise DataError([channel_count_finding(path, count, channels)])
+
+
+def channel_count_finding(path: str | Path, count: int, channels: Sequence[str]) -> Finding:
+    """Say that a file does not hold a volume for each channel."""
+    held = "one volume" if count == 1 else f"{count} volumes"
+    problem = f"holds {held}, and the channels are {', '.join(channels)}"
+    remedy = "Give one file per channel (CASE_0000, CASE_0001, …), or a 4D file of all channels in this order."
+    return error("channels", path, problem, remedy)
 
 
 def _single_volume(image: nib.Nifti1Image, path: str | Path, volume: int | None) -> int | None:
@@ -281,7 +319,7 @@ def size_findings(path: str | Path, affine: np.ndarray) -> list[Finding]:
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     if sides.min() >= 0.05 and sides.max() <= 50:
         return []
-    remedy = "Check the units in the header; volumes and distances hang on them."
+    remedy = "Check the units in the header; volumes and distances depend on them."
     return [warning("spacing", path, f"has voxels of {_numbers(sides)} mm", remedy)]
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from i2net_bundle.io.channels import CT, legal_channels
+from i2net_bundle.labels import LabelClass, classes_of
+
+LABEL_VALUES = ("instances", "binary", "classes")
+"""What the masks of 2D images can hold."""
 
 _FORMS = (None, "sform", "qform")
 _GEOMETRIES = (None, "image", "label")
-_LABEL_VALUES = ("instances", "binary", "classes")
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,9 @@ class VolumeOptions:
         fill_nonfinite: value that replaces NaN and infinite voxels; HU for CT.
         hu_offset: added to every voxel of a CT; -1024 for files that hold HU + 1024.
         any_intensities: accept a CT whose values do not look like Hounsfield units.
-        class_names: names of the labels, background first; labels beyond them are refused.
+        classes: of the labels, background first, as names or as `LabelClass`; labels beyond them are refused.
+        channels: names of the image's channels. Those named "CT" are checked for Hounsfield units, others are not.
+        ignore_id: label that is no class and counts nowhere.
 
     Raises:
         ValueError: a value is none of these.
@@ -35,7 +43,9 @@ class VolumeOptions:
     fill_nonfinite: float | None = None
     hu_offset: float = 0.0
     any_intensities: bool = False
-    class_names: tuple[str, ...] | None = None
+    classes: tuple[LabelClass, ...] | None = None
+    channels: tuple[str, ...] = CT
+    ignore_id: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values; lists from a configuration become tuples, a series number given as text an integer."""
@@ -47,8 +57,14 @@ class VolumeOptions:
             raise ValueError(f"header must be sform or qform, got {self.header!r}.")
         if self.geometry not in _GEOMETRIES:
             raise ValueError(f"geometry must be image or label, got {self.geometry!r}.")
-        if self.class_names is not None:
-            object.__setattr__(self, "class_names", tuple(self.class_names))
+        if self.classes is not None:
+            object.__setattr__(self, "classes", _classes(self.classes))
+        object.__setattr__(self, "channels", legal_channels(self.channels))
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, background first."""
+        return None if self.classes is None else tuple(item.name for item in self.classes)
 
 
 @dataclass(frozen=True)
@@ -58,21 +74,40 @@ class HistologyOptions:
     Attributes:
         um_per_px: micrometres per pixel, instead of what the files say.
         resample: whether the images are resized to the training scale, so that another scale is no fault.
-        label_values: "instances" for masks of ids 0, 1, …, n; "binary" for masks of 0 and 255, or of 0 and 1;
-            "classes" for masks of class ids, 255 being ignored.
-        num_classes: with "classes", how many there are; other ids are refused.
+        label_values: "instances" for masks of ids 0, 1, …, n, which all become class 1; "binary" for masks of 0 and
+            255, or of 0 and 1; "classes" for masks of class ids. Undeclared masks are taken for class ids; those that
+            look otherwise are refused.
+        num_classes: how many there are, background included; other ids are refused.
+        ignore_id: value of a mask of class ids that is no class and counts nowhere.
 
     Raises:
-        ValueError: a value is out of range.
+        ValueError: a value is out of range, or masks that make two classes are declared of more.
     """
 
     um_per_px: float | None = None
     resample: bool = False
-    label_values: str = "instances"
+    label_values: str | None = None
     num_classes: int | None = None
+    ignore_id: int | None = None
 
     def __post_init__(self) -> None:
         if self.um_per_px is not None and not 0 < self.um_per_px < math.inf:
             raise ValueError(f"um_per_px is {self.um_per_px}; pass a number of micrometres above 0.")
-        if self.label_values not in _LABEL_VALUES:
-            raise ValueError(f"label_values is '{self.label_values}'; pass one of: {', '.join(_LABEL_VALUES)}.")
+        if self.label_values is not None and self.label_values not in LABEL_VALUES:
+            raise ValueError(f"label_values is '{self.label_values}'; pass one of: {', '.join(LABEL_VALUES)}.")
+        if self.label_values in ("instances", "binary") and self.num_classes not in (None, 2):
+            raise ValueError(
+                f"label_values is '{self.label_values}', which makes two classes, and there are {self.num_classes}. "
+                "Declare label_values: classes, or correct the labels of the data list."
+            )
+
+    @property
+    def has_class_ids(self) -> bool:
+        """Whether masks hold class ids, declared or not; otherwise whatever is not 0 is class 1."""
+        return self.label_values in (None, "classes")
+
+
+def _classes(classes: Sequence[str | LabelClass]) -> tuple[LabelClass, ...]:
+    if all(isinstance(item, LabelClass) for item in classes):
+        return tuple(item for item in classes if isinstance(item, LabelClass))
+    return classes_of([item.name if isinstance(item, LabelClass) else item for item in classes])

@@ -1,4 +1,4 @@
-"""Any file or folder of a volume -> one 3D volume in mm: NIfTI, NRRD, MetaImage, a DICOM series, registered formats."""
+"""Any file or folder of a volume -> voxels and their place in mm: NIfTI, NRRD, MetaImage, DICOM, registered formats."""
 
 from __future__ import annotations
 
@@ -10,39 +10,46 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
+from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.dicom.volume import read_series
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.formats import VolumeFormat, is_itk, is_nifti, registered_format
 from i2net_bundle.io.itk import as_nifti, read_itk, voxel_file
-from i2net_bundle.io.nifti import read_nifti, size_findings
+from i2net_bundle.io.nifti import channel_count_finding, read_nifti, size_findings
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.writing import file_sha256
 
 
 def read_volume(
-    path: str | Path, options: VolumeOptions, needs_orientation: bool = True
+    path: str | Path, options: VolumeOptions, needs_orientation: bool = True, num_volumes: int = 1
 ) -> tuple[nib.Nifti1Image, list[Finding]]:
-    """Read one 3D volume in mm.
+    """Read one 3D volume in mm, or the channels of a 4D file.
 
     Args:
         path: file with a suffix of `VOLUME_SUFFIXES` or of a registered format, or the folder of a DICOM series.
         options: choices where the file leaves one.
         needs_orientation: see `read_nifti`.
+        num_volumes: how many volumes the file must hold, one per channel.
 
     Returns:
-        the image (X, Y, Z) in the file's own order of voxels, in memory, with its affine to RAS mm; and the warnings.
+        the image (X, Y, Z), or (X, Y, Z, C) of several volumes, in the file's own order of voxels, in memory, with its
+        affine to RAS mm; and the warnings.
 
     Raises:
         DataError: the file cannot be read, or leaves a choice that ``options`` does not make.
     """
     if Path(path).is_dir():
-        return as_nifti(read_series(path, options.series), path), []
+        if num_volumes > 1:
+            raise DataError([channel_count_finding(path, 1, options.channels)])
+        return as_nifti(read_series(path, options.series, is_ct(options.channels[0])), path), []
     if is_itk(path):
-        return read_itk(path, options, needs_orientation)
+        return read_itk(path, options, needs_orientation, num_volumes)
     registered = registered_format(path)
     if registered is not None:
+        if num_volumes > 1:
+            raise DataError([channel_count_finding(path, 1, options.channels)])
         return _read_registered(registered, Path(path))
-    return read_nifti(path, options, needs_orientation)
+    return read_nifti(path, options, needs_orientation, num_volumes)
 
 
 def _read_registered(volume_format: VolumeFormat, path: Path) -> tuple[nib.Nifti1Image, list[Finding]]:

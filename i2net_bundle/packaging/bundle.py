@@ -177,12 +177,10 @@ class _Packaged:
         if network is not None and network.arguments is not None:
             comment = {name: config["network_def"][name] for name in ("_desc_",) if name in config["network_def"]}
             values["network_def"] = {**comment, "_target_": network.target, **network.arguments}
-        described = {"label_table": config["description"].get("table"), **config["description"]}
-        described.pop("table", None)
         values["description"] = {
-            **described,
+            **config["description"],
             "_target_": "i2net_bundle.workflow.describe_run",
-            "weights": described.get("weights", f"$@bundle_root + '/models/{WEIGHTS_NAME}'"),
+            "weights": config["description"].get("weights", f"$@bundle_root + '/models/{WEIGHTS_NAME}'"),
         }
         return config | values
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import i2net_bundle
 from i2net_bundle.checks.cases import write_findings
+from i2net_bundle.data.images import image_paths
 from i2net_bundle.figures.cases import show_prediction
 from i2net_bundle.io.dicom.segmentation import write_dicom_seg
 from i2net_bundle.io.findings import DataError, Finding
@@ -68,7 +69,7 @@ def predict_files(
     """
     out_dir = Path(out_dir)
     series = predictor.options.series if isinstance(predictor.options, VolumeOptions) else None
-    cases = find_inputs(inputs, predictor.reads_volumes, series)
+    cases = find_inputs(inputs, predictor.reads_volumes, series, len(predictor.description.channels))
     tell_hidden(cases)
     if overwrite:
         _remove_earlier_files(out_dir, cases)
@@ -84,7 +85,7 @@ def predict_files(
                 write_prediction(prediction, out_dir, pictures)
             except Exception as error:  # whatever one file leads to, the others are done
                 fault = root_cause(error)
-                reason = _reason(fault, case["image"])
+                reason = _reason(fault, image_paths(case)[0])
                 logger.error(reason if reason.startswith(case["shown"]) else f"{case['shown']}: {reason}")
                 logger.debug("where it happened:", exc_info=True)
                 failed[case["shown"]] = reason
@@ -113,7 +114,7 @@ def _remove_earlier_files(out_dir: Path, cases: Sequence[dict[str, Any]]) -> Non
     """Remove all that was written for the cases before; an input among these files stops the work."""
     patterns = [pattern.format(glob.escape(case["case"])) for case in cases for pattern in _OF_CASE]
     earlier = {path for pattern in patterns for path in out_dir.glob(pattern) if path.is_file()}
-    inputs = {Path(case["image"]).resolve() for case in cases}
+    inputs = {Path(path).resolve() for case in cases for path in image_paths(case)}
     for path in earlier:
         if path.resolve() in inputs:
             raise ValueError(f"{path} is an input, and would be replaced. Name another folder to write.")
@@ -137,7 +138,7 @@ def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = Tru
         pictures: whether to draw it.
     """
     name = mask_name(prediction.image_path, prediction.case)
-    num_classes = len(prediction.class_names)
+    num_classes = len(prediction.classes)
     write_mask(
         prediction.mask, prediction.image_path, out_dir / name, affine=prediction.affine, num_classes=num_classes
     )
@@ -149,7 +150,7 @@ def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = Tru
         written.append(_write_map(path, values, prediction.affine))
     if prediction.affine is None and num_classes == 2:
         path = out_dir / f"{prediction.case}.geojson"
-        write_geojson(prediction.mask, path, prediction.class_names[1], prediction.statistics.get("um_per_px"))
+        write_geojson(prediction.mask, path, prediction.classes[1], prediction.statistics.get("um_per_px"))
         written.append(path)
     if pictures and prediction.picture is not None:
         written += _draw(prediction, out_dir / "pictures" / f"{prediction.case}.png")
@@ -160,7 +161,7 @@ def _draw(prediction: Prediction, path: Path) -> list[Path]:
     """The picture where it can be drawn; the mask, which it only shows, is there already."""
     assert prediction.picture is not None
     try:
-        figure = show_prediction(*prediction.picture, prediction.class_names, title=prediction.case)
+        figure = show_prediction(*prediction.picture, prediction.classes, title=prediction.case)
         with written_whole(path) as temporary:
             figure.savefig(temporary, dpi=110)
     except Exception as cause:  # nothing that matplotlib raises is worth a mask
@@ -172,7 +173,7 @@ def _draw(prediction: Prediction, path: Path) -> list[Path]:
 def _write_dicom_seg(prediction: Prediction, path: Path) -> list[Path]:
     """The mask as DICOM-SEG where that can be; the NIfTI mask is there already."""
     try:
-        write_dicom_seg(prediction.mask, prediction.image_path, path, prediction.class_names, prediction.series)
+        write_dicom_seg(prediction.mask, prediction.image_path, path, prediction.classes, prediction.series)
     except (ImportError, ValueError) as cause:
         logger.warning(f"no DICOM-SEG of {prediction.case}, only NIfTI: {without_identifiers(str(cause))}")
         return []

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from i2net_bundle.io.writing import written_whole
-from i2net_bundle.labels import label_table
+from i2net_bundle.labels import LabelClass
 from i2net_bundle.metrics.objects import MIN_AREA_PX, gland_pixel_runs
 from i2net_bundle.metrics.pixel_runs import PixelRuns
 
@@ -25,18 +25,22 @@ _RIGHT, _DOWN, _LEFT, _UP = range(4)
 
 
 def write_geojson(
-    mask: np.ndarray, path: str | Path, name: str, um_per_px: float | None = None, min_area: int = MIN_AREA_PX
+    mask: np.ndarray,
+    path: str | Path,
+    label_class: LabelClass,
+    um_per_px: float | None = None,
+    min_area: int = MIN_AREA_PX,
 ) -> None:
     """Write a mask's glands as a FeatureCollection; see `gland_features`.
 
     Args:
         mask: 0 outside, (H, W), in the image's own pixels.
         path: the file; written beside it and renamed.
-        name: of the class, which QuPath shows.
+        label_class: of the glands; QuPath shows its name and colour.
         um_per_px: micrometres per pixel where known.
         min_area: of a gland, in pixels.
     """
-    features = gland_features(mask, name, um_per_px, min_area)
+    features = gland_features(mask, label_class, um_per_px, min_area)
     with written_whole(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
         for number, feature in enumerate(features):
@@ -45,7 +49,7 @@ def write_geojson(
 
 
 def gland_features(
-    mask: np.ndarray, name: str, um_per_px: float | None = None, min_area: int = MIN_AREA_PX
+    mask: np.ndarray, label_class: LabelClass, um_per_px: float | None = None, min_area: int = MIN_AREA_PX
 ) -> Iterator[dict[str, Any]]:
     """Glands as GeoJSON features with what QuPath understands: an annotation, its class and colour, its measurements.
 
@@ -53,12 +57,11 @@ def gland_features(
 
     Args:
         mask: 0 outside, (H, W).
-        name: of the class.
+        label_class: of the glands.
         um_per_px: micrometres per pixel where known; the area is given in µm² then, too.
         min_area: of a gland with its holes, in pixels.
     """
-    gland = label_table("glas").find(name)
-    color = gland.color if gland else label_table("glas").classes[1].color
+    color = [int(label_class.color[start : start + 2], 16) for start in (1, 3, 5)]
     inside = PixelRuns.of(mask)
     glands, numbers = gland_pixel_runs(inside, min_area)
     held_by = glands.holding(inside.starts)
@@ -78,7 +81,7 @@ def gland_features(
             "geometry": _geometry(polygons(pixels)),
             "properties": {
                 "objectType": "annotation",
-                "classification": {"name": name, "color": [int(color[k : k + 2], 16) for k in (1, 3, 5)]},
+                "classification": {"name": label_class.name, "color": color},
                 "measurements": measurements,
             },
         }

@@ -20,6 +20,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Invertd
 
 from i2net_bundle.checks.histology import TRAINING_UM_PER_PX, magnification_findings
+from i2net_bundle.data.images import image_paths
 from i2net_bundle.hardware import slices_at_a_time, usable_device
 from i2net_bundle.io.findings import Finding, enforce
 from i2net_bundle.io.formats import image_stem
@@ -27,6 +28,7 @@ from i2net_bundle.io.images import image_um_per_px, open_image
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.tiff import TiledTiff, is_tiled_tiff
 from i2net_bundle.io.writing import file_sha256
+from i2net_bundle.labels import LabelClass
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.prediction.ensemble import AveragedNetwork, Readout
 from i2net_bundle.prediction.inferers import in_bfloat16
@@ -42,9 +44,12 @@ from i2net_bundle.workflow.run_record import RunRecord, run_record
 from i2net_bundle.workflow.run_settings import require_settings
 
 DEFAULT_TASK = "ct"
-HU = "hu"
+STORED = "stored"
 
 logger = logging.getLogger("i2net.prediction")
+
+Image = str | Path | Sequence[str | Path]
+"""A file, a file per channel, or the folder of a DICOM series."""
 
 
 @dataclass
@@ -53,10 +58,10 @@ class Prediction:
 
     Attributes:
         case: its name among others.
-        image_path: its file, or the folder of its DICOM series.
+        image_path: its file, the first where each channel has one, or the folder of its DICOM series.
         mask: class indices, uint8: (X, Y, Z) of a volume, (rows, columns) of an image.
         affine: voxel to mm (4, 4) of a volume.
-        class_names: background first.
+        classes: with their colours and codes, background first.
         statistics: see `i2net_bundle.prediction.statistics`.
         maps: "entropy" (0 to 1), "variance" and "probability_0", ... where they were asked for, float16, like the mask.
         picture: what the network saw, (C, H, W) or (1, H, W, D), and the mask on that grid.
@@ -68,12 +73,17 @@ class Prediction:
     image_path: Path
     mask: np.ndarray
     affine: np.ndarray | None
-    class_names: list[str]
+    classes: tuple[LabelClass, ...]
     statistics: dict[str, Any]
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     picture: tuple[np.ndarray, np.ndarray] | None = None
     findings: list[Finding] = field(default_factory=list)
     series: int | str | None = None
+
+    @property
+    def class_names(self) -> list[str]:
+        """Background first."""
+        return [item.name for item in self.classes]
 
 
 class Predictor:
@@ -148,11 +158,11 @@ class Predictor:
         self.readout = Readout(len(self.class_names), uncertainty, self.network.variance, probabilities)
         self.inferer.readout = self.readout
 
-    def predict(self, image: str | Path, case: str | None = None) -> Prediction:
+    def predict(self, image: Image, case: str | None = None) -> Prediction:
         """Segment one file; where a GPU's memory does not suffice for a single slice, image or tile, on the CPU.
 
         Args:
-            image: its path, or the folder of a DICOM series.
+            image: its path, a path per channel, or the folder of a DICOM series.
             case: its name among others; default is the file's.
 
         Raises:
@@ -184,38 +194,36 @@ class Predictor:
         self.device, self.network.max_batch = device, None
         self.network.to(device)
 
-    def _predict(self, image: str | Path, case: str | None) -> Prediction:
-        name = case or image_stem(image)
-        if isinstance(self.options, HistologyOptions) and is_tiled_tiff(image):
-            with TiledTiff(image) as slide:
+    def _predict(self, image: Image, case: str | None) -> Prediction:
+        path = Path(image_paths({IMAGE: image})[0])
+        name = case or image_stem(path)
+        if isinstance(self.options, HistologyOptions) and is_tiled_tiff(path):
+            with TiledTiff(path) as slide:
                 if math.prod(slide.size) > TILED_ABOVE_PX:
-                    findings = magnification_findings(image, slide.um_per_px, self.options)
+                    findings = magnification_findings(path, slide.um_per_px, self.options)
                     enforce(findings)
-                    return self._predict_tiles(slide.read, slide.size, slide.um_per_px, Path(image), name, findings)
-        item: dict[str, Any] = {IMAGE: str(image), "case": name}
-        loaded, findings = self.preprocessing.transforms[0].read(item)
+                    return self._predict_tiles(slide.read, slide.size, slide.um_per_px, path, name, findings)
+        read, findings = self.preprocessing.read({IMAGE: image, "case": name})
         enforce(findings)
-        split = self.preprocessing.transforms.index(self.intensity)
-        read = self.preprocessing(loaded, start=1, end=split)
         if not self.reads_volumes:
             pixels = np.moveaxis(np.asarray(read[IMAGE]), 0, -1)
-            um_per_px = image_um_per_px(open_image(image))
+            um_per_px = image_um_per_px(open_image(path))
             if pixels[..., 0].size > TILED_ABOVE_PX:
                 return self._predict_tiles(
-                    lambda rows, cols: pixels[rows, cols], pixels.shape[:2], um_per_px, Path(image), name, findings
+                    lambda rows, cols: pixels[rows, cols], pixels.shape[:2], um_per_px, path, name, findings
                 )
             tell_memory(name, image_bytes(pixels[..., 0].size, pixels[..., 0].size, self._map_bytes))
-            ready = self.preprocessing(read, start=split)
+            ready = self.preprocessing.scale(read)
             maps = self._infer(ready)
-            return self._of_image(np.asarray(maps), np.asarray(ready[IMAGE]), um_per_px, Path(image), name, findings)
+            return self._of_image(np.asarray(maps), np.asarray(ready[IMAGE]), um_per_px, path, name, findings)
         stored = read[IMAGE].clone()
         slices = self.inferer.batch_size or slices_at_a_time(self.device)
         tell_memory(name, volume_bytes(stored.shape, slices * math.prod(self.inferer.size), self._map_bytes))
-        ready = self.preprocessing(read, start=split)
+        ready = self.preprocessing.scale(read)
         maps = self._infer(ready)
         picture = np.asarray(ready[IMAGE]), np.asarray(maps[0]).astype(np.uint8)
-        back = Invertd(["pred", HU], self.preprocessing, orig_keys=IMAGE, nearest_interp=True)(
-            {**ready, "pred": maps, HU: stored}
+        back = Invertd(["pred", STORED], self.preprocessing, orig_keys=IMAGE, nearest_interp=True)(
+            {**ready, "pred": maps, STORED: stored}
         )
         return self._of_volume(back, picture, findings)
 
@@ -294,14 +302,16 @@ class Predictor:
         mask = maps[0].astype(np.uint8)
         affine = np.asarray(item["pred"].affine, np.float64)
         geometry = item[IMAGE].meta.get(LENGTH_UNIT, "mm") == "mm"
-        statistics = organ_statistics(mask, np.asarray(item[HU])[0], affine, self.class_names, geometry)
+        statistics = organ_statistics(
+            mask, np.asarray(item[STORED]), affine, self.class_names, geometry, self.options.channels
+        )
         path = Path(item[IMAGE].meta["filename_or_obj"])
         return Prediction(
             item["case"],
             path,
             mask,
             affine,
-            self.class_names,
+            self.description.classes,
             statistics,
             self._named(maps),
             picture,
@@ -328,7 +338,9 @@ class Predictor:
             else class_shares(mask, self.class_names)
         )
         picture = seen, mask[::step, ::step]
-        return Prediction(name, path, mask, None, self.class_names, statistics, self._named(maps), picture, findings)
+        return Prediction(
+            name, path, mask, None, self.description.classes, statistics, self._named(maps), picture, findings
+        )
 
     def _named(self, maps: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(self.readout.names[1:], maps[1:], strict=True))

@@ -1,4 +1,4 @@
-"""What a mask says in numbers: organs' volumes, densities and extents; glands' counts and areas."""
+"""A mask in numbers: volumes, mean values and extents of organs; counts and areas of glands."""
 
 from __future__ import annotations
 
@@ -10,45 +10,74 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from scipy import ndimage
 
+from i2net_bundle.io.channels import CT, is_ct
 from i2net_bundle.metrics.objects import gland_pixel_runs
 from i2net_bundle.metrics.pixel_runs import PixelRuns
 
 
 def organ_statistics(
-    mask: np.ndarray, hu: np.ndarray, affine: np.ndarray, class_names: Sequence[str], has_geometry: bool = True
+    mask: np.ndarray,
+    values: np.ndarray,
+    affine: np.ndarray,
+    class_names: Sequence[str],
+    has_geometry: bool = True,
+    channels: Sequence[str] = CT,
 ) -> dict[str, dict[str, Any]]:
     """Statistics of every class that a volume's mask holds.
 
     Args:
         mask: class indices (X, Y, Z).
-        hu: the CT (X, Y, Z), in HU.
+        values: stored values of the image (X, Y, Z), or (C, X, Y, Z) of several channels; HU of a CT.
         affine: voxel to mm (4, 4).
         class_names: background first.
         has_geometry: whether voxels have a known size; volumes are left out otherwise.
+        channels: names of the image's channels.
 
     Returns:
-        class name to ``voxels``, ``volume_ml``, ``mean_hu``, ``sd_hu``, ``bounding_box`` (first and last voxel along
-        each axis of the file, from 0) and ``touches_border``: the organ is cut by the volume's end along some axis.
+        class name to ``voxels``, ``volume_ml``, ``mean_hu`` and ``sd_hu`` of a CT or ``mean_T2`` and ``sd_T2`` of a
+        channel T2, ``bounding_box`` (first and last voxel along each axis of the file, from 0) and
+        ``touches_border``: whether the organ is cut off by an end of the volume.
     """
     ml_per_voxel = float(np.prod(voxel_sizes(affine))) / 1000
     boxes = ndimage.find_objects(mask.astype(np.uint8, copy=False), max_label=len(class_names) - 1)
+    measured = values[None] if values.ndim == mask.ndim else values  # (C, X, Y, Z)
+    columns = _columns(channels)
+    if len(measured) != len(columns):
+        raise ValueError(f"The image has {len(measured)} channels, and {', '.join(channels)} were named.")
     statistics = {}
     for index, (name, box) in enumerate(zip(class_names[1:], boxes, strict=True), 1):
         if box is None:
             continue
         inside = mask[box] == index
-        values = hu[box][inside].astype(np.float64)
+        of_channels = [channel[box][inside].astype(np.float64) for channel in measured]
         bounds = [[part.start, part.stop - 1] for part in box]
         at_border = [low == 0 or high == size - 1 for (low, high), size in zip(bounds, mask.shape, strict=True)]
         statistics[name] = {
             "voxels": int(inside.sum()),
             **({"volume_ml": round(int(inside.sum()) * ml_per_voxel, 3)} if has_geometry else {}),
-            "mean_hu": round(float(values.mean()), 1),
-            "sd_hu": round(float(values.std()), 1),
+            **{
+                f"{kind}_{column}": _rounded(float(value), is_ct(channel))
+                for channel, column, found in zip(channels, columns, of_channels, strict=True)
+                for kind, value in (("mean", found.mean()), ("sd", found.std()))
+            },
             "bounding_box": bounds,
             "touches_border": any(at_border),
         }
     return statistics
+
+
+def _columns(channels: Sequence[str]) -> list[str]:
+    """Name of each channel in statistics, "hu" of a CT; a name that is there twice gets a number."""
+    names = ["hu" if is_ct(channel) else channel for channel in channels]
+    return [
+        name if names.count(name) == 1 else f"{name}_{names[: place + 1].count(name)}"
+        for place, name in enumerate(names)
+    ]
+
+
+def _rounded(value: float, hu: bool) -> float:
+    """HU to a tenth; values of other units to four digits, since an ADC may be of the order of 0.001."""
+    return round(value, 1) if hu else float(f"{value:.4g}")
 
 
 def gland_statistics(mask: np.ndarray, um_per_px: float | None = None) -> dict[str, Any]:

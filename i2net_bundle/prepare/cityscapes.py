@@ -72,7 +72,8 @@ def prepare_cityscapes(
         settle_findings(findings, allow_missing, target)
         content = {
             "name": "Cityscapes",
-            "labels": {str(item.id): item.name for item in table.classes},
+            "labels": {str(index): name for index, name in enumerate(table.names)},
+            "label_values": "classes",
             "ignore_id": table.ignore_id,
             **splits,
         }
@@ -186,7 +187,7 @@ def _read_label(scene: Scene, table: LabelTable) -> np.ndarray | None:
 
 def _count(label: np.ndarray, table: LabelTable) -> dict[str, int]:
     """Pixels of each class that occurs, and "ignored"."""
-    names = {item.id: item.name for item in table.classes}
+    names = dict(enumerate(table.names))
     values, counts = np.unique(label, return_counts=True)
     return {names.get(value, "ignored"): count for value, count in zip(values.tolist(), counts.tolist(), strict=True)}
 

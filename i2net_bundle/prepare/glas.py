@@ -193,7 +193,8 @@ def _data_lists(grades: Mapping[str, Grade], num_folds: int) -> dict[str, dict[s
         splits[f"fold_{fold}.json"] = {"training": without(validation), "validation": validation}
     header = {
         "name": "GlaS",
-        "labels": {str(item.id): item.name for item in label_table("glas").classes},
+        "labels": {str(index): name for index, name in enumerate(label_table("glas").names)},
+        "label_values": "instances",
         "um_per_px": TRAINING_UM_PER_PX,
     }
     return {

@@ -1,4 +1,4 @@
-"""Abdominal CT as it is held (raw BTCV, TransUNet's files, Decathlon folders) -> canonical NIfTI with eight labels."""
+"""Abdominal CT (raw BTCV, TransUNet's files, Decathlon and nnU-Net folders) -> canonical NIfTI with eight labels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
-from i2net_bundle.checks.scans import load_ct, load_ct_pair
-from i2net_bundle.data.datalist import DATALIST, label_names, read_datalist, splits
+from i2net_bundle.checks.scans import load_volume, load_volume_pair
+from i2net_bundle.data.datalist import DATALIST, read_source
+from i2net_bundle.data.images import image_paths
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.nifti import has_geometry, mark_without_geometry
 from i2net_bundle.io.options import VolumeOptions
@@ -75,7 +76,8 @@ def prepare_synapse(
 
     Args:
         source: folder or archive: raw BTCV (``img/img0001.nii.gz``, ``label/label0001.nii.gz``), TransUNet's files
-            (``train_npz``, ``test_vol_h5``), or a Decathlon folder with ``dataset.json`` whose ``labels`` name its ids.
+            (``train_npz``, ``test_vol_h5``), or a folder of the Decathlon's or nnU-Net's form, whose ``dataset.json``
+            names its labels.
         out_dir: folder to write, absent or empty.
         numbering: the labels' numbering, a name of ``i2net_bundle/labels/synapse.json``; default that of the source.
         options: how to settle what a file leaves open.
@@ -123,9 +125,12 @@ def _find_cases(
         match[1]: path for path in sorted(folder.rglob("img*.nii*")) if (match := _BTCV_NAME.fullmatch(path.name))
     }
     arrays = find_transunet(folder)
-    if (folder / DATALIST).is_file():
-        contents = read_datalist(folder / DATALIST)
-        return "decathlon", _decathlon_cases(folder, contents), _decathlon_names(folder, contents)
+    listed = next(
+        (path for path in (folder / DATALIST, *sorted(folder.glob(f"[!_.]*/{DATALIST}"))) if path.is_file()), None
+    )
+    if listed is not None:
+        labels, splits = read_source(listed)
+        return "data list", _listed_cases(listed, splits), _listed_names(listed, labels)
     if arrays:
         roles = {
             number: {"volume" if files[0].suffix == ".h5" else "slices": files} for number, files in arrays.items()
@@ -136,7 +141,7 @@ def _find_cases(
         return "btcv", _paper_cases(pairs, source, allow_missing), "btcv"
     raise FileNotFoundError(
         f"{source} is not known: looked for img/img0001.nii.gz (raw BTCV), train_npz and test_vol_h5 (TransUNet), "
-        f"and {DATALIST} (Decathlon form). Name the folder that holds them."
+        f"and {DATALIST} (Decathlon or nnU-Net form). Name the folder that holds them."
     )
 
 
@@ -166,30 +171,35 @@ def _btcv_label(image: Path, number: str) -> dict[str, list[Path]]:
     return {}
 
 
-def _decathlon_cases(folder: Path, contents: Mapping[str, Any]) -> list[SourceCase]:
+def _listed_cases(datalist: Path, splits: Mapping[str, list[dict[str, Any]]]) -> list[SourceCase]:
     cases = []
-    for split, entries in splits(contents).items():
+    for split, listed in splits.items():
         if split not in _FOLDERS:
-            logger.warning(f"{folder / DATALIST}: the list '{split}' is left out; known are {', '.join(_FOLDERS)}.")
+            logger.warning(f"{datalist}: the list '{split}' is left out; known are {', '.join(_FOLDERS)}.")
             continue
-        for entry in entries:
-            roles = {"image": entry} if isinstance(entry, str) else entry
-            files = {role: [folder / roles[role]] for role in ("image", "label") if role in roles}
-            cases.append(SourceCase(files["image"][0].name.split(".")[0], split, files))
+        for case in listed:
+            images = image_paths(case)
+            if len(images) > 1:
+                raise ValueError(
+                    f"{datalist}: the case of {images[0]} has {len(images)} channels, and this preparation takes CT. A "
+                    "data set of several channels is trained on as it is, without `i2net prepare`."
+                )
+            files = {"image": [Path(images[0])]} | ({"label": [Path(case["label"])]} if "label" in case else {})
+            cases.append(SourceCase(str(case.get("case") or Path(images[0]).name.split(".")[0]), split, files))
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(
-            f"{folder / DATALIST} names {', '.join(twice)} twice. Every case needs a file name of its own."
-        )
+        raise ValueError(f"{datalist} names {', '.join(twice)} twice. Every case needs a file name of its own.")
+    if not cases:
+        raise ValueError(f"{datalist} lists no cases under {', '.join(_FOLDERS)}. Rename its lists.")
     return cases
 
 
-def _decathlon_names(folder: Path, contents: Mapping[str, Any]) -> dict[int, str]:
-    names = {index: name for index, name in label_names(contents).items() if index != 0}
+def _listed_names(datalist: Path, labels: Mapping[int, str]) -> dict[int, str]:
+    names = {index: name for index, name in labels.items() if index != 0}
     if not names:
         raise ValueError(
-            f'{folder / DATALIST} does not name its labels. Add "labels": {{"0": "background", "1": "aorta", ...}}, or '
+            f'{datalist} does not name its labels. Add "labels": {{"0": "background", "1": "aorta", ...}}, or '
             "choose a declared numbering with --numbering."
         )
     return names
@@ -210,11 +220,11 @@ def _read(
         return _judged(files[0], image, label, files[0], ids, table, [], facts)
     (image_path,) = case.files["image"]
     if "label" not in case.files:
-        image, findings = load_ct(image_path, options)
+        image, findings = load_volume(image_path, options)
         return ReadCase(image, None, findings, facts)
     (label_path,) = case.files["label"]
     try:
-        image, label, findings = load_ct_pair(image_path, label_path, replace(options, class_names=None))
+        image, label, findings = load_volume_pair(image_path, label_path, replace(options, classes=None))
     except DataError as fault:
         raise DataError(
             [_with_evidence(f, image_path, label_path, ids, table, options) for f in fault.findings]
@@ -239,7 +249,7 @@ def _judged(
         remedy = f"Choose the numbering with --numbering ({', '.join(table.sources)})."
         raise DataError([error("labels", label_path, problem, remedy)]) from cause
     organs = measure_organs(mapped, image.affine)
-    found = anatomy_findings(organs, table.names, label_path, has_geometry(image))
+    found = anatomy_findings(organs, table.classes, label_path, has_geometry(image))
     return ReadCase(image, nib.Nifti1Image(mapped, image.affine, image.header), findings + found, facts)
 
 
@@ -256,11 +266,11 @@ def _with_evidence(
         return finding
     said = []
     for whose in ("image", "label"):
-        _, label, _ = load_ct_pair(image_path, label_path, replace(options, class_names=None, geometry=whose))
+        _, label, _ = load_volume_pair(image_path, label_path, replace(options, classes=None, geometry=whose))
         if not set(np.unique(np.asarray(label.dataobj)).tolist()) <= set(ids):
             return finding  # nothing is known of labels that the numbering does not declare
         mapped = map_labels(np.asarray(label.dataobj), ids, str(label_path))
-        found = anatomy_findings(measure_organs(mapped, label.affine), table.names, label_path)
+        found = anatomy_findings(measure_organs(mapped, label.affine), table.classes, label_path)
         said.append(f"by the {whose}'s header {'; '.join(f.problem for f in found) or 'every organ is in its place'}")
     return replace(finding, problem=f"{finding.problem}. The organs: {'; '.join(said)}")
 
@@ -320,7 +330,8 @@ def _write_datalist(cases: list[SourceCase], target: Path, table: LabelTable, ki
     content = {
         "name": "Synapse",
         "description": table.description,
-        "labels": {str(item.id): item.name for item in table.classes},
+        "modality": {"0": "CT"},
+        "labels": {str(index): name for index, name in enumerate(table.names)},
         "geometry": "unknown" if kind == "transunet" else "mm",
         **lists,
     }

@@ -17,7 +17,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from i2net_bundle.checks.anatomy import Organ, measure_organs, position_distances
+from i2net_bundle.checks.anatomy import Organ, measure_organs, relations
 from i2net_bundle.io.findings import DataError, error
 from i2net_bundle.io.nifti import mark_without_geometry
 from i2net_bundle.labels import label_table
@@ -103,7 +103,7 @@ def _score(organs: dict[str, Organ], codes: str) -> int:
     for name, organ in organs.items():
         x, y, z = turn @ np.array(organ.centre_mm)
         turned[name] = Organ(organ.volume_ml, (float(x), float(y), float(z)), organ.is_cut)
-    return sum(int(np.sign(distance)) for _, _, distance in position_distances(turned, label_table("synapse")))
+    return sum(int(np.sign(found.distance_mm)) for found in relations(turned, label_table("synapse").classes))
 
 
 def _axes_affine(codes: str) -> np.ndarray:

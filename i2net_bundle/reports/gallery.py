@@ -34,7 +34,7 @@ def draw_case(views: Sequence[View], class_names: Sequence[str], title: str) -> 
     ratios = [part for pair in heights for part in pair]
     rows: Any = iter(figure.subfigures(len(ratios), 1, height_ratios=ratios, squeeze=False)[:, 0])
     for view in views:
-        _draw_errors(next(rows).subplots(1, _ERROR_PANELS), view)
+        _draw_errors(next(rows).subplots(1, _ERROR_PANELS), view, class_names)
         if has_gates:
             _draw_gates(next(rows), view)
     figure.suptitle(wrapped(title, 120, 3), parse_math=False, fontweight="bold")
@@ -45,7 +45,7 @@ def draw_case(views: Sequence[View], class_names: Sequence[str], title: str) -> 
 def draw_overlay(view: View, class_names: Sequence[str], title: str) -> Figure:
     """Draw image, truth, prediction and errors of one view; arguments as in `draw_case`."""
     figure = Figure(figsize=(_WIDTH, _row_heights(view)[0] + 0.9), layout="constrained")
-    _draw_errors(figure.subplots(1, _ERROR_PANELS), view)
+    _draw_errors(figure.subplots(1, _ERROR_PANELS), view, class_names)
     figure.suptitle(title, parse_math=False)
     add_legend(figure, class_names, {int(index) for index in _classes(view)})
     return figure
@@ -71,9 +71,9 @@ def _classes(view: View) -> np.ndarray:
     return np.unique([*np.unique(view.truth), *np.unique(view.prediction)])
 
 
-def _draw_errors(axes: Sequence[Axes], view: View) -> None:
+def _draw_errors(axes: Sequence[Axes], view: View, class_names: Sequence[str]) -> None:
     image = view.image if view.image.ndim == 3 else np.repeat(view.image[..., None], 3, axis=-1)
-    draw_comparison(axes, image / 255, view.truth, view.prediction, view.aspect)
+    draw_comparison(axes, image / 255, view.truth, view.prediction, class_names, view.aspect)
     if view.index != WHOLE_IMAGE:
         axes[0].set_title(f"image, slice {view.index}")
 

@@ -16,16 +16,20 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from i2net_bundle.checks.anatomy import measure_organs
-from i2net_bundle.checks.dataset import dataset_options
 from i2net_bundle.checks.histology import load_image, load_mask, pair_findings
-from i2net_bundle.checks.scans import load_ct, load_ct_pair
-from i2net_bundle.data.datalist import DATALIST, label_names, read_datalist, splits
-from i2net_bundle.figures.cases import CLASS_COLORS
+from i2net_bundle.checks.scans import load_volume, load_volume_pair
+from i2net_bundle.data.datalist import DATALIST, DataList, read_datalist
+from i2net_bundle.data.description import reading_options
+from i2net_bundle.data.images import image_paths, name_cases
+from i2net_bundle.figures.cases import stretched
+from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.findings import DataError, Finding, errors
 from i2net_bundle.io.formats import is_volume
 from i2net_bundle.io.nifti import has_geometry
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import staged_folder
+from i2net_bundle.labels import LabelClass
+from i2net_bundle.labels.colors import PALETTE
 from i2net_bundle.transforms.preprocessing import WINDOW_HU
 
 PAGE_NAME = "index.html"
@@ -41,11 +45,12 @@ class Tile:
     """One case of a sheet.
 
     Attributes:
-        name: of its image file.
+        name: of its image file, or of its case where there is one file per channel.
         split: list that it is in.
         panels: pictures (H, W) or (H, W, 3) in [0, 1], class indices or instance ids (H, W), and the tile's aspect.
         findings: of its check.
         amounts: class name to volume in mL, or to its share of the image.
+        volume: whether it is of a volume.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Tile:
     panels: list[tuple[np.ndarray, np.ndarray, float]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     amounts: dict[str, float] = field(default_factory=dict)
+    volume: bool = True
 
 
 def preview_dataset(
@@ -61,15 +67,17 @@ def preview_dataset(
     ct: VolumeOptions | None = None,
     histology: HistologyOptions | None = None,
     datalist: str = DATALIST,
+    label_table: str | Path | None = None,
 ) -> Path:
-    """Draw every case of a data set: CT by its middle slices, other images whole, with the contours of their labels.
+    """Draw every case of a data set: volumes by three slices, 2D images whole, with the contours of their labels.
 
     Args:
         dataset_dir: folder of the data list.
         out_dir: folder to write, absent or empty; default ``preview`` in the data set's folder.
-        ct: how CT files are read.
-        histology: how other images are read.
+        ct: how volumes are read.
+        histology: how 2D images are read.
         datalist: name of the data list.
+        label_table: built-in label table or a user's file, with properties of the classes.
 
     Returns:
         path of the page; the sheets ``page_01.png``, … lie beside it. A file that cannot be read takes its tile with
@@ -81,50 +89,53 @@ def preview_dataset(
         ValueError: it lists no cases.
     """
     folder = Path(dataset_dir)
-    contents = read_datalist(folder / datalist)
-    ct, histology = dataset_options(contents, ct or VolumeOptions(), histology or HistologyOptions())
-    listed = [(split, _paths(folder, entry)) for split, entries in splits(contents).items() for entry in entries]
-    unique = {case["image"]: (split, case) for split, case in reversed(listed)}  # the first list that names it
+    found = read_datalist(folder / datalist)
+    ct, histology, description = reading_options(
+        found, ct or VolumeOptions(), histology or HistologyOptions(), label_table
+    )
+    classes = description.classes if description is not None else ()
+    listed = [(split, case) for split, cases in found.splits.items() for case in cases]
+    unique = {str(case["image"]): (split, case) for split, case in reversed(listed)}  # the first list that names it
     cases = list(reversed(unique.values()))
-    if not cases:
-        raise ValueError(f"{folder / datalist} lists no cases. Add lists such as 'training'.")
-    names = label_names(contents) or {0: "background"}
+    named = name_cases([case for _, case in cases])
     out_dir = Path(out_dir) if out_dir is not None else folder / "preview"
     with staged_folder(out_dir) as target:
         tiles: list[Tile] = []
         pages: list[str] = []
-        progress = tqdm(cases, desc="drawing cases", unit="case", disable=None)
-        for index, (split, case) in enumerate(progress, 1):
-            tiles.append(_tile(folder, split, case, ct, histology, names))
+        progress = tqdm(zip(cases, named, strict=True), total=len(cases), desc="drawing cases", disable=None)
+        for index, ((split, _), case) in enumerate(progress, 1):
+            tiles.append(_tile(folder, split, case, ct, histology, classes))
             if index % _CASES_PER_PAGE == 0 or index == len(cases):
                 first = len(pages) * _CASES_PER_PAGE
                 pages.append(f"page_{len(pages) + 1:02d}.png")
-                _draw_sheet(tiles[first:]).savefig(target / pages[-1], dpi=100)
+                _draw_sheet(tiles[first:], _contour_colors(classes, found)).savefig(target / pages[-1], dpi=100)
                 for tile in tiles[first:]:
                     tile.panels.clear()  # drawn; only the numbers stay in memory
-        (target / PAGE_NAME).write_text(_page(contents, tiles, names, pages), encoding="utf-8")
+        (target / PAGE_NAME).write_text(_page(found, tiles, classes, ct, pages), encoding="utf-8")
     return out_dir / PAGE_NAME
 
 
-def _paths(folder: Path, entry: str | Mapping[str, Any]) -> dict[str, Path]:
-    roles = {"image": entry} if isinstance(entry, str) else entry
-    return {role: folder / roles[role] for role in ("image", "label") if role in roles}
+def _contour_colors(classes: Sequence[LabelClass], found: DataList) -> Sequence[str]:
+    """Colours of the labels from 1: those of the classes; object by object, colours only tell neighbours apart."""
+    objects = not found.volumes and len(classes) <= 2
+    return PALETTE if objects or len(classes) < 2 else [item.color for item in classes[1:]]
 
 
 def _tile(
     folder: Path,
     split: str,
-    case: Mapping[str, Path],
+    case: Mapping[str, Any],
     ct: VolumeOptions,
     histology: HistologyOptions,
-    names: Mapping[int, str],
+    classes: Sequence[LabelClass],
 ) -> Tile:
-    tile = Tile(case["image"].name, split)
+    images = image_paths(case)
+    tile = Tile(Path(images[0]).name if len(images) == 1 else case["case"], split, volume=is_volume(images[0]))
     try:
-        if is_volume(case["image"]):
-            _read_ct(tile, case, ct, names)
+        if tile.volume:
+            _read_volume(tile, case, ct, classes)
         else:
-            _read_histology(tile, case, histology, names)
+            _read_histology(tile, case, histology, classes)
     except DataError as fault:
         tile.findings += fault.findings
     tile.findings = [_relative(finding, folder) for finding in tile.findings]
@@ -141,18 +152,23 @@ def _relative(finding: Finding, folder: Path) -> Finding:
     return replace(finding, file=file, problem=problem, remedy=remedy)
 
 
-def _read_ct(tile: Tile, case: Mapping[str, Path], options: VolumeOptions, names: Mapping[int, str]) -> None:
+def _read_volume(tile: Tile, case: Mapping[str, Any], options: VolumeOptions, classes: Sequence[LabelClass]) -> None:
     if "label" in case:
-        image, label, tile.findings = load_ct_pair(case["image"], case["label"], options)
+        image, label, tile.findings = load_volume_pair(image_paths(case), case["label"], options)
     else:
-        image, tile.findings = load_ct(case["image"], options)
-        label = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
+        image, tile.findings = load_volume(image_paths(case), options)
+        label = nib.Nifti1Image(np.zeros(image.shape[:3], np.uint8), image.affine)
+    if len(image.shape) > 3:  # the first channel is shown
+        image = nib.Nifti1Image(np.asarray(image.dataobj)[..., 0], image.affine, image.header)
     organs = measure_organs(np.asarray(label.dataobj), image.affine)
-    unit = {name: organs[index].volume_ml for index, name in names.items() if index in organs}
-    tile.amounts = unit if has_geometry(image) else {}
-    hu, labels = (_radiological(part) for part in (image, label))
-    low, high = WINDOW_HU
-    grey = np.clip((hu.astype(np.float32) - low) / (high - low), 0, 1)
+    amounts = {item.name: organs[index].volume_ml for index, item in enumerate(classes) if index in organs}
+    tile.amounts = amounts if has_geometry(image) else {}
+    stored, labels = (_radiological(part) for part in (image, label))
+    if is_ct(options.channels[0]):
+        low, high = WINDOW_HU
+        grey = np.clip((stored.astype(np.float32) - low) / (high - low), 0, 1)
+    else:
+        grey = stretched(stored.astype(np.float32))
     rows, columns, height = nib.affines.voxel_sizes(_reoriented(image).affine)
     row, column, depth = _telling_voxel(labels)
     cuts: list[tuple[tuple[Any, ...], float, bool]] = [
@@ -167,7 +183,9 @@ def _read_ct(tile: Tile, case: Mapping[str, Path], options: VolumeOptions, names
         tile.panels.append((*_shrunk(picture, ids), float(aspect)))
 
 
-def _read_histology(tile: Tile, case: Mapping[str, Path], options: HistologyOptions, names: Mapping[int, str]) -> None:
+def _read_histology(
+    tile: Tile, case: Mapping[str, Any], options: HistologyOptions, classes: Sequence[LabelClass]
+) -> None:
     pixels, tile.findings = load_image(case["image"], options)
     ids = np.zeros(pixels.shape[:2], np.int32)
     if "label" in case:
@@ -176,10 +194,12 @@ def _read_histology(tile: Tile, case: Mapping[str, Path], options: HistologyOpti
         tile.findings = tile.findings + found + pair_findings(case["image"], sizes[0], case["label"], sizes[1])
         if ids.shape != pixels.shape[:2]:
             ids = np.zeros(pixels.shape[:2], np.int32)
-        elif options.label_values == "classes":
-            tile.amounts = {name: float((ids == index).mean()) for index, name in names.items() if (ids == index).any()}
+        elif options.has_class_ids:
+            tile.amounts = {
+                item.name: float((ids == index).mean()) for index, item in enumerate(classes) if (ids == index).any()
+            }
         else:
-            tile.amounts = {names.get(1, "foreground"): float((ids > 0).mean())}
+            tile.amounts = {classes[1].name if len(classes) > 1 else "foreground": float((ids > 0).mean())}
     tile.panels.append((*_shrunk(pixels / 255, ids), 1.0))
 
 
@@ -212,7 +232,7 @@ def _shrunk(picture: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return picture[::step, ::step], ids[::step, ::step]
 
 
-def _draw_sheet(tiles: Sequence[Tile]) -> Figure:
+def _draw_sheet(tiles: Sequence[Tile], colors: Sequence[str]) -> Figure:
     columns = min(_COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     figure = Figure(figsize=(columns * _TILE_INCHES * 1.25, rows * _TILE_INCHES * 1.1), layout="constrained")
@@ -228,7 +248,7 @@ def _draw_sheet(tiles: Sequence[Tile]) -> Figure:
             continue
         axes = part.subplot_mosaic("AB\nAC" if len(tile.panels) == 3 else "A")
         for axis, (picture, ids, aspect) in zip(axes.values(), tile.panels, strict=True):
-            _draw_panel(axis, picture, ids, aspect)
+            _draw_panel(axis, picture, ids, aspect, colors)
         if len(tile.panels) == 3:
             axes["A"].text(0.02, 0.5, "R", color="white", fontsize=8, transform=axes["A"].transAxes)
         if marked:
@@ -237,47 +257,48 @@ def _draw_sheet(tiles: Sequence[Tile]) -> Figure:
     return figure
 
 
-def _draw_panel(axis: Axes, picture: np.ndarray, ids: np.ndarray, aspect: float) -> None:
+def _draw_panel(axis: Axes, picture: np.ndarray, ids: np.ndarray, aspect: float, colors: Sequence[str]) -> None:
     axis.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect=aspect)
     height, width = ids.shape
     columns, rows = np.arange(-1, width + 1), np.arange(-1, height + 1)
     for index in np.unique(ids[ids > 0]):
-        color = CLASS_COLORS[(int(index) - 1) % len(CLASS_COLORS)]
+        color = colors[(int(index) - 1) % len(colors)]
         inside = np.pad(ids == index, 1)  # closes contours at the border, and gives a single row its two sides
         axis.contour(columns, rows, inside, levels=[0.5], colors=color, linewidths=1.0)
     axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     axis.axis("off")
 
 
-def _page(contents: Mapping[str, Any], tiles: Sequence[Tile], names: Mapping[int, str], pages: Sequence[str]) -> str:
-    is_ct = any(is_volume(tile.name) for tile in tiles)
-    columns = [name for index, name in sorted(names.items()) if index > 0 or not is_ct]
+def _page(
+    found: DataList, tiles: Sequence[Tile], classes: Sequence[LabelClass], options: VolumeOptions, pages: Sequence[str]
+) -> str:
+    volumes = any(tile.volume for tile in tiles)
+    names = [item.name for item in classes if not (volumes and item is classes[0])]
+    columns = [name for name in dict.fromkeys([*names, *(name for tile in tiles for name in tile.amounts)])]
     columns = [name for name in columns if any(name in tile.amounts for tile in tiles)]
-    counts = ", ".join(f"{len(entries)} {split}" for split, entries in splits(contents).items())
+    counts = ", ".join(f"{len(entries)} {split}" for split, entries in found.splits.items())
     what = (
         "Axial, coronal and sagittal slices through the labels, as a radiologist sees them: the patient's right is on "
         "the left of axial and coronal slices, the front is up in axial slices and on the left of sagittal ones."
-        if is_ct
+        if volumes
         else "Images with the outlines of their labels."
     )
-    classes = [
-        {"name": name, "color": CLASS_COLORS[(index - 1) % len(CLASS_COLORS)]}
-        for index, name in sorted(names.items())
-        if index > 0 and len(names) > 2  # gland by gland, colours only tell neighbours apart
-    ]
+    if volumes and len(options.channels) > 1:
+        what += f" Of the channels {', '.join(options.channels)} the first is shown."
+    legend = [{"name": item.name, "color": item.color} for item in classes[1:]] if len(classes) > 2 else []
     environment = Environment(loader=PackageLoader("i2net_bundle.reports"), autoescape=True)
     return environment.get_template("preview.html.j2").render(
-        name=contents.get("name", "Data set"),
+        name=found.name or "Data set",
         counts=counts,
         what=what,
-        classes=classes,
+        classes=legend,
         findings=sorted(
             (finding for tile in tiles for finding in tile.findings), key=lambda finding: not errors([finding])
         ),
-        table_title="Volumes, mL" if is_ct else "Share of the image",
+        table_title="Volumes, mL" if volumes else "Share of the image",
         columns=columns,
         rows=[
-            {"name": tile.name, "split": tile.split, "cells": [_cell(tile, name, is_ct) for name in columns]}
+            {"name": tile.name, "split": tile.split, "cells": [_cell(tile, name, volumes) for name in columns]}
             for tile in tiles
             if columns
         ],
@@ -285,9 +306,9 @@ def _page(contents: Mapping[str, Any], tiles: Sequence[Tile], names: Mapping[int
     )
 
 
-def _cell(tile: Tile, name: str, is_ct: bool) -> dict[str, Any]:
+def _cell(tile: Tile, name: str, volumes: bool) -> dict[str, Any]:
     if name not in tile.amounts:
         return {"text": "–", "marked": False}
     amount = tile.amounts[name]
-    marked = is_ct and any(f.rule == "organ-volume" and f.problem.startswith(f"{name} of") for f in tile.findings)
-    return {"text": f"{amount:.0f}" if is_ct else f"{amount:.0%}", "marked": marked}
+    marked = volumes and any(f.rule == "organ-volume" and f.problem.startswith(f"{name} of") for f in tile.findings)
+    return {"text": f"{amount:.0f}" if volumes else f"{amount:.0%}", "marked": marked}

@@ -146,10 +146,10 @@ def make_views(
     height, width = (step * side / new for step, side, new in zip(spacing, truth.shape[1:3], size, strict=True))
     views = []
     for number, item in enumerate(inputs.float().cpu().numpy()):
-        rgb = np.rint(255 * displayed(item)).astype(np.uint8)
+        rgb = np.rint(255 * displayed(item, rgb=slices is None and len(item) == 3)).astype(np.uint8)
         views.append(
             View(
-                image=rgb[..., 0] if len(item) == 1 else rgb,
+                image=rgb if slices is None and len(item) == 3 else rgb[..., 0],
                 truth=maps[0][number],
                 prediction=maps[1][number],
                 gates=forward.gates[number].half().cpu().numpy(),

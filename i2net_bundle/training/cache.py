@@ -21,13 +21,14 @@ import psutil
 from monai.transforms import Compose
 from PIL import Image
 
+from i2net_bundle.data.images import image_paths
 from i2net_bundle.io.formats import is_volume
 from i2net_bundle.io.volumes import content_sha256, volume_shape
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL
 from i2net_bundle.workflow.describe import describe
 
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 _KEYS = (IMAGE, LABEL)
 
 logger = logging.getLogger("i2net.cache")
@@ -52,12 +53,13 @@ class CaseCache:
         self.limit_gb = limit_gb
 
     def require_room(self, cases: Sequence[Mapping[str, Any]]) -> None:
-        """Say how much room decoded cases take, before any is decoded; 2 bytes are counted for a CT voxel.
+        """Say how much room decoded cases take, before any is decoded: 2 bytes for a voxel of CT, 4 where normalised.
 
         Raises:
             OSError: they do not fit; says what to change.
         """
-        needed = sum(_estimated_bytes(case) for case in cases)
+        voxel_bytes = 4 if getattr(self.reading, "normalization", None) is not None else 2
+        needed = sum(_estimated_bytes(case, voxel_bytes) for case in cases)
         if self.cache_dir is None:
             place, room = "in memory", psutil.virtual_memory().available
             remedy = "Set cache_dir, so that they lie on disk"
@@ -82,7 +84,7 @@ class CaseCache:
         """Read a case, from the cache where it holds this very content.
 
         Args:
-            case: paths under "image" and "label".
+            case: a path, or one per channel, under "image", and a path under "label".
 
         Returns:
             its slices; labels are uint8, images int16 or uint8 where that loses nothing, else float32.
@@ -91,7 +93,9 @@ class CaseCache:
             ValueError: the case has no label, or one that is not made of whole numbers; names the file.
         """
         if LABEL not in case:
-            raise ValueError(f"{case[IMAGE]} has no label in dataset.json; training needs one for every image.")
+            raise ValueError(
+                f"{image_paths(case)[0]} has no label in dataset.json; training needs one for every image."
+            )
         if self.cache_dir is None:
             return DecodedCase(self.decode(case))
         return CachedCase(self, case, self.cache_dir / self.key(case))
@@ -103,14 +107,14 @@ class CaseCache:
         for name, array in arrays.items():
             stacked = array[..., None] if array.ndim == 3 else array  # (C, H, W, D)
             stacked = np.ascontiguousarray(np.moveaxis(stacked, -1, 0))
-            arrays[name] = _narrow(stacked, (np.uint8,) if name == LABEL else (np.uint8, np.int16), case[name])
+            arrays[name] = _narrow(stacked, (np.uint8,) if name == LABEL else (np.uint8, np.int16), str(case[name]))
         return arrays
 
     def key(self, case: Mapping[str, Any]) -> str:
         """Hash of the case's files, of every reading step with its settings, and of versions."""
         digest = hashlib.sha256()
-        for name in _KEYS:
-            digest.update(content_sha256(case[name]).encode())
+        for path in (*image_paths(case), case[LABEL]):
+            digest.update(content_sha256(path).encode())
         digest.update(repr((CACHE_FORMAT, monai.__version__, self.steps)).encode())
         return digest.hexdigest()[:32]
 
@@ -199,10 +203,10 @@ class CachedCase:
     def _rebuild(self, damage: Exception) -> None:
         if self.cache.key(self.case) != self.checksum_path.name.split(".")[0]:
             raise ValueError(
-                f"{self.case[IMAGE]} or its label has changed since this run read it. Start the run again."
+                f"{image_paths(self.case)[0]} or its label has changed since this run read it. Start the run again."
             )
         logger.warning(
-            f"{self.checksum_path.parent}: the cached copy of {self.case[IMAGE]} is damaged ({damage}); "
+            f"{self.checksum_path.parent}: the cached copy of {image_paths(self.case)[0]} is damaged ({damage}); "
             "it is decoded again."
         )
         self._build()
@@ -239,11 +243,14 @@ def _checksum(array: np.ndarray) -> int:
     return zlib.crc32(array.tobytes(), zlib.crc32(f"{array.dtype.str}{array.shape}".encode()))
 
 
-def _estimated_bytes(case: Mapping[str, Any]) -> int:
-    path = case[IMAGE]
+def _estimated_bytes(case: Mapping[str, Any], voxel_bytes: int) -> int:
+    paths = image_paths(case)
+    path = paths[0]
     try:
         if is_volume(path):
-            return 3 * int(np.prod(volume_shape(path)[:3]))  # int16 and uint8
+            shape = volume_shape(path)
+            channels = len(paths) * int(np.prod(shape[3:]))
+            return (channels * voxel_bytes + 1) * int(np.prod(shape[:3]))  # and a uint8 of the label
         with Image.open(path) as image:
             return 4 * image.width * image.height  # three colours and a mask
     except Exception:  # whatever it is, reading the case says it better

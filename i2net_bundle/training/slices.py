@@ -15,9 +15,9 @@ from torch import distributed
 from torch.utils.data import Dataset, DistributedSampler
 from tqdm import tqdm
 
+from i2net_bundle.data.images import image_paths
 from i2net_bundle.training.cache import CaseCache
 from i2net_bundle.transforms.augmentation import reseed
-from i2net_bundle.transforms.preprocessing import IMAGE
 
 
 class SliceDataset(Dataset):
@@ -27,7 +27,7 @@ class SliceDataset(Dataset):
     number of workers, nor on whether the run was interrupted. A bare index means epoch 0.
 
     Args:
-        data: ``[{"image": path, "label": path}, ...]``, one per volume.
+        data: ``[{"image": path, or one per channel, "label": path}, ...]``, one per volume.
         reading: files to arrays (C, H, W, D) or (C, H, W), see `i2net_bundle.transforms`.
         transform: cached slice to training item.
         cache_dir: folder for the arrays; in memory when not given.
@@ -55,7 +55,7 @@ class SliceDataset(Dataset):
         cache = CaseCache(reading, cache_dir, cache_limit_gb)
         cache.require_room(data)
         self.cases = [cache.read(case) for case in tqdm(data, desc="reading cases", unit="case", disable=None)]
-        self.names = [Path(str(case[IMAGE])).name for case in data]
+        self.names = [Path(image_paths(case)[0]).name for case in data]
         self.ends = list(itertools.accumulate(len(case) for case in self.cases))
 
     def __len__(self) -> int:

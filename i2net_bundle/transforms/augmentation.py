@@ -13,23 +13,25 @@ from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
 from torch.nn import functional as F
 
-from i2net_bundle.transforms.preprocessing import IMAGE, LABEL, ct_intensity, histology_intensity
+from i2net_bundle.transforms.preprocessing import IMAGE, LABEL, histology_intensity, volume_intensity
 from i2net_bundle.transforms.resizing import ResizeSliced
 
 _KNOTS_PX = 64
 """Distance of the knots of an elastic deformation, in pixels of the patch: about a gland's radius."""
 
 
-def ct_training(size: Sequence[int] = (224, 224), augment: bool = True, intensity: Transform | None = None) -> Compose:
-    """A cached CT slice to a training item, as TransUNet does it: window, augment on the slice's own grid, resize.
+def volume_training(
+    size: Sequence[int] = (224, 224), augment: bool = True, intensity: Transform | None = None
+) -> Compose:
+    """A cached slice to a training item, as TransUNet does it: window, augment on the slice's own grid, resize.
 
     Args:
         size: rows and columns of the network's input.
         augment: whether to turn, flip and rotate.
-        intensity: stored values to the network's, as in evaluation; default `ct_intensity`.
+        intensity: stored values to the network's, as in evaluation; default `volume_intensity`.
     """
     augmentation = [RandTurnOrRotated()] if augment else []
-    return Compose([intensity or ct_intensity(), *augmentation, ResizeSliced((IMAGE, LABEL), size)])
+    return Compose([intensity or volume_intensity(), *augmentation, ResizeSliced((IMAGE, LABEL), size)])
 
 
 def histology_training(
@@ -69,7 +71,7 @@ class RandTurnOrRotated(RandomizableTransform):
     max_rotation_deg = 20
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return ``data`` with "image" and "label" (1, H, W) moved together."""
+        """Return ``data`` with "image" (C, H, W) and "label" (1, H, W) moved together."""
         moved = dict(data)
         if self.R.random() < 0.5:
             turns, axis = int(self.R.randint(4)), int(self.R.randint(1, 3))

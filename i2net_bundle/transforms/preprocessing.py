@@ -1,8 +1,9 @@
 """The one definition of preprocessing: training, evaluation and inference all build on these.
 
-``*_reading`` gives arrays in a fixed orientation with their stored values; ``*_intensity`` scales those values for
-the network; ``*_preprocessing`` is one after the other. CT volumes become (1, P, L, S): rows run to posterior, columns
-to the patient's left, so a slice is what a radiologist sees. Histology images become (3, rows, columns).
+``*_reading`` gives arrays in a fixed orientation, with stored values, or normalised ones where that needs the whole
+volume; ``*_intensity`` scales them point by point for the network; ``*_preprocessing`` is one after the other. Volumes
+become (C, P, L, S): rows run to posterior, columns to the patient's left, so a slice is what a radiologist sees.
+Histology images become (3, rows, columns).
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ from monai.transforms import (
     MapTransform,
     NormalizeIntensityd,
     Orientationd,
-    ScaleIntensityRanged,
     Transform,
 )
 
 from i2net_bundle.checks.histology import load_image, load_mask, scale_to_training
 from i2net_bundle.checks.histology import pair_findings as size_findings
-from i2net_bundle.checks.scans import load_ct, load_ct_pair
+from i2net_bundle.checks.scans import load_volume, load_volume_pair
+from i2net_bundle.data.images import image_paths
+from i2net_bundle.io.channels import CT, is_ct
 from i2net_bundle.io.findings import Finding, enforce
 from i2net_bundle.io.nifti import has_geometry
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.transforms.normalization import NormalizeChannelsd, window
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
 IMAGE, LABEL = "image", "label"
@@ -44,40 +47,96 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def ct_reading(keys: Sequence[str], options: VolumeOptions | None = None) -> Compose:
-    """Read CT volumes (and labels) from NIfTI as (1, P, L, S), in HU.
+class Preprocessing(Compose):
+    """A file to what the network sees, in named steps; ``transforms`` lists them one after the other, as MONAI does.
+
+    Args:
+        load: reads and checks the files; `LoadVolumed` or `LoadHistologyd`.
+        orientation: turns volumes to the fixed orientation; inverted for masks.
+        normalization: stored values to normalised ones, volume by volume.
+        intensity: point by point to the network's values; nothing for training's cache, which keeps what precedes it.
+    """
+
+    def __init__(
+        self,
+        load: LoadVolumed | LoadHistologyd,
+        orientation: Transform | None = None,
+        normalization: Transform | None = None,
+        intensity: Transform | None = None,
+    ) -> None:
+        steps = (load, orientation, normalization, intensity)
+        super().__init__([step for step in steps if step is not None])
+        self.load, self.orientation, self.normalization, self.intensity = steps
+
+    def read(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], list[Finding]]:
+        """Load files and turn volumes: stored values in the fixed orientation, and what the checks found.
+
+        Args:
+            data: paths under the keys of ``load``.
+
+        Raises:
+            DataError: a file cannot be read any further; other errors are among the findings.
+        """
+        loaded, findings = self.load.read(data)
+        return _applied((self.orientation,), loaded), findings
+
+    def scale(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Stored values, as `read` gives them, to what the network sees; ``data`` itself keeps the stored values."""
+        return _applied((self.normalization, self.intensity), data)
+
+
+def _applied(steps: Sequence[Transform | None], data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    result = dict(data)
+    for step in steps:
+        if step is not None:
+            result = step(result)
+    return result
+
+
+def volume_reading(keys: Sequence[str], options: VolumeOptions | None = None) -> Preprocessing:
+    """Read volumes (and labels) as (C, P, L, S): CT in HU, other channels normalised volume by volume.
 
     Args:
         keys: "image", and "label" where there is one; both must lie on one grid.
-        options: how to settle what a file leaves open.
+        options: channels, and how to settle what a file leaves open.
     """
-    return Compose([LoadCTd(keys, options or VolumeOptions()), Orientationd(keys, axcodes="PLS", labels=None)])
+    options = options or VolumeOptions()
+    unitless = not all(map(is_ct, options.channels))
+    return Preprocessing(
+        LoadVolumed(keys, options),
+        Orientationd(keys, axcodes="PLS", labels=None),
+        NormalizeChannelsd(IMAGE, options.channels) if unitless else None,
+    )
 
 
-def ct_intensity(window_hu: Sequence[float] = WINDOW_HU) -> Transform:
-    """Clip to the window and scale it to [0, 1].
+def volume_intensity(window_hu: Sequence[float] = WINDOW_HU, channels: Sequence[str] = CT) -> Transform:
+    """Clip CT channels to the window and scale it to [0, 1]; other channels stay as the reading normalised them.
 
     Args:
         window_hu: lower and upper bound, in HU.
+        channels: names of the image's channels.
     """
-    return ScaleIntensityRanged(IMAGE, window_hu[0], window_hu[1], 0.0, 1.0, clip=True)
+    return window(window_hu, channels, IMAGE)
 
 
-def ct_preprocessing(
+def volume_preprocessing(
     keys: Sequence[str] = (IMAGE,), options: VolumeOptions | None = None, intensity: Transform | None = None
-) -> Compose:
-    """A CT file to what the network sees, before the slices are resized.
+) -> Preprocessing:
+    """A volume to what the network sees, before the slices are resized.
 
     Args:
         keys: "image", and "label" where there is one.
-        options: how to settle what a file leaves open.
-        intensity: stored values to the network's; default `ct_intensity`.
+        options: channels, and how to settle what a file leaves open.
+        intensity: the reading's values to the network's; default `volume_intensity` of the options' channels.
     """
-    return Compose([*ct_reading(keys, options).transforms, intensity or ct_intensity()])
+    options = options or VolumeOptions()
+    reading = volume_reading(keys, options)
+    intensity = intensity or volume_intensity(channels=options.channels)
+    return Preprocessing(reading.load, reading.orientation, reading.normalization, intensity)
 
 
 def histology_reading(keys: Sequence[str], options: HistologyOptions | None = None) -> Compose:
-    """Read training images as RGB (3, H, W) in 0-255, and annotations as binary masks (1, H, W).
+    """Read training images as RGB (3, H, W) in 0-255 and masks as class ids (1, H, W), at the training scale.
 
     Args:
         keys: "image", and "label" where there is one; both must have one size.
@@ -95,7 +154,7 @@ def histology_intensity() -> Transform:
 
 def histology_preprocessing(
     keys: Sequence[str] = (IMAGE,), options: HistologyOptions | None = None, intensity: Transform | None = None
-) -> Compose:
+) -> Preprocessing:
     """A histology file to what the network sees, on the file's own grid; the inferer resizes where that is asked for.
 
     Args:
@@ -103,15 +162,16 @@ def histology_preprocessing(
         options: what is declared about the files.
         intensity: stored values to the network's; default `histology_intensity`.
     """
-    return Compose([LoadHistologyd(keys, options or HistologyOptions()), intensity or histology_intensity()])
+    load = LoadHistologyd(keys, options or HistologyOptions())
+    return Preprocessing(load, intensity=intensity or histology_intensity())
 
 
-class LoadCTd(MapTransform):
-    """Read and check CT files, and their labels, as (1, X, Y, Z) on one grid; warnings are logged.
+class LoadVolumed(MapTransform):
+    """Read and check volumes as (C, X, Y, Z), and their labels as (1, X, Y, Z) on one grid; warnings are logged.
 
     Args:
         keys: "image", and "label" where there is one.
-        options: how to settle what a file leaves open.
+        options: channels, and how to settle what a file leaves open.
     """
 
     def __init__(self, keys: KeysCollection, options: VolumeOptions) -> None:
@@ -132,16 +192,18 @@ class LoadCTd(MapTransform):
         """The same, and what the checks found; only what keeps a file from being read further is raised."""
         loaded = dict(data)
         if LABEL in self.keys:
-            image, label, findings = load_ct_pair(data[IMAGE], data[LABEL], self.options)
-            loaded[LABEL] = _ct_tensor(label, data[LABEL])
+            image, label, findings = load_volume_pair(data[IMAGE], data[LABEL], self.options)
+            loaded[LABEL] = _volume_tensor(label, data[LABEL])
         else:
-            image, findings = load_ct(data[IMAGE], self.options)
-        loaded[IMAGE] = _ct_tensor(image, data[IMAGE])
+            image, findings = load_volume(data[IMAGE], self.options)
+        loaded[IMAGE] = _volume_tensor(image, image_paths(data)[0])
         return loaded, findings
 
 
 class LoadHistologyd(MapTransform):
-    """Read and check histology files: images (3, H, W), masks binary (1, H, W); warnings are logged.
+    """Read and check histology files: images (3, H, W), masks of class ids (1, H, W); warnings are logged.
+
+    Masks that are declared as instances or binary become 0 and 1; all others stay as they are.
 
     Args:
         keys: "image", and "label" where there is one.
@@ -172,7 +234,7 @@ class LoadHistologyd(MapTransform):
             mask, found = load_mask(data[LABEL], self.options)
             findings = findings + found
             findings += size_findings(path, image.shape[1::-1], data[LABEL], mask.shape[::-1])
-            labels = mask if self.options.label_values == "classes" else mask > 0
+            labels = mask if self.options.has_class_ids else mask > 0
             loaded[LABEL] = _with_geometry(labels.astype(np.uint8)[None], np.eye(4), data[LABEL])
         return loaded, findings
 
@@ -195,9 +257,11 @@ class ToTrainingScaled(MapTransform):
         return resized
 
 
-def _ct_tensor(image: nib.Nifti1Image, path: str | Path) -> MetaTensor:
+def _volume_tensor(image: nib.Nifti1Image, path: str | Path) -> MetaTensor:
     unit = "mm" if has_geometry(image) else "voxel"
-    return _with_geometry(np.asarray(image.dataobj)[None], image.affine, path, unit)
+    voxels = np.asarray(image.dataobj)
+    channels_first = voxels[None] if voxels.ndim == 3 else np.moveaxis(voxels, -1, 0)
+    return _with_geometry(channels_first, image.affine, path, unit)
 
 
 def _with_geometry(array: np.ndarray, affine: np.ndarray, path: str | Path, unit: str = "pixel") -> MetaTensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from i2net_bundle.data import DataDescription, describe_dataset
 from i2net_bundle.data.datalist import DATALIST, read_datalist
-from i2net_bundle.labels import classes_of
+from i2net_bundle.labels import classes_of, is_builtin
 from i2net_bundle.workflow.run_record import RunRecord, run_record
 
 
@@ -38,7 +38,7 @@ def describe_run(
     if dataset_dir is not None and (Path(dataset_dir) / datalist).is_file():
         _refuse_other_data(record, Path(weights), Path(dataset_dir) / datalist)
     classes = record.classes
-    if label_table.endswith(".json"):
+    if not is_builtin(label_table):
         classes = classes_of([item.name for item in classes], label_table)
     recorded = DataDescription(
         classes=classes,

@@ -8,23 +8,21 @@ becomes part of a configuration as an expression.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from i2net_bundle.io.options import LABEL_VALUES
 from i2net_bundle.io.writing import written_whole
-from i2net_bundle.labels import LabelClass, classes_of
+from i2net_bundle.labels import LabelClass, classes_of, label_class
 from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.describe import describe
 
 SETTINGS_NAME = "settings.json"
 SCHEMA = 2
-LABEL_VALUES = (None, "instances", "binary", "classes")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _V1_TASKS = {"synapse": "ct", "glas": "histology"}
 
 
@@ -90,7 +88,7 @@ class RunRecord:
             "schema": SCHEMA,
             "task": self.task,
             "network": network,
-            "classes": [describe_class(item) for item in self.classes or ()],
+            "classes": [item.as_json() for item in self.classes or ()],
             "channels": list(self.channels or ()),
             "label_values": self.label_values,
             "ignore_id": self.ignore_id,
@@ -167,18 +165,6 @@ def refuse_expressions(value: Any, where: str = "it") -> None:
     if isinstance(value, list):
         for item in value:
             refuse_expressions(item, where)
-
-
-def describe_class(item: LabelClass) -> dict[str, Any]:
-    """A class as a record holds it."""
-    return {
-        "name": item.name,
-        "color": item.color,
-        "synonyms": list(item.synonyms),
-        "volume_ml": item.volume_ml and list(item.volume_ml),
-        "snomed": item.snomed and list(item.snomed),
-        "laterality": item.laterality and list(item.laterality),
-    }
 
 
 class _Fields:
@@ -265,27 +251,14 @@ def _network(content: Any) -> NetworkRecord | None:
 
 
 def _classes(content: Any) -> tuple[LabelClass, ...] | None:
-    classes = []
-    for number, item in enumerate(content or ()):
-        fields = _Fields(item, f"class {number}")
-        pair = _is_list(_is_text, 2, 2)
-        classes.append(
-            LabelClass(
-                name=fields.get("name", _is_name, "a name", True),
-                color=fields.get(
-                    "color", lambda value: _is_text(value) and bool(_COLOR.fullmatch(value)), "#RRGGBB", True
-                ),
-                synonyms=_tuple(fields.get("synonyms", _is_list(_is_name, 0, 64), "a list of names")) or (),
-                volume_ml=_tuple(fields.get("volume_ml", _is_list(_is_number, 2, 2), "two numbers of mL")),
-                snomed=_tuple(fields.get("snomed", pair, "a code and its meaning")),
-                laterality=_tuple(fields.get("laterality", pair, "a code and its meaning")),
-            )
-        )
-        fields.done()
+    classes = tuple(map(label_class, content or ()))
+    for number, item in enumerate(classes):
+        if not item.color:
+            raise ValueError(f"class {number}, '{item.name}', has no color")
     names = [item.name for item in classes]
     if len(set(names)) < len(names):
         raise ValueError("two of its classes have one name")
-    return tuple(classes) or None
+    return classes or None
 
 
 def _tuple(value: Any) -> Any:
@@ -306,10 +279,6 @@ def _is_name(value: Any) -> bool:
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_between(low: int, high: int) -> Callable[[Any], bool]:

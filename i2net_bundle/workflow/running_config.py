@@ -141,13 +141,13 @@ def located(target: str) -> Any:
 def _public_path(target: str) -> str:
     """The shortest path from which a target can be imported: ``monai.networks.nets.UNet``."""
     found: Any = located(target)
-    module = getattr(found, "__module__", None)
-    if found is None or module is None or "." in getattr(found, "__qualname__", "."):
+    module, name = getattr(found, "__module__", None), getattr(found, "__qualname__", ".")
+    if module is None or "." in name:
         return target
     for package in _parents(module):
         holder = sys.modules.get(package)
-        if holder is not None and getattr(holder, found.__name__, None) is found and inspect.ismodule(holder):
-            return f"{package}.{found.__name__}"
+        if holder is not None and getattr(holder, name, None) is found and inspect.ismodule(holder):
+            return f"{package}.{name}"
     return target
 
 

@@ -266,7 +266,7 @@ def test_organs_out_of_place_are_recorded_and_stop_nothing(tmp_path: Path) -> No
         "image": save(tmp_path / "image.nii.gz", hu_volume(labels.shape), ORGAN_AFFINE),
         "label": save(tmp_path / "label.nii.gz", labels[:, :, ::-1], ORGAN_AFFINE),
     }
-    cases = CheckedCases([case], VolumeOptions(class_names=CLASS_NAMES))
+    cases = CheckedCases([case], VolumeOptions(classes=CLASS_NAMES))
     start(cases, tmp_path)
     ((severity, rule, file, problem, _),) = rows_of(tmp_path / "data_findings.csv")[1:]
     assert (severity, rule, file) == ("warning", "organ-position", case["label"])

@@ -11,10 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from i2net_bundle.checks.scans import check_ct, load_ct, load_ct_label, load_ct_pair, pair_findings
+from i2net_bundle.checks.scans import check_volume, load_volume, load_volume_label, load_volume_pair, pair_findings
 from i2net_bundle.io.findings import DataError, Finding, Severity
 from i2net_bundle.io.options import VolumeOptions
-from i2net_bundle.transforms import ct_preprocessing, ct_reading
+from i2net_bundle.transforms import volume_preprocessing, volume_reading
 from tests.checks.ct_files import AFFINE, CLASS_NAMES, ORGAN_AFFINE, hu_volume, label_volume, organ_labels, save
 
 PLAIN = VolumeOptions()
@@ -76,9 +76,9 @@ def test_options_take_no_other_values(values: Mapping[str, Any], message: str) -
 
 
 def test_class_names_of_a_configuration_become_a_tuple() -> None:
-    options = VolumeOptions(class_names=["background", "liver"])  # type: ignore[arg-type]
+    options = VolumeOptions(classes=["background", "liver"])  # type: ignore[arg-type]
     assert options.class_names == ("background", "liver")
-    assert options == VolumeOptions(class_names=("background", "liver"))
+    assert options == VolumeOptions(classes=("background", "liver"))
 
 
 # CT
@@ -86,7 +86,7 @@ def test_class_names_of_a_configuration_become_a_tuple() -> None:
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
 def test_a_ct_is_read_as_it_is_without_a_word(tmp_path: Path, suffix: str) -> None:
-    image, findings = load_ct(save(tmp_path / f"ct{suffix}", hu_volume()), PLAIN)
+    image, findings = load_volume(save(tmp_path / f"ct{suffix}", hu_volume()), PLAIN)
     assert findings == []
     assert image.get_data_dtype() == np.int16
     np.testing.assert_array_equal(image.dataobj, hu_volume())
@@ -106,7 +106,7 @@ def test_hu_are_kept_as_16_bit_integers_only_where_nothing_is_lost(
     tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], dtype: type
 ) -> None:
     hu = change(hu_volume())
-    image, _ = load_ct(save(tmp_path / "ct.nii.gz", hu), PLAIN)
+    image, _ = load_volume(save(tmp_path / "ct.nii.gz", hu), PLAIN)
     assert np.asarray(image.dataobj).dtype == dtype
     np.testing.assert_array_equal(image.dataobj, hu)
 
@@ -114,18 +114,18 @@ def test_hu_are_kept_as_16_bit_integers_only_where_nothing_is_lost(
 def test_slope_and_intercept_give_hu(tmp_path: Path) -> None:
     hu = hu_volume() + 0.5
     path = save(tmp_path / "ct.nii.gz", ((hu + 1024) * 2).astype(np.int16), scl_slope=0.5, scl_inter=-1024)
-    image, findings = load_ct(path, PLAIN)
+    image, findings = load_volume(path, PLAIN)
     assert findings == []
     np.testing.assert_array_equal(image.dataobj, hu)
 
 
 def test_hu_with_an_offset_are_refused_until_it_is_given(tmp_path: Path) -> None:
     path = save(tmp_path / "ct.nii.gz", np.clip(hu_volume() + 1024, 0, None).astype(np.int16))
-    found = refusal(load_ct, path)
+    found = refusal(load_volume, path)
     assert found.rule == "offset"
     assert found.problem.startswith("looks like HU + 1024: values run from 0 to 1")
     assert found.remedy == f"Have it shifted with hu_offset: -1024 (--hu-offset -1024). {GO_ON}"
-    image, findings = load_ct(path, VolumeOptions(hu_offset=-1024))
+    image, findings = load_volume(path, VolumeOptions(hu_offset=-1024))
     assert findings == []
     np.testing.assert_array_equal(image.dataobj, np.clip(hu_volume(), -1024, None))
 
@@ -134,11 +134,11 @@ def test_voxels_without_a_finite_value_are_refused_until_a_filling_is_given(tmp_
     voxels = hu_volume().astype(np.float32)
     voxels[0, 0, :2], voxels[1, 0, 0], voxels[2, 0, 0] = np.nan, np.inf, -np.inf
     path = save(tmp_path / "ct.nii.gz", voxels)
-    assert str(refusal(load_ct, path)) == (
+    assert str(refusal(load_volume, path)) == (
         f"{path}: holds 2 NaN and 2 infinite voxels of 960. Convert the scan again, or have them filled with "
         "fill_nonfinite: -1024 (--fill-nonfinite -1024)."
     )
-    image, (found,) = load_ct(path, VolumeOptions(fill_nonfinite=-1024))
+    image, (found,) = load_volume(path, VolumeOptions(fill_nonfinite=-1024))
     assert found.severity is Severity.WARNING
     assert str(found) == (
         f"{path}: 4 voxels without a finite value were filled with -1024 HU. Check that they lie outside the body."
@@ -148,14 +148,14 @@ def test_voxels_without_a_finite_value_are_refused_until_a_filling_is_given(tmp_
 
 def test_a_filling_changes_nothing_in_a_file_that_needs_none(tmp_path: Path) -> None:
     path = save(tmp_path / "ct.nii.gz", hu_volume().astype(np.float32))
-    assert load_ct(path, VolumeOptions(fill_nonfinite=-1024))[1] == []
+    assert load_volume(path, VolumeOptions(fill_nonfinite=-1024))[1] == []
 
 
 def test_any_intensities_are_read_where_the_user_says_so(tmp_path: Path) -> None:
     voxels = (np.clip(hu_volume() + 125.0, 0, 400) / 400).astype(np.float32)
     path = save(tmp_path / "ct.nii.gz", voxels)
-    assert refusal(load_ct, path).remedy == f"Give the CT in Hounsfield units. {GO_ON}"
-    image, findings = load_ct(path, VolumeOptions(any_intensities=True))
+    assert refusal(load_volume, path).remedy == f"Give the CT in Hounsfield units. {GO_ON}"
+    image, findings = load_volume(path, VolumeOptions(any_intensities=True))
     assert findings == []
     np.testing.assert_array_equal(image.dataobj, voxels)
 
@@ -165,10 +165,10 @@ def test_padding_outside_the_scanner_circle_is_clipped_by_the_window(tmp_path: P
     hu = hu_volume()
     hu[:3] = padding
     path = save(tmp_path / "ct.nii.gz", hu)
-    image, findings = load_ct(path, PLAIN)
+    image, findings = load_volume(path, PLAIN)
     assert findings == []
     np.testing.assert_array_equal(image.dataobj, hu)
-    seen = ct_preprocessing(("image",))({"image": path})["image"]  # voxels (P, L, S) of a file in LPS
+    seen = volume_preprocessing(("image",))({"image": path})["image"]  # voxels (P, L, S) of a file in LPS
     assert seen[0, :, :3].max() == 0 == seen.min()
     assert seen.max() > 0
 
@@ -176,9 +176,9 @@ def test_padding_outside_the_scanner_circle_is_clipped_by_the_window(tmp_path: P
 def test_the_chosen_volume_is_judged_alone(tmp_path: Path) -> None:
     volumes = np.stack([hu_volume() + 1024, hu_volume()], axis=-1)
     path = save(tmp_path / "ct.nii.gz", volumes)
-    assert refusal(load_ct, path).rule == "4d"
-    assert refusal(load_ct, path, VolumeOptions(volume=0)).rule == "offset"
-    image, findings = load_ct(path, VolumeOptions(volume=1))
+    assert refusal(load_volume, path).rule == "4d"
+    assert refusal(load_volume, path, VolumeOptions(volume=0)).rule == "offset"
+    image, findings = load_volume(path, VolumeOptions(volume=1))
     assert findings == []
     np.testing.assert_array_equal(image.dataobj, hu_volume())
 
@@ -186,8 +186,8 @@ def test_the_chosen_volume_is_judged_alone(tmp_path: Path) -> None:
 def test_a_slice_passes_with_its_label(tmp_path: Path) -> None:
     image = save(tmp_path / "image.nii.gz", hu_volume()[:, :, 0])
     label = save(tmp_path / "label.nii.gz", label_volume()[:, :, 0])
-    assert check_ct(image, label, PLAIN) == []
-    read = ct_reading(KEYS)({"image": image, "label": label})
+    assert check_volume(image, label, PLAIN) == []
+    read = volume_reading(KEYS)({"image": image, "label": label})
     assert read["image"].shape == read["label"].shape == (1, 10, 12, 1)
 
 
@@ -198,7 +198,7 @@ def test_a_slice_passes_with_its_label(tmp_path: Path) -> None:
 def test_whole_numbers_of_any_type_are_labels(tmp_path: Path, dtype: type) -> None:
     image = nib.Nifti1Image(label_volume().astype(dtype), AFFINE, dtype=dtype)
     nib.save(image, tmp_path / "label.nii.gz")
-    label, findings = load_ct_label(tmp_path / "label.nii.gz", PLAIN)
+    label, findings = load_volume_label(tmp_path / "label.nii.gz", PLAIN)
     assert findings == []
     assert label.get_data_dtype() == np.uint8
     np.testing.assert_array_equal(label.dataobj, label_volume())
@@ -239,34 +239,34 @@ def test_whole_numbers_of_any_type_are_labels(tmp_path: Path, dtype: type) -> No
 )
 def test_labels_that_are_no_classes_are_refused(tmp_path: Path, labels: np.ndarray, problem: str, remedy: str) -> None:
     path = save(tmp_path / "label.nii.gz", labels)
-    found = refusal(load_ct_label, path, VolumeOptions(class_names=CLASS_NAMES))
+    found = refusal(load_volume_label, path, VolumeOptions(classes=CLASS_NAMES))
     assert found.rule == "labels"
     assert found.problem == problem
     assert found.remedy == remedy
 
 
 def test_without_class_names_labels_up_to_255_pass(tmp_path: Path) -> None:
-    assert load_ct_label(save(tmp_path / "a.nii.gz", label_volume() * np.uint8(31)), PLAIN)[1] == []
+    assert load_volume_label(save(tmp_path / "a.nii.gz", label_volume() * np.uint8(31)), PLAIN)[1] == []
     path = save(tmp_path / "b.nii.gz", label_volume().astype(np.int16) * 32)
-    assert refusal(load_ct_label, path).problem == "holds labels from 0 to 256; the classes are 0 to 255"
+    assert refusal(load_volume_label, path).problem == "holds labels from 0 to 256; the classes are 0 to 255"
 
 
 def test_labels_scaled_by_their_header_are_read_as_what_they_mean(tmp_path: Path) -> None:
     path = save(tmp_path / "label.nii.gz", label_volume() * np.uint8(10), scl_slope=np.float32(0.1), scl_inter=0)
-    found = refusal(load_ct_label, path)  # 0.1 is no 32-bit number, so 10 * 0.1 is not quite 1
+    found = refusal(load_volume_label, path)  # 0.1 is no 32-bit number, so 10 * 0.1 is not quite 1
     assert found.problem.startswith("holds labels that are not whole numbers (")
     halved = save(tmp_path / "halved.nii.gz", label_volume() * np.uint8(2), scl_slope=0.5, scl_inter=0)
-    np.testing.assert_array_equal(load_ct_label(halved, PLAIN)[0].dataobj, label_volume())
+    np.testing.assert_array_equal(load_volume_label(halved, PLAIN)[0].dataobj, label_volume())
 
 
 def test_organs_out_of_place_are_warned_of_by_the_name_of_the_label_file(tmp_path: Path) -> None:
     labels = organ_labels()[::-1]
     image = save(tmp_path / "image.nii.gz", hu_volume(labels.shape), ORGAN_AFFINE)
     label = save(tmp_path / "label.nii.gz", labels, ORGAN_AFFINE)
-    (found,) = check_ct(image, label, VolumeOptions(class_names=CLASS_NAMES))
+    (found,) = check_volume(image, label, VolumeOptions(classes=CLASS_NAMES))
     assert (found.severity, found.file) == (Severity.WARNING, label)
     assert found.problem.startswith("the patient seems mirrored left to right: ")
-    assert check_ct(image, label, PLAIN) == []
+    assert check_volume(image, label, PLAIN) == []
 
 
 # An image and its label
@@ -274,12 +274,12 @@ def test_organs_out_of_place_are_warned_of_by_the_name_of_the_label_file(tmp_pat
 
 def test_a_pair_on_one_grid_raises_no_finding(tmp_path: Path) -> None:
     pair = save_pair(tmp_path)
-    assert check_ct(pair["image"], pair["label"], PLAIN) == []
+    assert check_volume(pair["image"], pair["label"], PLAIN) == []
 
 
 def test_a_label_in_another_form_of_the_same_header_raises_no_finding(tmp_path: Path) -> None:
     pair = save_pair(tmp_path, sform_code=0)  # as those of BTCV
-    assert check_ct(pair["image"], pair["label"], PLAIN) == []
+    assert check_volume(pair["image"], pair["label"], PLAIN) == []
 
 
 @OTHER_GEOMETRY
@@ -287,7 +287,7 @@ def test_a_label_with_another_geometry_is_refused_and_both_are_printed(
     tmp_path: Path, label_affine: np.ndarray, apart_mm: str, described: str
 ) -> None:
     pair = save_pair(tmp_path, label_affine)
-    (found,) = check_ct(pair["image"], pair["label"], PLAIN)
+    (found,) = check_volume(pair["image"], pair["label"], PLAIN)
     assert (found.severity, found.rule, found.file) == (Severity.ERROR, "geometry", pair["label"])
     assert found.problem == (
         f"lies {apart_mm} mm off its image {pair['image']}: the image is LPS, spacing 2 x 2 x 3 mm, origin (30, 20, "
@@ -298,7 +298,7 @@ def test_a_label_with_another_geometry_is_refused_and_both_are_printed(
         "(--geometry of i2net); else resample the label to the image's grid."
     )
     with pytest.raises(RuntimeError) as caught:
-        ct_reading(KEYS)(pair)
+        volume_reading(KEYS)(pair)
     assert str(found) in message_of(caught.value)
 
 
@@ -313,15 +313,15 @@ def test_the_chosen_header_holds_for_both_and_is_warned_of(
     geometry: str,
 ) -> None:
     pair, options = save_pair(tmp_path, label_affine), VolumeOptions(geometry=geometry)
-    (found,) = check_ct(pair["image"], pair["label"], options)
+    (found,) = check_volume(pair["image"], pair["label"], options)
     assert (found.severity, found.file) == (Severity.WARNING, pair["label"])
     assert found.problem.startswith(f"lies {apart_mm} mm off its image {pair['image']}: ")
     assert found.remedy == f"The {geometry}'s header was taken for both, as chosen."
     with caplog.at_level(logging.WARNING, logger="i2net.checks"):
-        read = ct_reading(KEYS, options)(pair)
+        read = volume_reading(KEYS, options)(pair)
     assert str(found) in caplog.messages
     stored = nib.load(pair[geometry]).affine
-    image, label, _ = load_ct_pair(pair["image"], pair["label"], options)
+    image, label, _ = load_volume_pair(pair["image"], pair["label"], options)
     for array, loaded in ((hu_volume(), image), (label_volume(), label)):
         np.testing.assert_array_equal(loaded.dataobj, array)
         np.testing.assert_array_equal(loaded.affine, stored)
@@ -338,7 +338,7 @@ def test_a_label_of_another_shape_is_refused_whatever_geometry_is_chosen(tmp_pat
     image = save(tmp_path / "image.nii.gz", hu_volume())
     label = save(tmp_path / "label.nii.gz", label_volume((12, 10, 7)))
     for geometry in (None, *KEYS):
-        (found,) = check_ct(image, label, VolumeOptions(geometry=geometry))
+        (found,) = check_volume(image, label, VolumeOptions(geometry=geometry))
         assert str(found) == (
             f"{label}: has shape (12, 10, 7), its image {image} (12, 10, 8). Give the label of this very image, on its "
             "grid."
@@ -363,19 +363,21 @@ def test_a_label_without_a_header_of_use_takes_its_image_s_when_told_to(
     tmp_path: Path, fields: dict[str, float]
 ) -> None:
     pair = save_pair(tmp_path, **fields)
-    (found,) = check_ct(pair["image"], pair["label"], PLAIN)
+    (found,) = check_volume(pair["image"], pair["label"], PLAIN)
     assert (found.severity, found.file) == (Severity.ERROR, pair["label"])
     options = VolumeOptions(geometry="image")
-    assert {found.severity for found in check_ct(pair["image"], pair["label"], options)} <= {Severity.WARNING}
-    read = ct_reading(KEYS, options)(pair)
+    assert {found.severity for found in check_volume(pair["image"], pair["label"], options)} <= {Severity.WARNING}
+    read = volume_reading(KEYS, options)(pair)
     np.testing.assert_array_equal(read["label"].affine, read["image"].affine)
-    np.testing.assert_array_equal(read["label"].affine, ct_reading(("image",))(pair)["image"].affine)
+    np.testing.assert_array_equal(read["label"].affine, volume_reading(("image",))(pair)["image"].affine)
 
 
 def test_an_image_without_orientation_is_refused_whatever_geometry_is_chosen(tmp_path: Path) -> None:
     image = save(tmp_path / "image.nii.gz", hu_volume(), sform_code=0, qform_code=0)
     for geometry in (None, "image"):
-        (found,) = check_ct(image, save(tmp_path / "label.nii.gz", label_volume()), VolumeOptions(geometry=geometry))
+        (found,) = check_volume(
+            image, save(tmp_path / "label.nii.gz", label_volume()), VolumeOptions(geometry=geometry)
+        )
         assert (found.severity, found.rule, found.file) == (Severity.ERROR, "no-orientation", image)
 
 
@@ -389,7 +391,7 @@ def test_organs_are_judged_where_the_chosen_header_places_them(tmp_path: Path, m
         "label": save(tmp_path / "label.nii.gz", labels, affines["label"]),
     }
     for geometry in KEYS:
-        found = check_ct(pair["image"], pair["label"], VolumeOptions(geometry=geometry, class_names=CLASS_NAMES))
+        found = check_volume(pair["image"], pair["label"], VolumeOptions(geometry=geometry, classes=CLASS_NAMES))
         rules = ["geometry"] if geometry != mirrored else ["geometry", "organ-position"]
         assert sorted(finding.rule for finding in found) == rules
 
@@ -400,25 +402,25 @@ def test_organs_are_judged_where_the_chosen_header_places_them(tmp_path: Path, m
 def test_faults_of_both_files_are_collected_and_none_is_raised(tmp_path: Path) -> None:
     image = save(tmp_path / "image.nii.gz", hu_volume() + np.int16(1024))
     label = save(tmp_path / "label.nii.gz", label_volume(), sform_code=0, qform_code=0)
-    found = check_ct(image, label, PLAIN)
+    found = check_volume(image, label, PLAIN)
     assert [(finding.file, finding.rule) for finding in found] == [(image, "offset"), (label, "no-orientation")]
 
 
 def test_missing_files_are_collected_too(tmp_path: Path) -> None:
     paths = [tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"]
-    assert [str(found) for found in check_ct(*paths, PLAIN)] == [
+    assert [str(found) for found in check_volume(*paths, PLAIN)] == [
         f"{path}: cannot be opened (No such file or directory). Check the path." for path in paths
     ]
 
 
 def test_an_image_is_checked_without_a_label(tmp_path: Path) -> None:
-    assert check_ct(save(tmp_path / "image.nii.gz", hu_volume()), None, PLAIN) == []
+    assert check_volume(save(tmp_path / "image.nii.gz", hu_volume()), None, PLAIN) == []
 
 
 def test_a_fault_reaches_the_user_through_reading_with_its_file_and_remedy(tmp_path: Path) -> None:
     image = save(tmp_path / "image.nii.gz", hu_volume() + np.int16(1024))
     with pytest.raises(RuntimeError) as caught:
-        ct_reading(("image",))({"image": image})
+        volume_reading(("image",))({"image": image})
     assert f"{image}: looks like HU + 1024: " in message_of(caught.value)
     assert "hu_offset: -1024" in message_of(caught.value)
 
@@ -426,4 +428,4 @@ def test_a_fault_reaches_the_user_through_reading_with_its_file_and_remedy(tmp_p
 @pytest.mark.parametrize("scan", ["abdomen_3mm", "abdomen_20slices"])
 def test_real_scans_raise_no_finding(shared: Path, scan: str) -> None:
     files = [shared / "data" / "ct" / f"{scan}_{kind}.nii.gz" for kind in ("ct", "label8")]
-    assert check_ct(*files, VolumeOptions(class_names=CLASS_NAMES)) == []
+    assert check_volume(*files, VolumeOptions(classes=CLASS_NAMES)) == []

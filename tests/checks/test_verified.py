@@ -32,13 +32,13 @@ def case(tmp_path: Path) -> Case:
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The images that were really checked, in turn."""
     calls: list[Any] = []
-    check_ct = cases.check_ct
+    check_volume = cases.check_volume
 
     def counted(image_path: Any, *rest: Any) -> Any:
         calls.append(image_path)
-        return check_ct(image_path, *rest)
+        return check_volume(image_path, *rest)
 
-    monkeypatch.setattr(cases, "check_ct", counted)
+    monkeypatch.setattr(cases, "check_volume", counted)
     return calls
 
 
@@ -87,7 +87,7 @@ def test_a_file_that_went_bad_is_found_whatever_was_remembered(tmp_path: Path, c
 
 @pytest.mark.parametrize(
     "options",
-    [VolumeOptions(class_names=tuple("abcdefghi")), VolumeOptions(geometry="image"), VolumeOptions(hu_offset=1.0)],
+    [VolumeOptions(classes=tuple("abcdefghi")), VolumeOptions(geometry="image"), VolumeOptions(hu_offset=1.0)],
     ids=["class names", "geometry", "offset"],
 )
 def test_other_options_are_checked_again(
@@ -144,7 +144,7 @@ def test_a_case_with_a_finding_is_reported_each_time(
 def test_the_memory_holds_hashes_only(tmp_path: Path, case: Case) -> None:
     known = Verdicts(tmp_path / "cache")
     check_case(case, PLAIN, known)
-    check_case(case, VolumeOptions(class_names=("background", *"abcdefgh")), known)
+    check_case(case, VolumeOptions(classes=("background", *"abcdefgh")), known)
     (file,) = (tmp_path / "cache").iterdir()
     assert file == known.path
     lines = file.read_text(encoding="ascii").splitlines()

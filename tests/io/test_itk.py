@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813, its usual name
 
-from i2net_bundle.checks.scans import load_ct, load_ct_label, load_ct_pair
+from i2net_bundle.checks.scans import load_volume, load_volume_label, load_volume_pair
 from i2net_bundle.checks.verified import Verdicts
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
@@ -90,7 +90,7 @@ def test_a_header_that_does_not_place_the_volume_is_refused(
 ) -> None:
     path = header_file(tmp_path, suffix, *replacements)
     with pytest.raises(DataError, match=re.escape(said)) as caught:
-        load_ct(path, VolumeOptions())
+        load_volume(path, VolumeOptions())
     (found,) = caught.value.findings
     assert (found.rule, found.file) == (rule, str(path))
     assert "\n" not in str(found)
@@ -107,21 +107,21 @@ def test_a_header_that_does_not_place_the_volume_is_refused(
 )
 def test_directions_hold_in_the_space_that_nrrd_names(space: str, directions: str, tmp_path: Path) -> None:
     path = header_file(tmp_path, ".nhdr", ("left-posterior-superior", space), (r"(?<=directions: ).*", directions))
-    image, findings = load_ct(path, VolumeOptions())
+    image, findings = load_volume(path, VolumeOptions())
     assert findings == []
     np.testing.assert_allclose(image.affine[:3, :3], AFFINE[:3, :3], atol=1e-6)
 
 
 def test_a_sheared_header_is_kept_with_a_warning(tmp_path: Path) -> None:
     path = header_file(tmp_path, ".nhdr", (r"(?<=directions: ).*", "(2,0,0) (0.6,2,0) (0,0,3)"))
-    image, (found,) = load_ct(path, VolumeOptions())
+    image, (found,) = load_volume(path, VolumeOptions())
     assert (found.rule, found.severity) == ("shear", "warning")
     np.testing.assert_allclose(image.affine[:3, :3], [[-2, -0.6, 0], [0, -2, 0], [0, 0, 3]], atol=1e-6)
 
 
 def test_voxels_that_no_ct_has_are_a_warning(tmp_path: Path) -> None:
     path = header_file(tmp_path, ".mhd", (r"^ElementSpacing.*", "ElementSpacing = 2000 2000 3000"))
-    (found,) = load_ct(path, VolumeOptions())[1]
+    (found,) = load_volume(path, VolumeOptions())[1]
     assert found.problem == "has voxels of 2000 x 2000 x 3000 mm"
 
 
@@ -132,7 +132,7 @@ def test_a_file_that_was_cut_off_is_refused(suffix: str, compressed: bool, tmp_p
     sitk.WriteImage(sitk.ReadImage(save(tmp_path / "ct.nii.gz", hu_volume())), str(path), useCompression=compressed)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match=rf"ct\{suffix}: is cut off or damaged: its voxels cannot be read"):
-        load_ct(path, VolumeOptions())
+        load_volume(path, VolumeOptions())
 
 
 @pytest.mark.parametrize(("suffix", "line"), [(".nhdr", r"^space: .*"), (".mhd", r"^TransformMatrix.*\n")])
@@ -142,8 +142,8 @@ def test_a_label_without_orientation_can_take_its_image_s(suffix: str, line: str
     text = "space dimension: 3" if suffix == ".nhdr" else ""
     label.write_text(re.sub(line, text, label.read_text(), flags=re.MULTILINE))
     with pytest.raises(DataError, match="says nothing of its orientation"):
-        load_ct_label(label, VolumeOptions())
-    read = load_ct_pair(image, label, VolumeOptions(geometry="image"))[1]
+        load_volume_label(label, VolumeOptions())
+    read = load_volume_pair(image, label, VolumeOptions(geometry="image"))[1]
     np.testing.assert_allclose(read.affine, AFFINE, atol=1e-5)
     assert np.array_equal(np.asarray(read.dataobj), label_volume())
 

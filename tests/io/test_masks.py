@@ -19,7 +19,7 @@ from i2net_bundle.io.masks import mask_name, write_mask
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.prediction import SlicewiseInferer
 from i2net_bundle.prediction.saving import DropChanneld, SaveMaskd
-from i2net_bundle.transforms import ct_preprocessing
+from i2net_bundle.transforms import volume_preprocessing
 
 
 def write_volume(path: Path, axcodes: str, rotation_deg: float = 0.0) -> np.ndarray:
@@ -51,7 +51,7 @@ def test_a_mask_made_after_preprocessing_lies_on_the_files_own_voxels(
 ) -> None:
     path = tmp_path / "case.nii.gz"
     stored = write_volume(path, axcodes, rotation_deg)
-    preprocessing = ct_preprocessing(("image",))
+    preprocessing = volume_preprocessing(("image",))
     item = preprocessing({"image": str(path)})
     item["pred"] = item["image"] > 0.5  # of the window from -125 to 275 HU: above 75 HU
     restored = Invertd("pred", preprocessing, orig_keys="image", nearest_interp=True)(item)
@@ -133,7 +133,7 @@ def test_a_mask_has_the_shape_of_its_file(
     directions = {"RAS": (1, 1), "LPS": (-1, -1)}[axcodes]
     affine = np.diag([0.8 * directions[0], 0.9 * directions[1], 2.5, 1])
     nib.save(nib.Nifti1Image(stored, affine), tmp_path / "case.nii.gz")
-    preprocessing = ct_preprocessing(("image",), options=VolumeOptions(volume=volume))
+    preprocessing = volume_preprocessing(("image",), options=VolumeOptions(volume=volume))
     item = preprocessing({"image": str(tmp_path / "case.nii.gz")})
     item["pred"] = item["image"] > 0.5  # above 75 HU
     restored = Invertd("pred", preprocessing, orig_keys="image", nearest_interp=True)(item)
@@ -191,7 +191,7 @@ def test_masks_are_named_after_their_image(image: str, mask: str) -> None:
 @pytest.mark.parametrize("axcodes", ["RAS", "LPS", "PIR"])
 def test_a_workflow_saves_masks_on_the_files_own_voxels(axcodes: str, tmp_path: Path) -> None:
     stored = write_volume(tmp_path / "case.nii.gz", axcodes)
-    preprocessing = ct_preprocessing(("image",))
+    preprocessing = volume_preprocessing(("image",))
     restore = Invertd("pred", preprocessing, orig_keys="image", nearest_interp=True)
     evaluator = SupervisedEvaluator(
         device="cpu",

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813, its usual name
 
 from i2net_bundle.checks import check_case
-from i2net_bundle.checks.scans import load_ct
+from i2net_bundle.checks.scans import load_volume
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.formats import is_volume
 from i2net_bundle.io.options import VolumeOptions
@@ -40,9 +40,9 @@ def converted(nifti: str, suffix: str) -> Path:
 @pytest.mark.parametrize("affine", [AFFINE, rotated()], ids=["LPS", "oblique"])
 def test_itk_formats_hold_what_the_nifti_file_holds(suffix: str, affine: np.ndarray, tmp_path: Path) -> None:
     nifti = save(tmp_path / "ct.nii.gz", hu_volume(), affine)
-    expected, _ = load_ct(nifti, VolumeOptions())
+    expected, _ = load_volume(nifti, VolumeOptions())
     path = converted(nifti, suffix)
-    found, findings = load_ct(path, VolumeOptions())
+    found, findings = load_volume(path, VolumeOptions())
     assert findings == []
     assert np.array_equal(np.asarray(found.dataobj), hu_volume())
     np.testing.assert_allclose(found.affine, expected.affine, atol=1e-4)
@@ -51,7 +51,7 @@ def test_itk_formats_hold_what_the_nifti_file_holds(suffix: str, affine: np.ndar
 
 
 def test_a_dicom_folder_is_a_volume_in_its_own_order(tmp_path: Path) -> None:
-    found, _ = load_ct(write_ct(tmp_path / "scan"), VolumeOptions(any_intensities=True))
+    found, _ = load_volume(write_ct(tmp_path / "scan"), VolumeOptions(any_intensities=True))
     assert found.shape == (6, 5, 4)
     assert np.asarray(found.dataobj)[0, 0].tolist() == [0, 1, 2, 3]  # each slice holds its number
     # LPS: x and y of the first voxel are -3 and -2 there, 3 and 2 in RAS
@@ -61,7 +61,7 @@ def test_a_dicom_folder_is_a_volume_in_its_own_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("uid", "slices"), [(CT_UID, 4), (OTHER_UID, 2)])
 def test_of_several_series_one_is_chosen(uid: str, slices: int, tmp_path: Path) -> None:
     two_series(tmp_path / "study")
-    found, _ = load_ct(tmp_path / "study", VolumeOptions(series=uid, any_intensities=True))
+    found, _ = load_volume(tmp_path / "study", VolumeOptions(series=uid, any_intensities=True))
     assert found.shape == (6, 5, slices)
 
 
@@ -81,10 +81,10 @@ def test_of_several_volumes_one_is_chosen(suffix: str, tmp_path: Path) -> None:
     if suffix == ".nrrd":
         sitk.WriteImage(pixels, str(path))
     with pytest.raises(DataError, match=r"holds 2 volumes .* Choose one with volume, 0 to 1 \(--volume of i2net\)"):
-        load_ct(path, VolumeOptions())
+        load_volume(path, VolumeOptions())
     with pytest.raises(DataError, match="volume 2 is none of them"):
-        load_ct(path, VolumeOptions(volume=2))
-    assert np.array_equal(np.asarray(load_ct(path, VolumeOptions(volume=1))[0].dataobj), volumes[1])
+        load_volume(path, VolumeOptions(volume=2))
+    assert np.array_equal(np.asarray(load_volume(path, VolumeOptions(volume=1))[0].dataobj), volumes[1])
 
 
 @pytest.mark.parametrize(
@@ -101,17 +101,17 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes | None, said: st
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=said):
-        load_ct(tmp_path / name, VolumeOptions())
+        load_volume(tmp_path / name, VolumeOptions())
 
 
 def test_the_voxels_that_a_header_names_must_be_there(tmp_path: Path) -> None:
     path = converted(save(tmp_path / "ct.nii.gz", hu_volume()), ".mhd")
     path.with_suffix(".raw").unlink()
     with pytest.raises(DataError, match=r"ct\.mhd: is cut off or damaged: its voxels in ct\.raw, which it names"):
-        load_ct(path, VolumeOptions())
+        load_volume(path, VolumeOptions())
 
 
 def test_the_checks_of_intensities_hold_for_every_format(tmp_path: Path) -> None:
     nifti = save(tmp_path / "ct.nii.gz", (hu_volume() + 1024).astype(np.int16))
     with pytest.raises(DataError, match=r"ct\.nrrd: looks like HU \+ 1024"):
-        load_ct(converted(nifti, ".nrrd"), VolumeOptions())
+        load_volume(converted(nifti, ".nrrd"), VolumeOptions())

@@ -15,7 +15,7 @@ from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.labels import class_names
 from i2net_bundle.networks import synapse_i2net
 from i2net_bundle.networks.weights import load_network
-from i2net_bundle.transforms import ct_preprocessing
+from i2net_bundle.transforms import volume_preprocessing
 from tests.monai_label.bundles import ct_slices, fresh_clone, read, undecided, write_orientations
 from tests.monai_label.server import serving
 from tests.monai_label.sessions import Session, agreement, hold_session
@@ -41,7 +41,7 @@ def session(server_python: Path, stock_app: Path, tmp_path_factory: pytest.TempP
     assert write_orientations(source, studies) == ORIENTATIONS
     bundle = fresh_clone(folder / "i2net_ct")
     torch.manual_seed(0)
-    network = undecided(synapse_i2net(), ct_slices(source, ct_preprocessing(), (224, 224)))
+    network = undecided(synapse_i2net(), ct_slices(source, volume_preprocessing(), (224, 224)))
     torch.save(network.state_dict(), bundle / "models" / "model.pt")
     # Slicer sends every option of the training panel, and an empty run_id is among them
     request = {"max_epochs": 1, "val_split": 0.0, "run_id": ""}

@@ -17,7 +17,7 @@ import torch
 from i2net_bundle.cli import main
 from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.networks.weights import load_network
-from i2net_bundle.transforms import ct_preprocessing
+from i2net_bundle.transforms import volume_preprocessing
 from i2net_bundle.workflow.recorded_network import build_network
 from i2net_bundle.workflow.run_record import run_record
 from tests.monai_label.bundles import ROOT, ct_slices, read, undecided
@@ -63,7 +63,7 @@ def package(data: Path) -> Path:
     network = build_network(recorded)
     load_network(network, weights)
     (volume,) = (data / "imagesTs").iterdir()
-    seen = torch.nn.functional.pad(ct_slices(volume, ct_preprocessing(), (50, 45)), (0, 3, 0, 14), mode="replicate")
+    seen = torch.nn.functional.pad(ct_slices(volume, volume_preprocessing(), (50, 45)), (0, 3, 0, 14), mode="replicate")
     torch.save(undecided(network, seen).state_dict(), weights)
     main(["package", "ct", "--out", str(folder / "unet_organs"), "--weights", str(weights)])
     return folder / "unet_organs"

@@ -85,7 +85,7 @@ def test_a_package_names_classes_channels_and_network_in_plain_words(package: Pa
         else ["background", "gland"]
     )
     assert config["class_names"][: len(names)] == names and len(config["class_names"]) == (9 if ct else 2)
-    assert config["channels"] == (["CT"] if ct else ["red", "green", "blue"])
+    assert config["channels"] == (["CT"] if ct else ["R", "G", "B"])
     assert config["divisor"] == (16 if ct else 32)
     target = "i2net_bundle.networks.synapse_i2net" if ct else "i2net_bundle.networks.glas_i2net"
     found = {name: value for name, value in config["network_def"].items() if name != "_desc_"}

@@ -11,13 +11,13 @@ import pytest
 import SimpleITK as sitk  # noqa: N813, its usual name
 from monai.transforms import Invertd
 
-from i2net_bundle.checks.scans import load_ct
+from i2net_bundle.checks.scans import load_volume
 from i2net_bundle.io.dicom.segmentation import write_dicom_seg
 from i2net_bundle.io.masks import mask_name, write_mask
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.labels import class_names
 from i2net_bundle.prediction import SaveMaskd
-from i2net_bundle.transforms import ct_preprocessing
+from i2net_bundle.transforms import volume_preprocessing
 from tests.checks.ct_files import hu_volume, save
 from tests.io.test_dicom import OTHER_UID, PATIENT, two_series, write_ct
 from tests.io.test_volumes import converted, rotated
@@ -30,7 +30,7 @@ NAMES = class_names("synapse")
 )
 def test_a_mask_has_its_image_s_format_and_geometry(suffix: str, mask: str, tmp_path: Path) -> None:
     path = converted(save(tmp_path / "ct.nii.gz", hu_volume(), rotated()), suffix)
-    preprocessing = ct_preprocessing(("image",))
+    preprocessing = volume_preprocessing(("image",))
     item = preprocessing({"image": str(path), "case": "one"})
     item["pred"] = item["image"] > 0.35  # of the window from -125 to 275 HU: above 15 HU
     SaveMaskd("pred", tmp_path / "out")(Invertd("pred", preprocessing, orig_keys="image", nearest_interp=True)(item))
@@ -56,12 +56,12 @@ def test_a_mask_takes_over_no_text_of_an_nrrd_header(tmp_path: Path) -> None:
 def test_a_mask_of_a_dicom_series_is_nifti_at_its_place(tmp_path: Path) -> None:
     series = write_ct(tmp_path / "scan")
     assert mask_name(series) == "scan_mask.nii.gz"
-    preprocessing = ct_preprocessing(("image",), options=VolumeOptions(any_intensities=True))
+    preprocessing = volume_preprocessing(("image",), options=VolumeOptions(any_intensities=True))
     item = preprocessing({"image": str(series)})
     item["pred"] = (item["image"] * 400 - 125).round()  # the number of each slice
     SaveMaskd("pred", tmp_path / "out")(Invertd("pred", preprocessing, orig_keys="image", nearest_interp=True)(item))
     mask = nib.load(tmp_path / "out" / "scan_mask.nii.gz")
-    stored, _ = load_ct(series, VolumeOptions(any_intensities=True))
+    stored, _ = load_volume(series, VolumeOptions(any_intensities=True))
     np.testing.assert_allclose(mask.affine, stored.affine, atol=1e-5)
     assert (int(mask.header["sform_code"]), int(mask.header["qform_code"])) == (1, 1)
     assert np.array_equal(np.asarray(mask.dataobj), np.asarray(stored.dataobj))
@@ -186,7 +186,7 @@ def test_writing_leaves_the_locale_alone(tmp_path: Path) -> None:
             locale.setlocale(locale.LC_CTYPE, name)
         except locale.Error:
             continue
-        load_ct(folder, VolumeOptions(any_intensities=True))
+        load_volume(folder, VolumeOptions(any_intensities=True))
         write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", NAMES)
         write_mask(np.ones((6, 5, 4)), folder, tmp_path / "m.nii.gz", affine=np.eye(4))
         assert locale.setlocale(locale.LC_CTYPE) == name

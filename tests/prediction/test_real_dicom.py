@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2net_bundle.checks.scans import load_ct
+from i2net_bundle.checks.scans import load_volume
 from i2net_bundle.io.dicom.segmentation import write_dicom_seg
 from i2net_bundle.io.masks import write_mask
 from i2net_bundle.io.options import VolumeOptions
@@ -38,7 +38,7 @@ def folder(shared: Path) -> Path:
 def mask(shared: Path, folder: Path) -> np.ndarray:
     """The NIfTI version's organs in the order of the series' voxels."""
     labels = nib.load(shared / "data" / "ct" / "abdomen_20slices_label8.nii.gz")
-    series, _ = load_ct(folder, VolumeOptions())
+    series, _ = load_volume(folder, VolumeOptions())
     turn = nib.orientations.ornt_transform(nib.io_orientation(labels.affine), nib.io_orientation(series.affine))
     turned = nib.orientations.apply_orientation(np.asarray(labels.dataobj), turn).astype(np.uint8)
     assert turned.shape == series.shape and len(np.unique(turned)) > 3
@@ -46,8 +46,8 @@ def mask(shared: Path, folder: Path) -> np.ndarray:
 
 
 def test_the_series_and_its_nifti_version_are_the_same_voxels_in_world_space(shared: Path, folder: Path) -> None:
-    series, _ = load_ct(folder, VolumeOptions())
-    nifti, _ = load_ct(shared / "data" / "ct" / "abdomen_20slices_ct.nii.gz", VolumeOptions())
+    series, _ = load_volume(folder, VolumeOptions())
+    nifti, _ = load_volume(shared / "data" / "ct" / "abdomen_20slices_ct.nii.gz", VolumeOptions())
     (voxels, affine), (expected, expected_affine) = in_ras(series), in_ras(nifti)
     np.testing.assert_allclose(affine, expected_affine, atol=1e-3)
     assert np.array_equal(voxels, expected)
@@ -57,7 +57,7 @@ def test_masks_of_the_series_and_of_its_nifti_version_have_one_geometry(
     shared: Path, folder: Path, mask: np.ndarray, tmp_path: Path
 ) -> None:
     path = shared / "data" / "ct" / "abdomen_20slices_ct.nii.gz"
-    series, _ = load_ct(folder, VolumeOptions())
+    series, _ = load_volume(folder, VolumeOptions())
     labels = np.asarray(nib.load(shared / "data" / "ct" / "abdomen_20slices_label8.nii.gz").dataobj)
     write_mask(labels, path, tmp_path / "nifti.nii.gz")
     write_mask(mask, folder, tmp_path / "series.nii.gz", affine=series.affine)
@@ -133,7 +133,7 @@ def test_a_dicom_seg_of_the_series_is_the_mask_in_world_space(
 ) -> None:
     pytest.importorskip("highdicom", reason="needs pip install 'i2net-bundle[dicom]'")
     source = identified(folder, tmp_path / "scan") if with_uids else folder
-    series, _ = load_ct(source, VolumeOptions())
+    series, _ = load_volume(source, VolumeOptions())
     write_dicom_seg(mask, source, tmp_path / "m.dcm", NAMES)
     assert ("do not say which study" in caplog.text) is not with_uids
     found = placed(tmp_path / "m.dcm", series.affine, series.shape)

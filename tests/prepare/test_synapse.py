@@ -21,7 +21,7 @@ from i2net_bundle.labels import class_names, label_table
 from i2net_bundle.prepare import prepare_synapse
 from i2net_bundle.prepare.synapse import TEST_CASES, TRAINING_CASES
 from i2net_bundle.prepare.transunet import read_transunet
-from i2net_bundle.transforms import ct_reading
+from i2net_bundle.transforms import volume_reading
 from tests.prepare.lookalikes import RAW_ID, SHAPE, SPACING_MM, mirrored, patient, stored, write_btcv, write_transunet
 
 KEYS = ("image", "label")
@@ -200,7 +200,7 @@ def test_slices_of_both_sources_show_the_network_the_same(prepared: Path, tmp_pa
     seen: list[dict[str, Any]] = []
     for datalist in (prepared, other):
         case = {key: str(datalist.parent / f"{key}sTr" / "case0005.nii.gz") for key in KEYS}
-        seen.append(ct_reading(KEYS)(case))
+        seen.append(volume_reading(KEYS)(case))
     np.testing.assert_array_equal(seen[0]["label"], seen[1]["label"])
     np.testing.assert_array_equal(np.clip(seen[0]["image"], -125, 275), seen[1]["image"])
     assert [item["image"].meta["length_unit"] for item in seen] == ["mm", "voxel"]

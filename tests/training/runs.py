@@ -25,7 +25,7 @@ from i2net_bundle.training import (
     WeightAverage,
 )
 from i2net_bundle.training.slices import EpochSampler, SliceDataset
-from i2net_bundle.transforms import ct_reading, ct_training
+from i2net_bundle.transforms import volume_reading, volume_training
 
 Make = Callable[..., Any]
 
@@ -68,7 +68,7 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
     ) -> Run:
         torch.manual_seed(99 if resume else 1)  # nothing may depend on the global state
         dataset = SliceDataset(
-            load_cases(phantom_dir, "training"), ct_reading(("image", "label")), ct_training((16, 16)), seed=5
+            load_cases(phantom_dir, "training"), volume_reading(("image", "label")), volume_training((16, 16)), seed=5
         )
         loader = DataLoader(dataset, batch_size=batch_size, sampler=EpochSampler(dataset, seed=5))
         network = make_network(seed=7 if resume else 0, num_classes=9)

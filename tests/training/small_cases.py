@@ -13,7 +13,7 @@ from monai.transforms import Compose
 
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.training.cache import CachedCase, CaseCache, DecodedCase
-from i2net_bundle.transforms import ct_reading
+from i2net_bundle.transforms import volume_reading
 from tests.training.counting import Count
 
 KEYS = ("image", "label")
@@ -60,7 +60,7 @@ def assert_same(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray
 def counting(cache_dir: Path | None, options: VolumeOptions | None = None) -> tuple[CaseCache, Count]:
     """A cache, and how often it had a case decoded."""
     count = Count()
-    return CaseCache(Compose([count, *ct_reading(KEYS, options).transforms]), cache_dir), count
+    return CaseCache(Compose([count, *volume_reading(KEYS, options).transforms]), cache_dir), count
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:

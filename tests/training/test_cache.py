@@ -22,7 +22,7 @@ from i2net_bundle.data import load_cases
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.labels import class_names
 from i2net_bundle.training.cache import CaseCache
-from i2net_bundle.transforms import ct_reading, histology_reading
+from i2net_bundle.transforms import histology_reading, volume_reading
 from tests.training.counting import Count
 from tests.training.small_cases import (
     KEYS,
@@ -50,7 +50,7 @@ def message_of(error: BaseException) -> str:
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
 def test_a_case_is_its_slices_with_labels_uint8_and_hu_int16(tmp_path: Path, on_disk: bool) -> None:
     case = write_case(tmp_path)
-    read = CaseCache(ct_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
+    read = CaseCache(volume_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
     assert len(read) == SHAPE[2]
     assert read[0].keys() == set(KEYS)
     found = stacked(read)
@@ -59,7 +59,7 @@ def test_a_case_is_its_slices_with_labels_uint8_and_hu_int16(tmp_path: Path, on_
 
 
 @pytest.mark.parametrize(
-    ("kind", "reading"), [("ct_dir", ct_reading), ("gland_dir", histology_reading)], ids=["ct", "glands"]
+    ("kind", "reading"), [("ct_dir", volume_reading), ("gland_dir", histology_reading)], ids=["ct", "glands"]
 )
 def test_slices_on_disk_equal_those_in_memory(
     kind: str, reading: Any, tmp_path: Path, request: pytest.FixtureRequest
@@ -73,7 +73,7 @@ def test_slices_on_disk_equal_those_in_memory(
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
 def test_a_slice_can_be_changed_in_place_without_harm(tmp_path: Path, on_disk: bool) -> None:
     case = write_case(tmp_path)
-    read = CaseCache(ct_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
+    read = CaseCache(volume_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
     for key in KEYS:
         read[1][key].fill(0)
     assert_same(stacked(read), expected(case))
@@ -81,7 +81,7 @@ def test_a_slice_can_be_changed_in_place_without_harm(tmp_path: Path, on_disk: b
 
 def test_hu_with_fractions_are_kept_exactly(tmp_path: Path) -> None:
     image = (np.arange(np.prod(SHAPE)).reshape(SHAPE) * 2.25 - 180).astype(np.float32)
-    found = stacked(CaseCache(ct_reading(KEYS)).read(write_case(tmp_path, image)))
+    found = stacked(CaseCache(volume_reading(KEYS)).read(write_case(tmp_path, image)))
     assert found["image"].dtype == np.float32
     np.testing.assert_array_equal(found["image"], slices_first(image))
 
@@ -105,7 +105,7 @@ def test_slices_are_read_without_keeping_the_volume_in_memory(tmp_path: Path) ->
     shape = (96, 96, 40)
     rng = np.random.default_rng(0)
     image, label = rng.integers(-1024, 300, shape).astype(np.int16), rng.integers(0, 9, shape).astype(np.uint8)
-    case = CaseCache(ct_reading(KEYS), tmp_path / "cache").read(write_case(tmp_path, image, label))
+    case = CaseCache(volume_reading(KEYS), tmp_path / "cache").read(write_case(tmp_path, image, label))
     slice_bytes = 96 * 96 * 3
     tracemalloc.start()
     try:
@@ -123,7 +123,7 @@ class TestStaleness:
 
     @pytest.mark.parametrize("changed", KEYS)
     def test_new_content_of_a_file_is_served_although_name_and_time_stay(self, tmp_path: Path, changed: str) -> None:
-        cache = CaseCache(ct_reading(KEYS), tmp_path / "cache")
+        cache = CaseCache(volume_reading(KEYS), tmp_path / "cache")
         case = write_case(tmp_path)
         before, stat = stacked(cache.read(case)), os.stat(case[changed])
         contents = np.asarray(nib.load(case[changed]).dataobj).copy()
@@ -136,9 +136,9 @@ class TestStaleness:
 
     def test_reading_with_further_steps_does_not_get_the_old_arrays(self, tmp_path: Path) -> None:
         case = write_case(tmp_path)
-        flipping = Compose([*ct_reading(KEYS).transforms, Flipd(KEYS, 0)])
+        flipping = Compose([*volume_reading(KEYS).transforms, Flipd(KEYS, 0)])
         plain, flipped = (
-            stacked(CaseCache(steps, tmp_path / "cache").read(case)) for steps in (ct_reading(KEYS), flipping)
+            stacked(CaseCache(steps, tmp_path / "cache").read(case)) for steps in (volume_reading(KEYS), flipping)
         )
         np.testing.assert_array_equal(flipped["image"], plain["image"][:, :, ::-1])
 
@@ -154,7 +154,7 @@ class TestStaleness:
         ids=["offset", "another label table", "no label table", "filling", "header"],
     )
     def test_another_option_of_the_reading_gives_a_new_entry(self, tmp_path: Path, changed: dict[str, Any]) -> None:
-        case, usual = write_case(tmp_path), VolumeOptions(class_names=ORGANS, any_intensities=True)
+        case, usual = write_case(tmp_path), VolumeOptions(classes=ORGANS, any_intensities=True)
         other = dataclasses.replace(usual, **changed)
         calls = []
         for options in (usual, other, usual, other):
@@ -179,7 +179,7 @@ class MeetAndCount(Count):
 def build(cases: list[dict[str, str]], cache_dir: Path, barrier: Any, results: Path) -> None:
     """Decode and write every case in step with the other, then save all that is read back."""
     MeetAndCount.barrier = barrier
-    cache = CaseCache(Compose([MeetAndCount(), *ct_reading(KEYS).transforms]), cache_dir)
+    cache = CaseCache(Compose([MeetAndCount(), *volume_reading(KEYS).transforms]), cache_dir)
     read = []
     for case in cases:
         read.append(cache.read(case))
@@ -223,7 +223,7 @@ class TestWriting:
             REAL_SAVE(file, array)
 
         monkeypatch.setattr(np, "save", slow_save)
-        CaseCache(ct_reading(KEYS), cache_dir).read(case)
+        CaseCache(volume_reading(KEYS), cache_dir).read(case)
         assert seen == [[], ["image"], ["image", "label"]]
         assert sorted(path.name.split(".")[1] for path in cache_dir.iterdir()) == ["crc32", "image", "label"]
 
@@ -243,9 +243,9 @@ class TestWriting:
         with monkeypatch.context() as patch:
             patch.setattr(np, "save", half_save)
             with pytest.raises(KeyboardInterrupt):
-                CaseCache(ct_reading(KEYS), cache_dir).read(case)
+                CaseCache(volume_reading(KEYS), cache_dir).read(case)
         assert len(list(cache_dir.iterdir())) == interrupted  # what was whole before stays, nothing else
-        assert_same(stacked(CaseCache(ct_reading(KEYS), cache_dir).read(case)), expected(case))
+        assert_same(stacked(CaseCache(volume_reading(KEYS), cache_dir).read(case)), expected(case))
         assert not warnings_in(caplog)  # nothing was damaged
 
     @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ class TestWriting:
                     assert_same({key: arrays[f"{index}.{key}"] for key in KEYS}, expected(case))
         assert len(list(cache_dir.iterdir())) == 3 * len(cases)  # no temporary file is left
         alone = MeetAndCount()
-        again = CaseCache(Compose([alone, *ct_reading(KEYS).transforms]), cache_dir)
+        again = CaseCache(Compose([alone, *volume_reading(KEYS).transforms]), cache_dir)
         for case in cases:
             again.read(case)
         assert alone.calls == 0
@@ -289,12 +289,12 @@ class TestRefusals:
         label[1, 2, 3] = wrong
         case = write_case(tmp_path, label=label)
         with pytest.raises((ValueError, RuntimeError)) as caught:
-            CaseCache(ct_reading(KEYS)).read(case)
+            CaseCache(volume_reading(KEYS)).read(case)
         assert f"{case['label']}: {found}" in message_of(caught.value)
 
     @pytest.mark.parametrize("added", [0.5, -10.0, 256.0, np.nan], ids=["fraction", "negative", "over 255", "nan"])
     def test_labels_that_further_steps_of_the_reading_spoil_are_refused(self, tmp_path: Path, added: float) -> None:
-        reading = Compose([*ct_reading(KEYS).transforms, Lambdad("label", lambda label: label + added)])
+        reading = Compose([*volume_reading(KEYS).transforms, Lambdad("label", lambda label: label + added)])
         with pytest.raises(ValueError, match=r"label\.nii\.gz: labels must be whole numbers from 0 to 255, found"):
             CaseCache(reading).read(write_case(tmp_path))
 
@@ -304,17 +304,17 @@ class TestRefusals:
         case = write_case(tmp_path)
         Path(case[missing]).unlink()
         with pytest.raises((FileNotFoundError, RuntimeError)) as caught:
-            CaseCache(ct_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
+            CaseCache(volume_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
         assert case[missing] in message_of(caught.value)
 
     def test_a_case_without_a_label_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"image\.nii\.gz has no label in dataset\.json; training needs one"):
-            CaseCache(ct_reading(KEYS)).read({"image": write_case(tmp_path)["image"]})
+            CaseCache(volume_reading(KEYS)).read({"image": write_case(tmp_path)["image"]})
 
     def test_a_label_on_another_grid_is_refused_and_both_files_are_named(self, tmp_path: Path) -> None:
         case = write_case(tmp_path, label=np.zeros((5, 6, 3), np.uint8))
         with pytest.raises((ValueError, RuntimeError)) as caught:
-            CaseCache(ct_reading(KEYS)).read(case)
+            CaseCache(volume_reading(KEYS)).read(case)
         found = f"{case['label']}: has shape (5, 6, 3), its image {case['image']} (5, 6, 4)"
         assert found in message_of(caught.value)
 
@@ -324,5 +324,5 @@ class TestRefusals:
         whole = Path(case["image"]).read_bytes()
         Path(case["image"]).write_bytes(whole[: len(whole) // 2])
         with pytest.raises((OSError, RuntimeError, ValueError)) as caught:
-            CaseCache(ct_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
+            CaseCache(volume_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
         assert case["image"] in message_of(caught.value)

@@ -17,7 +17,7 @@ import pytest
 from i2net_bundle.data import load_cases
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.training.cache import CaseCache
-from i2net_bundle.transforms import ct_reading, histology_reading
+from i2net_bundle.transforms import histology_reading, volume_reading
 from tests.training.small_cases import KEYS, SHAPE, stacked, write_case
 
 
@@ -57,7 +57,7 @@ class TestRoom:
     ) -> None:
         free(7)
         with caplog.at_level(logging.INFO, logger="i2net.cache"):
-            CaseCache(ct_reading(KEYS), tmp_path / "cache" if on_disk else None).require_room(half_a_gb)
+            CaseCache(volume_reading(KEYS), tmp_path / "cache" if on_disk else None).require_room(half_a_gb)
         place = f"in {tmp_path / 'cache'}" if on_disk else "in memory"
         assert caplog.messages == [f"2 decoded cases take about 0.50 GB {place} (7.0 GB there)"]
 
@@ -68,8 +68,8 @@ class TestRoom:
         free(7)
         cache_dir = tmp_path / "cache" if on_disk else None
         with pytest.raises(OSError, match=r"need 0\.50 GB in .*, and cache_limit_gb is 0\.49\. Raise it, or train on"):
-            CaseCache(ct_reading(KEYS), cache_dir, 0.49).require_room(half_a_gb)
-        CaseCache(ct_reading(KEYS), cache_dir, 0.51).require_room(half_a_gb)
+            CaseCache(volume_reading(KEYS), cache_dir, 0.49).require_room(half_a_gb)
+        CaseCache(volume_reading(KEYS), cache_dir, 0.51).require_room(half_a_gb)
 
     @pytest.mark.parametrize(
         ("on_disk", "message"),
@@ -89,7 +89,7 @@ class TestRoom:
         message: str,
         limit_gb: float | None,
     ) -> None:
-        cache = CaseCache(ct_reading(KEYS), tmp_path / "cache" if on_disk else None, limit_gb)
+        cache = CaseCache(volume_reading(KEYS), tmp_path / "cache" if on_disk else None, limit_gb)
         free(0.49)
         with pytest.raises(OSError, match=message):
             cache.require_room(half_a_gb)
@@ -97,7 +97,7 @@ class TestRoom:
         cache.require_room(half_a_gb)
 
     def test_is_there_when_the_cache_is_built_already(self, free: Callable[[float], None], tmp_path: Path) -> None:
-        case, cache = write_case(tmp_path), CaseCache(ct_reading(KEYS), tmp_path / "cache")
+        case, cache = write_case(tmp_path), CaseCache(volume_reading(KEYS), tmp_path / "cache")
         free(0)
         with pytest.raises(OSError, match="Name a cache_dir on a larger disk"):
             cache.require_room([case])
@@ -105,7 +105,7 @@ class TestRoom:
         cache.require_room([case])
 
     @pytest.mark.parametrize(
-        ("kind", "reading"), [("ct_dir", ct_reading), ("gland_dir", histology_reading)], ids=["ct", "glands"]
+        ("kind", "reading"), [("ct_dir", volume_reading), ("gland_dir", histology_reading)], ids=["ct", "glands"]
     )
     def test_is_what_the_arrays_take(self, kind: str, reading: Any, request: pytest.FixtureRequest) -> None:
         cases = load_cases(request.getfixturevalue(kind), "training")
@@ -129,9 +129,9 @@ class TestRoom:
         case = write_case(tmp_path)
         image = np.random.default_rng(0).integers(-1024, 300, shape).astype(np.int16)
         nib.save(image_class(image, np.eye(4)), case["image"])
-        read = stacked(CaseCache(ct_reading(KEYS, options)).read(case))
+        read = stacked(CaseCache(volume_reading(KEYS, options)).read(case))
         taken = sum(array.nbytes for array in read.values())
         assert taken == 3 * np.prod(SHAPE)
-        CaseCache(ct_reading(KEYS, options), limit_gb=(taken + 0.5) / 1e9).require_room([case])
+        CaseCache(volume_reading(KEYS, options), limit_gb=(taken + 0.5) / 1e9).require_room([case])
         with pytest.raises(OSError, match="cache_limit_gb"):
-            CaseCache(ct_reading(KEYS, options), limit_gb=(taken - 0.5) / 1e9).require_room([case])
+            CaseCache(volume_reading(KEYS, options), limit_gb=(taken - 0.5) / 1e9).require_room([case])

@@ -19,7 +19,7 @@ from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.labels import class_names
 from i2net_bundle.training.cache import CaseCache
 from i2net_bundle.training.slices import EpochSampler, SliceDataset
-from i2net_bundle.transforms import ct_reading, ct_training, histology_reading, histology_training
+from i2net_bundle.transforms import histology_reading, histology_training, volume_reading, volume_training
 from tests.training.counting import Count
 
 KEYS = ("image", "label")
@@ -33,12 +33,12 @@ def as_cached() -> Compose:
 @pytest.fixture(scope="module")
 def plain(ct_dir: Path) -> SliceDataset:
     """32 slices of 48×48 without augmentation or resizing."""
-    return SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), as_cached())
+    return SliceDataset(load_cases(ct_dir, "training"), volume_reading(KEYS), as_cached())
 
 
 @pytest.fixture(scope="module")
 def augmented(ct_dir: Path) -> SliceDataset:
-    return SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), seed=3)
+    return SliceDataset(load_cases(ct_dir, "training"), volume_reading(KEYS), volume_training((24, 24)), seed=3)
 
 
 def same(item: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -57,7 +57,7 @@ def order_of(length: int, seed: int, epoch: int) -> list[tuple[int, int]]:
 
 
 def test_items_are_the_axial_slices_of_the_volumes_in_turn(plain: SliceDataset, ct_dir: Path) -> None:
-    read = ct_reading(KEYS)
+    read = volume_reading(KEYS)
     expected = [
         (f"{Path(case['image']).name}[{depth}]", *(volume[key][..., depth] for key in KEYS))
         for case in load_cases(ct_dir, "training")
@@ -148,7 +148,7 @@ def test_items_do_not_depend_on_the_number_of_workers(augmented: SliceDataset) -
 
 
 def test_augmentation_changes_with_epoch_index_and_seed(ct_dir: Path, augmented: SliceDataset) -> None:
-    other_seed = SliceDataset(load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), seed=4)
+    other_seed = SliceDataset(load_cases(ct_dir, "training"), volume_reading(KEYS), volume_training((24, 24)), seed=4)
     images = [
         [dataset[epoch, index]["image"] for index in range(32)]
         for dataset, epoch in ((augmented, 0), (augmented, 1), (other_seed, 0))
@@ -176,7 +176,7 @@ def test_an_item_can_be_changed_in_place_without_harm(plain: SliceDataset) -> No
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
 def test_each_volume_is_read_once(ct_dir: Path, tmp_path: Path, on_disk: bool) -> None:
     count = Count()
-    reading = Compose([count, *ct_reading(KEYS).transforms])
+    reading = Compose([count, *volume_reading(KEYS).transforms])
     cases = load_cases(ct_dir, "training")
     dataset = SliceDataset(cases, reading, as_cached(), cache_dir=tmp_path if on_disk else None)
     for epoch in range(2):
@@ -189,7 +189,7 @@ def test_slices_from_a_disk_cache_equal_those_from_memory(
     ct_dir: Path, tmp_path: Path, augmented: SliceDataset
 ) -> None:
     cached = SliceDataset(
-        load_cases(ct_dir, "training"), ct_reading(KEYS), ct_training((24, 24)), cache_dir=tmp_path, seed=3
+        load_cases(ct_dir, "training"), volume_reading(KEYS), volume_training((24, 24)), cache_dir=tmp_path, seed=3
     )
     assert all(same(cached[1, index], augmented[1, index]) for index in range(32))
 
@@ -219,7 +219,7 @@ def test_batches_have_the_shape_and_types_that_the_trainer_takes(augmented: Slic
 
 
 def test_a_class_that_the_network_lacks_is_refused_and_its_file_named(ct_dir: Path) -> None:
-    reading = ct_reading(KEYS, VolumeOptions(class_names=tuple(class_names("synapse")[:5])))
+    reading = volume_reading(KEYS, VolumeOptions(classes=tuple(class_names("synapse")[:5])))
     with pytest.raises((ValueError, RuntimeError)) as caught:
         SliceDataset(load_cases(ct_dir, "training"), reading, as_cached())
     assert "labelsTr/case_000.nii.gz: holds labels from 0 to 8; the classes are 0 to 4" in message_of(caught.value)
@@ -227,13 +227,13 @@ def test_a_class_that_the_network_lacks_is_refused_and_its_file_named(ct_dir: Pa
 
 def test_an_empty_training_list_is_refused() -> None:
     with pytest.raises(ValueError, match=r"training list is empty.*'training' in dataset\.json"):
-        SliceDataset([], ct_reading(KEYS), as_cached())
+        SliceDataset([], volume_reading(KEYS), as_cached())
 
 
 def test_a_case_without_a_label_is_refused_and_named(ct_dir: Path) -> None:
     cases = [{"image": case["image"]} for case in load_cases(ct_dir, "training")]
     with pytest.raises(ValueError, match=r"case_000\.nii\.gz has no label in dataset\.json"):
-        SliceDataset(cases, ct_reading(KEYS), as_cached())
+        SliceDataset(cases, volume_reading(KEYS), as_cached())
 
 
 def test_a_page_saved_instead_of_a_scan_is_named(ct_dir: Path, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_page_saved_instead_of_a_scan_is_named(ct_dir: Path, tmp_path: Path) -
     page.write_text("<html>please log in</html>")
     cases = [{**load_cases(ct_dir, "training")[0], "image": str(page)}]
     with pytest.raises((ValueError, RuntimeError)) as caught:
-        SliceDataset(cases, ct_reading(KEYS), as_cached())
+        SliceDataset(cases, volume_reading(KEYS), as_cached())
     assert f"{page}: is an HTML or XML page" in message_of(caught.value)
 
 
@@ -259,7 +259,7 @@ def test_the_size_is_told_before_the_first_case_is_decoded(
     monkeypatch.setattr(CaseCache, "decode", look)
     cases = load_cases(ct_dir, "training")
     with caplog.at_level(logging.INFO, logger="i2net.cache"):
-        SliceDataset(cases, ct_reading(KEYS), as_cached(), cache_dir=tmp_path if on_disk else None)
+        SliceDataset(cases, volume_reading(KEYS), as_cached(), cache_dir=tmp_path if on_disk else None)
     place = f"in {tmp_path}" if on_disk else "in memory"
     assert len(told) == 2
     assert told[0][0].startswith(f"2 decoded cases take about 0.00 GB {place}")
@@ -270,7 +270,7 @@ def test_a_limit_that_is_too_small_stops_before_anything_is_decoded(
     ct_dir: Path, tmp_path: Path, on_disk: bool
 ) -> None:
     count = Count()
-    reading = Compose([count, *ct_reading(KEYS).transforms])
+    reading = Compose([count, *volume_reading(KEYS).transforms])
     cases, cache_dir = load_cases(ct_dir, "training"), tmp_path if on_disk else None
     # 2 cases of 48 · 48 · 16 voxels of 3 bytes: 0.000221 GB
     with pytest.raises(OSError, match=r"2 decoded cases need .* cache_limit_gb is 0\.00022\. Raise it"):

@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.color import hed_from_rgb, separate_stains
 from torch import Tensor
 
-from i2net_bundle.transforms import ct_training, histology_training
+from i2net_bundle.transforms import histology_training, volume_training
 from i2net_bundle.transforms.augmentation import (
     RandAffineCropd,
     RandColorJitterd,
@@ -20,7 +20,7 @@ from i2net_bundle.transforms.augmentation import (
     RandTurnOrRotated,
     reseed,
 )
-from i2net_bundle.transforms.preprocessing import ct_intensity
+from i2net_bundle.transforms.preprocessing import volume_intensity
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
 KEYS = ("image", "label")
@@ -94,15 +94,15 @@ class TestCTTraining:
 
     def test_without_augmentation_it_is_window_and_resize(self) -> None:
         data = self.slice()
-        out = ct_training((32, 40), augment=False)(dict(data))
-        expected = torch.as_tensor(np.asarray(ct_intensity()(dict(data))["image"]))
+        out = volume_training((32, 40), augment=False)(dict(data))
+        expected = torch.as_tensor(np.asarray(volume_intensity()(dict(data))["image"]))
         torch.testing.assert_close(
             torch.as_tensor(np.asarray(out["image"])), resize_images(expected[None], (32, 40))[0]
         )
         assert torch.equal(out["label"], resize_labels(data["label"][None], (32, 40))[0])
 
     def test_items_have_the_network_s_size_whatever_was_drawn(self) -> None:
-        transform = ct_training((32, 40))
+        transform = volume_training((32, 40))
         for draw in range(12):
             reseed(transform, 0, draw)
             out = transform(self.slice())
@@ -110,7 +110,7 @@ class TestCTTraining:
             assert (out["image"].dtype, out["label"].dtype) == (torch.float32, torch.uint8)
 
     def test_the_window_is_applied_before_the_borders_are_filled(self) -> None:
-        transform = ct_training((60, 80), intensity=ct_intensity((-1000, 275)))
+        transform = volume_training((60, 80), intensity=volume_intensity((-1000, 275)))
         for draw in range(40):
             reseed(transform, 0, draw)
             out = np.asarray(transform(self.slice())["image"])
@@ -120,7 +120,7 @@ class TestCTTraining:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: ct_training((32, 32)), lambda: histology_training((32, 32)), lambda: RandTurnOrRotated()],
+    [lambda: volume_training((32, 32)), lambda: histology_training((32, 32)), lambda: RandTurnOrRotated()],
     ids=["ct", "histology", "a single transform"],
 )
 def test_a_key_fixes_what_is_drawn(make: Any) -> None:

@@ -16,12 +16,12 @@ from i2net_bundle.data.phantoms import ORGANS, ct_phantom
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.transforms import (
-    ct_preprocessing,
-    ct_reading,
     histology_preprocessing,
     histology_reading,
+    volume_preprocessing,
+    volume_reading,
 )
-from i2net_bundle.transforms.preprocessing import LoadCTd, LoadHistologyd, ct_intensity, histology_intensity
+from i2net_bundle.transforms.preprocessing import LoadHistologyd, LoadVolumed, histology_intensity, volume_intensity
 
 KEYS = ("image", "label")
 RAS_AFFINE = np.array([[8.0, 0, 0, -190], [0, 8, 0, -180], [0, 0, 15, -600], [0, 0, 0, 1]])
@@ -65,7 +65,7 @@ def message_of(error: BaseException | None) -> str:
 def test_ct_is_the_same_array_in_whatever_orientation_it_is_stored(
     phantom: Arrays, tmp_path: Path, orientation: str
 ) -> None:
-    read = ct_reading(KEYS)(write_pair(tmp_path, phantom, orientation))
+    read = volume_reading(KEYS)(write_pair(tmp_path, phantom, orientation))
     for key, ras in zip(KEYS, phantom, strict=True):
         x, y, z = ras.shape
         assert read[key].shape == (1, y, x, z)
@@ -77,7 +77,7 @@ def test_ct_is_the_same_array_in_whatever_orientation_it_is_stored(
 def test_rows_run_to_posterior_columns_to_the_left_and_slices_upwards(
     phantom: Arrays, tmp_path: Path, orientation: str
 ) -> None:
-    read = ct_reading(KEYS)(write_pair(tmp_path, phantom, orientation))
+    read = volume_reading(KEYS)(write_pair(tmp_path, phantom, orientation))
     label = np.asarray(read["label"][0])
     row, column, depth = (
         {organ: np.argwhere(label == i + 1).mean(0)[axis] for i, organ in enumerate(ORGANS)} for axis in range(3)
@@ -91,7 +91,7 @@ def test_rows_run_to_posterior_columns_to_the_left_and_slices_upwards(
 
 def test_the_affine_after_reading_still_places_voxels_where_they_were(phantom: Arrays, tmp_path: Path) -> None:
     pair = write_pair(tmp_path, phantom, "LAS")
-    read = ct_reading(KEYS)(pair)["label"]
+    read = volume_reading(KEYS)(pair)["label"]
     stored = nib.load(pair["label"])
     places = [
         nib.affines.apply_affine(affine, np.argwhere(np.asarray(array) == 5)).mean(0)
@@ -102,14 +102,14 @@ def test_the_affine_after_reading_still_places_voxels_where_they_were(phantom: A
 
 def test_an_image_can_be_read_without_a_label(phantom: Arrays, tmp_path: Path) -> None:
     pair = write_pair(tmp_path, phantom, "LPS")
-    alone, together = ct_reading(("image",))({"image": pair["image"]}), ct_reading(KEYS)(pair)
+    alone, together = volume_reading(("image",))({"image": pair["image"]}), volume_reading(KEYS)(pair)
     assert torch.equal(alone["image"].as_tensor(), together["image"].as_tensor())
 
 
 def test_a_label_of_another_shape_is_refused_and_both_files_are_named(phantom: Arrays, tmp_path: Path) -> None:
     pair = write_pair(tmp_path, (phantom[0], phantom[1][:, :, :-1]))
     with pytest.raises(RuntimeError) as caught:
-        ct_reading(KEYS)(pair)
+        volume_reading(KEYS)(pair)
     expected = f"{pair['label']}: has shape (48, 40, 15), its image {pair['image']} (48, 40, 16)"
     assert expected in message_of(caught.value)
 
@@ -139,7 +139,7 @@ def test_a_label_on_another_grid_is_refused_and_both_files_are_named(
     pair = write_pair(tmp_path, phantom)
     write_nifti(tmp_path / "label.nii", phantom[1], orientation, affine)
     with pytest.raises(RuntimeError) as caught:
-        ct_reading(KEYS)(pair)
+        volume_reading(KEYS)(pair)
     message = message_of(caught.value)
     assert f"{pair['label']}: lies {distance_mm} mm off its image {pair['image']}: the image is RAS" in message
     assert f"the label {orientation}" in message
@@ -156,7 +156,7 @@ def test_grids_that_differ_by_less_than_a_tenth_of_a_voxel_are_taken_for_the_ima
 ) -> None:
     pair = write_pair(tmp_path, phantom)
     write_nifti(tmp_path / "label.nii", phantom[1], "RAS", affine)
-    read = ct_reading(KEYS)(pair)
+    read = volume_reading(KEYS)(pair)
     assert torch.equal(read["label"].affine, read["image"].affine)
     np.testing.assert_array_equal(read["label"][0], phantom[1][::-1, ::-1].transpose(1, 0, 2))
 
@@ -167,9 +167,9 @@ def test_the_chosen_header_holds_for_both_where_they_disagree(
 ) -> None:
     pair = write_pair(tmp_path, phantom)
     write_nifti(tmp_path / "label.nii", phantom[1], "RAS", moved(shift_mm=15.0))
-    read = ct_reading(KEYS, VolumeOptions(geometry=chosen))(pair)
+    read = volume_reading(KEYS, VolumeOptions(geometry=chosen))(pair)
     assert f"The {chosen}'s header was taken for both, as chosen." in caplog.text
-    alone = ct_reading(("image",))({"image": pair["image"]})["image"].affine
+    alone = volume_reading(("image",))({"image": pair["image"]})["image"].affine
     for key in KEYS:
         shift = (read[key].affine - alone)[:3, 3].tolist()
         assert shift == pytest.approx([0, 0, 0 if chosen == "image" else 15])
@@ -180,7 +180,7 @@ def test_options_of_the_reading_reach_the_voxels(phantom: Arrays, tmp_path: Path
     shifted = (phantom[0].astype(np.float32) + 1024, phantom[1])
     shifted[0][0, 0, 0] = np.nan
     pair = write_pair(tmp_path, shifted)
-    read = ct_reading(KEYS, VolumeOptions(hu_offset=-1024, fill_nonfinite=24))(pair)["image"]
+    read = volume_reading(KEYS, VolumeOptions(hu_offset=-1024, fill_nonfinite=24))(pair)["image"]
     expected = phantom[0].copy()
     expected[0, 0, 0] = -1000
     np.testing.assert_array_equal(read[0], expected[::-1, ::-1].transpose(1, 0, 2))
@@ -188,13 +188,13 @@ def test_options_of_the_reading_reach_the_voxels(phantom: Arrays, tmp_path: Path
 
 def test_loading_itself_raises_a_value_error_and_returns_the_other_items(phantom: Arrays, tmp_path: Path) -> None:
     pair = write_pair(tmp_path, phantom)
-    loaded = LoadCTd(KEYS, VolumeOptions())({**pair, "case": 7})
+    loaded = LoadVolumed(KEYS, VolumeOptions())({**pair, "case": 7})
     assert loaded.keys() == {*KEYS, "case"}
     assert {key: loaded[key].meta["filename_or_obj"] for key in KEYS} == pair
     write_nifti(tmp_path / "label.nii", phantom[1][1:])
     assert issubclass(DataError, ValueError)
     with pytest.raises(DataError, match=r"label\.nii: has shape \(47, 40, 16\), its image .*image\.nii \(48, 40, 16\)"):
-        LoadCTd(KEYS, VolumeOptions())(pair)
+        LoadVolumed(KEYS, VolumeOptions())(pair)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_ct_that_holds_no_hounsfield_units_is_refused_with_file_fault_and_reme
 ) -> None:
     pair = write_pair(tmp_path, (change(phantom[0].astype(np.float32)).astype(np.float32), phantom[1]))
     with pytest.raises(RuntimeError) as caught:
-        ct_reading(KEYS)(pair)
+        volume_reading(KEYS)(pair)
     message = message_of(caught.value)
     assert f"{pair['image']}: " in message
     assert fault in message
@@ -223,18 +223,18 @@ def test_a_ct_that_holds_no_hounsfield_units_is_refused_with_file_fault_and_reme
     [(-3024, 0.0), (-125, 0.0), (-25, 0.25), (75, 0.5), (275, 1.0), (276, 1.0), (3071, 1.0)],
 )
 def test_the_window_maps_its_bounds_to_0_and_1_and_clips_the_rest(hu: float, expected: float) -> None:
-    scaled = ct_intensity()({"image": torch.full((1, 2, 2), float(hu))})["image"]
+    scaled = volume_intensity()({"image": torch.full((1, 2, 2), float(hu))})["image"]
     np.testing.assert_allclose(scaled, np.full((1, 2, 2), expected), atol=1e-6)
 
 
 def test_another_window_can_be_chosen() -> None:
-    scaled = ct_intensity((0, 100))({"image": torch.tensor([[[-1.0, 0, 40, 100, 275]]])})["image"]
+    scaled = volume_intensity((0, 100))({"image": torch.tensor([[[-1.0, 0, 40, 100, 275]]])})["image"]
     np.testing.assert_allclose(scaled, [[[0, 0, 0.4, 1, 1]]], atol=1e-6)
 
 
 def test_ct_preprocessing_is_reading_and_window_and_leaves_labels_alone(phantom: Arrays, tmp_path: Path) -> None:
     pair = write_pair(tmp_path, phantom, "SAR")
-    read, seen = ct_reading(KEYS)(pair), ct_preprocessing(KEYS)(pair)
+    read, seen = volume_reading(KEYS)(pair), volume_preprocessing(KEYS)(pair)
     by_hand = (np.asarray(read["image"]).clip(-125, 275) + 125) / 400
     np.testing.assert_allclose(seen["image"], by_hand, atol=1e-6)
     np.testing.assert_array_equal(seen["label"], read["label"])
@@ -333,7 +333,7 @@ def test_histology_preprocessing_is_reading_and_normalising(tmp_path: Path) -> N
     np.testing.assert_allclose(seen, normalised_by_hand(colours()), atol=1e-5)
 
 
-@pytest.mark.parametrize("make", [lambda: ct_intensity(), lambda: histology_intensity()], ids=["ct", "histology"])
+@pytest.mark.parametrize("make", [lambda: volume_intensity(), lambda: histology_intensity()], ids=["ct", "histology"])
 def test_intensity_scaling_leaves_the_label_alone(make: object) -> None:
     transform: Transform = make()  # type: ignore[operator]
     label = torch.tensor([[[0, 8], [3, 1]]], dtype=torch.uint8)

@@ -8,7 +8,7 @@ from typing import Any
 
 from i2net_bundle.data import DataDescription
 from i2net_bundle.labels import classes_of
-from i2net_bundle.transforms import ct_intensity
+from i2net_bundle.transforms import volume_intensity
 from i2net_bundle.workflow.run_settings import SettingsRecord
 
 UNET = {
@@ -26,7 +26,7 @@ def settings_record(folder: Path, resume: bool = False, **changed: Any) -> Setti
         "network": UNET,
         "image_size": [64, 64],
         "divisor": 16,
-        "intensity": ct_intensity(),
+        "intensity": volume_intensity(),
         "training": {"learning_rate": 0.1, "num_learners": 3},
         **changed,
     }

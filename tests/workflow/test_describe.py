@@ -10,7 +10,7 @@ import torch
 from monai.transforms import Compose, Lambdad, NormalizeIntensityd, ScaleIntensityRanged, Spacingd
 
 from i2net_bundle.io.options import VolumeOptions
-from i2net_bundle.transforms import ct_reading
+from i2net_bundle.transforms import volume_reading
 from i2net_bundle.workflow.describe import describe
 
 
@@ -20,8 +20,8 @@ from i2net_bundle.workflow.describe import describe
         (Spacingd("image", (1, 1, 1)), Spacingd("image", (2, 2, 2))),
         (NormalizeIntensityd("image", np.zeros(3)), NormalizeIntensityd("image", np.ones(3))),
         (ScaleIntensityRanged("image", 0, 1, 0, 1), ScaleIntensityRanged("image", 0, 2, 0, 1)),
-        (ct_reading(("image",)), ct_reading(("image",), VolumeOptions(hu_offset=-1024))),
-        (ct_reading(("image",)), ct_reading(("image", "label"))),
+        (volume_reading(("image",)), volume_reading(("image",), VolumeOptions(hu_offset=-1024))),
+        (volume_reading(("image",)), volume_reading(("image", "label"))),
         ({"a": [1, (2.0, None)]}, {"a": [1, (3.0, None)]}),
     ],
     ids=["tuple", "array", "nested transform", "options", "keys", "nested plain"],
@@ -31,7 +31,7 @@ def test_settings_that_differ_are_described_differently(one: Any, other: Any) ->
 
 
 def test_the_same_settings_are_described_alike_whatever_was_drawn() -> None:
-    one, other = (ct_reading(("image",), VolumeOptions(class_names=["a", "b"])) for _ in range(2))
+    one, other = (volume_reading(("image",), VolumeOptions(classes=["a", "b"])) for _ in range(2))
     one.set_random_state(seed=5)
     assert describe(one) == describe(other)
 

@@ -10,7 +10,7 @@ from ignite.engine import Engine
 
 from i2net_bundle.data import DataDescription
 from i2net_bundle.labels import classes_of
-from i2net_bundle.transforms import ct_intensity
+from i2net_bundle.transforms import volume_intensity
 from i2net_bundle.workflow.run_record import run_record
 from i2net_bundle.workflow.run_settings import require_settings
 from tests.workflow.records import NAMES, UNET, settings_record
@@ -56,14 +56,14 @@ def test_a_run_is_resumed_with_its_own_settings_only(tmp_path: Path, changed: di
     ("changed", "said"),
     [
         ({"image_size": [224, 224]}, r"image_size \[64, 64\], here \[224, 224\]"),
-        ({"intensity": ct_intensity((-100, 240))}, r"intensity .*-125.*, here .*-100"),
+        ({"intensity": volume_intensity((-100, 240))}, r"intensity .*-125.*, here .*-100"),
         ({"class_names": ["background", "liver"]}, r"class_names .*spleen.*, here .*liver"),
     ],
     ids=["input size", "window", "classes"],
 )
 def test_weights_are_not_used_with_other_settings(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     start(tmp_path)
-    require_settings(tmp_path / "model.pt", {"image_size": [64, 64], "intensity": ct_intensity()})
+    require_settings(tmp_path / "model.pt", {"image_size": [64, 64], "intensity": volume_intensity()})
     with pytest.raises(ValueError, match=rf"model\.pt was trained with {said}"):
         require_settings(tmp_path / "model.pt", changed)
 

@@ -123,6 +123,7 @@ def make_gland_phantoms(
         "description": f"Synthetic H&E-like images of glands with instance annotations, seed {seed}",
         "modality": {"0": "R", "1": "G", "2": "B"},
         "labels": {"0": "background", "1": "gland"},
+        "label_values": "instances",
         "pixel_size_um": PIXEL_SIZE_UM,
     }
     num_cases = {"training": num_training, "validation": num_validation, "test": num_test}

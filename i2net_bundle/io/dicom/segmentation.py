@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,10 @@ import i2net_bundle
 from i2net_bundle.io.dicom.series import find_series
 from i2net_bundle.io.privacy import shown_path, without_identifiers
 from i2net_bundle.io.writing import written_whole
-from i2net_bundle.labels import LabelClass, label_table
+from i2net_bundle.labels import LabelClass
+
+if TYPE_CHECKING:  # pydicom is optional
+    from i2net_bundle.io.dicom.concepts import SegmentConcept
 
 logger = logging.getLogger("i2net.prediction")
 
@@ -27,20 +30,20 @@ _SERIES_NUMBER = 9001
 
 
 def write_dicom_seg(
-    mask: np.ndarray, folder: str | Path, path: Path, class_names: Sequence[str], chosen: int | str | None = None
+    mask: np.ndarray, folder: str | Path, path: Path, classes: Sequence[LabelClass], chosen: int | str | None = None
 ) -> None:
-    """Write a mask as a binary DICOM Segmentation with one segment per organ.
+    """Write a mask as a binary DICOM Segmentation with one segment per class.
 
     Args:
         mask: class indices (columns, rows, slices), in the series' own order as `read_series` gives it.
         folder: the series, with the folders below it.
         path: the file; written beside it and renamed.
-        class_names: background first; those of the table of abdominal organs carry its SNOMED codes.
+        classes: background first; one without a SNOMED code gets the code that `segment_concept` finds for its name.
         chosen: which series of the folder, by number or UID, where there are several.
 
     Raises:
         ImportError: highdicom is not installed.
-        ValueError: mask and series differ in shape, the slices lack what the standard wants, or a class has no code.
+        ValueError: mask and series differ in shape, or the slices lack what the standard requires.
     """
     try:
         import highdicom  # noqa: F401  needed below; better missed before work than after it
@@ -54,7 +57,7 @@ def write_dicom_seg(
         raise ValueError(f"{shown} is a volume of {expected}, its mask {mask.shape}: the mask was not brought back.")
     sources = [pydicom.dcmread(item.path, stop_before_pixels=True) for item in series.slices]
     _complete(sources, series.spacing_mm[2], shown)
-    segmentation = _segmentation(mask, sources, class_names, shown)
+    segmentation = _segmentation(mask, sources, classes, shown)
     with written_whole(path) as temporary:
         segmentation.save_as(temporary)
 
@@ -82,13 +85,17 @@ def _complete(sources: Sequence[Any], spacing_mm: float, folder: str) -> None:
                 setattr(source, name, value)
 
 
-def _segmentation(mask: np.ndarray, sources: Sequence[Any], class_names: Sequence[str], folder: str) -> Any:
+def _segmentation(mask: np.ndarray, sources: Sequence[Any], classes: Sequence[LabelClass], folder: str) -> Any:
     import highdicom
 
+    from i2net_bundle.io.dicom.concepts import PRIVATE_SCHEME, private_scheme, segment_concept
+
     logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of UIDs
-    descriptions = [_segment(number, name) for number, name in enumerate(class_names[1:], 1)]
+    concepts = [segment_concept(item) for item in classes[1:]]
+    named = zip(classes[1:], concepts, strict=True)
+    descriptions = [_segment(number, item, concept) for number, (item, concept) in enumerate(named, 1)]
     try:
-        return highdicom.seg.Segmentation(
+        segmentation = highdicom.seg.Segmentation(
             source_images=sources,
             pixel_array=np.ascontiguousarray(mask.T),
             segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
@@ -110,32 +117,35 @@ def _segmentation(mask: np.ndarray, sources: Sequence[Any], class_names: Sequenc
             f"{folder}: its slices lack what a DICOM-SEG must say of them ({reason}). Take the NIfTI mask, or the "
             "series before it was stripped."
         ) from cause
+    if any(concept.kind.scheme_designator == PRIVATE_SCHEME for concept in concepts):
+        segmentation.CodingSchemeIdentificationSequence = [private_scheme()]
+    return segmentation
 
 
-def _segment(number: int, name: str) -> Any:
+def _segment(number: int, item: LabelClass, concept: SegmentConcept) -> Any:
     import highdicom
     from pydicom.dataset import Dataset
     from pydicom.sr.codedict import codes
 
-    known: LabelClass | None = label_table("synapse").find(name)
-    if known is None or known.snomed is None:
-        raise ValueError(f"Class '{name}' has no SNOMED code, which DICOM-SEG needs. Add it to the label table.")
+    from i2net_bundle.io.dicom.concepts import dicom_text
+
     segment = highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=name,
-        segmented_property_category=codes.SCT.AnatomicalStructure,
-        segmented_property_type=highdicom.sr.CodedConcept(known.snomed[0], "SCT", known.snomed[1]),
+        segment_label=dicom_text(item.name),
+        segmented_property_category=concept.category,
+        segmented_property_type=concept.kind,
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name="I2Net", family=codes.DCM.ArtificialIntelligence, version=i2net_bundle.__version__
         ),
+        anatomic_regions=None if concept.region is None else [concept.region],
     )
-    if known.laterality is not None:
+    if concept.laterality is not None:
         side = Dataset()
-        side.CodeValue, side.CodeMeaning = known.laterality
-        side.CodingSchemeDesignator = "SCT"
+        side.CodeValue, side.CodeMeaning = concept.laterality.value, concept.laterality.meaning
+        side.CodingSchemeDesignator = concept.laterality.scheme_designator
         segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
-    segment.RecommendedDisplayCIELabValue = _cielab(known.color)
+    segment.RecommendedDisplayCIELabValue = _cielab(item.color)
     return segment
 
 

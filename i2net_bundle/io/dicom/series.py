@@ -6,6 +6,7 @@ a result. Messages tell series by number; UIDs and descriptions, which may hold 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.privacy import is_identifying
 
 _SERIES_UID, _DESCRIPTION, _MODALITY, _IMAGE_TYPE = "0020|000e", "0008|103e", "0008|0060", "0008|0008"
-_CT_CLASS = b"\x02\x00\x02\x00UI\x1a\x00" + b"1.2.840.10008.5.1.4.1.1.2\0"
-"""How the preamble of a CT slice says that it is one: MediaStorageSOPClassUID, CT Image Storage."""
+_SLICE_CLASS = re.compile(rb"\x02\x00\x02\x00UI..1\.2\.840\.10008\.5\.1\.4\.1\.1\.(2|4|128)\0", re.DOTALL)
+"""How the preamble of a slice says what it is: MediaStorageSOPClassUID, storage of CT, MR or PET images."""
 
 _AXIAL_COSINE = np.cos(np.deg2rad(45))
 _PLANES = ("sagittal", "coronal", "axial")
@@ -149,7 +150,7 @@ def list_series(folder: str | Path) -> list[DicomSeries]:
         by folder and file name of their first slices; their places in this list, from 1, are their numbers.
 
     Raises:
-        DataError: it is no folder, holds no DICOM image, or holds CT slices that cannot be read.
+        DataError: it is no folder, holds no DICOM image, or holds slices that cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -173,7 +174,8 @@ def group_series(folder: Path, files: Iterable[Path]) -> tuple[list[DicomSeries]
         files: DICOM or not.
 
     Returns:
-        the series, in the order of the paths of their first slices; and the CT slices that cannot be read.
+        the series, in the order of the paths of their first slices; and the slices (CT, MR or PET) that cannot be
+        read.
     """
     grouped: dict[str, list[DicomSlice]] = defaultdict(list)
     damaged: list[Path] = []
@@ -181,7 +183,7 @@ def group_series(folder: Path, files: Iterable[Path]) -> tuple[list[DicomSeries]
         item = _read_header(path)
         if item is not None:
             grouped[item.series_uid or path.parent.relative_to(folder).as_posix()].append(item)
-        elif _is_ct_slice(path):
+        elif _is_slice(path):
             damaged.append(path)
     return [DicomSeries(uid, _in_order(slices)) for uid, slices in grouped.items()], damaged
 
@@ -205,7 +207,7 @@ def damage_finding(folder: str | Path, damaged: Sequence[Path], what: str, remed
 
 
 def find_series(folder: str | Path, chosen: int | str | None = None) -> DicomSeries:
-    """The one CT series of a folder that is meant; whether it is whole `series_findings` tells.
+    """The one series of a folder that is meant; whether it is whole `series_findings` tells.
 
     Args:
         folder: where to look, with the folders below it.
@@ -263,10 +265,10 @@ def _read_header(path: Path) -> DicomSlice | None:
     )
 
 
-def _is_ct_slice(path: Path) -> bool:
+def _is_slice(path: Path) -> bool:
     with path.open("rb") as file:
         preamble = file.read(512)
-    return preamble[128:132] == b"DICM" and _CT_CLASS in preamble
+    return preamble[128:132] == b"DICM" and _SLICE_CLASS.search(preamble) is not None
 
 
 def _in_order(slices: Sequence[DicomSlice]) -> tuple[DicomSlice, ...]:

@@ -1,4 +1,4 @@
-"""A DICOM series: is it a whole regular CT volume, and its voxels in HU.
+"""A DICOM series: is it a whole regular volume, and its voxels, in HU where it is a CT.
 
 Read with SimpleITK, whose GDCM decodes compressed slices and applies the rescale slope and intercept. Messages tell
 slices by their places in the series: files are often named by their UIDs.
@@ -18,22 +18,23 @@ _MAX_TILT_DEG = 0.5
 _SAME_POSITION_MM = 0.01
 
 
-def read_series(folder: str | Path, chosen: int | str | None = None) -> sitk.Image:
-    """Read one CT series as a volume.
+def read_series(folder: str | Path, chosen: int | str | None = None, ct: bool = True) -> sitk.Image:
+    """Read one series as a volume.
 
     Args:
         folder: where to look, with the folders below it.
         chosen: which series, by number or UID; see `find_series`.
+        ct: whether it must be a CT; otherwise it must not be one.
 
     Returns:
-        voxels in HU, indexed (columns, rows, slices), in the scanner's orientation and LPS coordinates, without any
-        header.
+        voxels with the rescale slope and intercept applied (in HU where it is a CT), indexed (columns, rows, slices),
+        in the scanner's orientation and LPS coordinates, without any header.
 
     Raises:
-        DataError: no series or several could be meant, or the series is not one whole regular CT volume.
+        DataError: no series or several could be meant, or the series is not one whole regular volume of that kind.
     """
     series = find_series(folder, chosen)
-    findings = series_findings(folder, series)
+    findings = series_findings(folder, series, ct)
     if findings:
         raise DataError(findings)
     reader = sitk.ImageSeriesReader()
@@ -49,17 +50,23 @@ def read_series(folder: str | Path, chosen: int | str | None = None) -> sitk.Ima
         raise DataError([damage_finding(folder, damaged, what, remedy)]) from cause
 
 
-def series_findings(folder: str | Path, series: DicomSeries) -> list[Finding]:
-    """Find what keeps a series from being one whole regular CT volume; all are errors.
+def series_findings(folder: str | Path, series: DicomSeries, ct: bool = True) -> list[Finding]:
+    """Find what keeps a series from being one whole regular volume; all are errors.
 
     Args:
         folder: for the messages.
         series: as listed.
+        ct: whether it must be a CT; otherwise it must not be one.
     """
     findings = []
-    if series.modality != "CT":
+    if ct and series.modality != "CT":
         problem = f"has modality {series.modality or 'unknown'}, not CT"
-        findings.append(error("dicom-modality", folder, problem, "Choose a CT series; the network knows HU only."))
+        remedy = "Choose a CT series: the network was trained on Hounsfield units."
+        findings.append(error("dicom-modality", folder, problem, remedy))
+    elif not ct and series.modality == "CT":
+        problem = "has modality CT, and the channel is not named CT"
+        remedy = "Choose the series of the modality that the channels name, or a network for CT."
+        findings.append(error("dicom-modality", folder, problem, remedy))
     frames = max(item.num_frames for item in series.slices)
     if frames > 1:
         problem = f"has {frames} slices in one file"

@@ -1,0 +1,135 @@
+"""What a data list declares of its labels and channels, in any of the forms in use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from i2net_bundle.io.channels import legal_channels
+from i2net_bundle.io.options import LABEL_VALUES
+from i2net_bundle.labels.names import MAX_CLASSES, legal_names, plain_name
+
+IGNORE = "ignore"
+"""nnU-Net's name for pixels that are not annotated."""
+
+
+def declared_labels(contents: Mapping[str, Any]) -> dict[int, str]:
+    """Names of the label ids as they are written: ids to names (Decathlon) or names to ids (nnU-Net).
+
+    Raises:
+        ValueError: they are neither, are regions that overlap, or an id or name is there twice.
+    """
+    labels = contents.get("labels") or {}
+    if not isinstance(labels, Mapping):
+        raise ValueError(
+            f'"labels" must map ids to names, such as {{"0": "background", "1": "liver"}}, found {labels!r}'
+        )
+    if all(_is_id(key) for key in labels):
+        pairs = [(int(key), name) for key, name in labels.items()]
+    else:
+        regions = [str(name) for name, value in labels.items() if isinstance(value, list)]
+        if regions:
+            raise ValueError(
+                f"its labels are regions that may overlap ({', '.join(regions)}), and a pixel has one class here. Give "
+                "each class an id of its own"
+            )
+        wrong = next((value for value in labels.values() if isinstance(value, bool) or not _is_id(value)), None)
+        if wrong is not None:
+            raise ValueError(f"the ids of its labels must be whole numbers from 0, found {wrong!r}")
+        pairs = [(int(value), name) for name, value in labels.items()]
+    for number, name in pairs:
+        if not isinstance(name, str):
+            raise ValueError(f"the name of label {number} must be text, found {name!r}")
+        same = [other for other_number, other in pairs if other_number == number]
+        if len(same) > 1:
+            raise ValueError(f"two of its labels have the id {number}: {', '.join(map(str, same))}")
+    return dict(sorted(pairs))
+
+
+def declared_classes(contents: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, int | None]:
+    """Class names in the order of their ids, and the id that counts nowhere.
+
+    A missing name of 0 is "background". The label called "ignore" is no class, as in nnU-Net.
+
+    Raises:
+        ValueError: the ids have gaps or repeat, names are not text or repeat, or there are more than 256.
+    """
+    labels = declared_labels(contents)
+    if not labels:
+        return None, _ignore_id(contents.get("ignore_id"), 0)
+    ignored = [number for number, name in labels.items() if plain_name(name) == IGNORE]
+    classes = {number: name for number, name in labels.items() if number not in ignored}
+    if 0 not in classes and 1 in classes:
+        classes = {0: "background", **classes}
+    missing = next((number for number in range(len(classes)) if number not in classes), None)
+    if missing is not None:
+        shown = ", ".join(map(str, list(classes)[:12])) + (", …" if len(classes) > 12 else "")
+        raise ValueError(f"the ids of its labels must run from 0 without gaps; {missing} is missing of {shown}")
+    names = legal_names(classes.values())
+    return names, _ignore_id(ignored[0] if ignored else contents.get("ignore_id"), len(names))
+
+
+def declared_channels(contents: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Names of the channels: ``channel_names`` (nnU-Net), ``channels`` (a list) or ``modality`` (Decathlon).
+
+    Raises:
+        ValueError: they are not numbered from 0, or are not names.
+    """
+    key = next((key for key in ("channel_names", "channels", "modality") if contents.get(key)), None)
+    if key is None:
+        return None
+    value = contents[key]
+    if isinstance(value, str):
+        return legal_channels([value])
+    if isinstance(value, Mapping):
+        if sorted(map(str, value)) != sorted(map(str, range(len(value)))):
+            raise ValueError(f'"{key}" must number the channels from 0, found {", ".join(map(str, value))}')
+        named = {str(number): name for number, name in value.items()}
+        return legal_channels([named[str(number)] for number in range(len(value))])
+    if isinstance(value, list):
+        return legal_channels(value)
+    raise ValueError(f'"{key}" must map numbers to names, such as {{"0": "T2", "1": "ADC"}}, found {value!r}')
+
+
+def declared_label_values(contents: Mapping[str, Any]) -> str | None:
+    """What the masks of 2D images hold: "instances", "binary" or "classes"; None where the data list does not say.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    value = contents.get("label_values")
+    if value is not None and value not in LABEL_VALUES:
+        raise ValueError(f'"label_values" must be one of {", ".join(LABEL_VALUES)}, found {value!r}')
+    return value
+
+
+def declared_label_table(contents: Mapping[str, Any], folder: Path) -> str | None:
+    """The label table that a data list names: a built-in one, or the path of a file in its folder.
+
+    Raises:
+        ValueError: it is no relative path.
+    """
+    value = contents.get("label_table")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise ValueError(f'"label_table" must be a name or a path, found {value!r}')
+    if not value.lower().endswith(".json"):
+        return value
+    if Path(value).is_absolute():
+        raise ValueError(f'"label_table" must be a path relative to the data list, found {value}')
+    return str(folder / value)
+
+
+def _is_id(value: object) -> bool:
+    return str(value).isascii() and str(value).isdecimal()
+
+
+def _ignore_id(value: object, num_classes: int) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not num_classes <= value < MAX_CLASSES:
+        last = MAX_CLASSES - 1
+        raise ValueError(f"its ignored id must be a whole number from {num_classes} to {last}, found {value!r}")
+    return value

@@ -1,0 +1,138 @@
+"""What a data set consists of: its classes with their properties, and its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from i2net_bundle.data.datalist import DATALIST, DataList, read_datalist
+from i2net_bundle.io.channels import CT, legal_channels
+from i2net_bundle.io.findings import DataError, error
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.labels import LabelClass, classes_of, is_builtin, label_table
+
+
+@dataclass(frozen=True)
+class DataDescription:
+    """Classes and channels of a data set.
+
+    Attributes:
+        classes: in the order of their ids, background first.
+        channels: names of the images' channels.
+        label_values: what masks of 2D images hold: "instances", "binary" or "classes"; None where it is not declared.
+        ignore_id: label that counts in no loss or score.
+    """
+
+    classes: tuple[LabelClass, ...]
+    channels: tuple[str, ...]
+    label_values: str | None = None
+    ignore_id: int | None = None
+
+    @property
+    def class_names(self) -> list[str]:
+        """Background first."""
+        return [item.name for item in self.classes]
+
+
+def describe_dataset(
+    dataset_dir: str | Path | None,
+    datalist: str = DATALIST,
+    label_table: str | Path | None = None,
+    channels: Sequence[str] = CT,
+) -> DataDescription:
+    """Describe a data set by its data list; what that does not say comes from the defaults.
+
+    The data list's labels are the one source of class names. Their properties come from ``label_table`` where that is a
+    user's file, else from the table that the data list names, else from the built-in tables.
+
+    Args:
+        dataset_dir: folder of the data list; one without a data list, or None, leaves the defaults.
+        datalist: name of the data list in that folder.
+        label_table: built-in table or a user's file; its classes are taken where no labels are listed.
+        channels: where the data list names none.
+
+    Raises:
+        DataError: the data list cannot be what it says, or has two classes where its masks hold more; names it.
+        ValueError: neither a data list nor a table names the classes, or the table is none.
+    """
+    found = None
+    if dataset_dir is not None and Path(dataset_dir, datalist).is_file():
+        found = read_datalist(Path(dataset_dir, datalist))
+    return describe_datalist(found, label_table, channels)
+
+
+def describe_datalist(
+    found: DataList | None, label_table: str | Path | None = None, channels: Sequence[str] = CT
+) -> DataDescription:
+    """Describe a data list that was read; see `describe_dataset`."""
+    table = label_table
+    if found is not None and found.label_table and (table is None or is_builtin(table)):
+        table = found.label_table
+    ignore_id = None if found is None else found.ignore_id
+    if found is None or found.class_names is None:
+        classes, table_ignore_id = _classes_of_table(found, table)
+        ignore_id = table_ignore_id if ignore_id is None else ignore_id
+    else:
+        classes = classes_of(found.class_names, table)
+    label_values = None if found is None else found.label_values
+    if ignore_id is not None and ignore_id < len(classes):
+        where = found.path if found else "the label table"
+        problem = f"ignores the id {ignore_id}, which is the class '{classes[ignore_id].name}'"
+        raise DataError([error("datalist", where, problem, "Choose an id beyond the classes.")])
+    if label_values in ("instances", "binary") and len(classes) != 2 and found is not None:
+        problem = f"says that its masks are {label_values}, which makes two classes, and has {len(classes)}"
+        raise DataError([error("label-values", found.path, problem, 'Set "label_values": "classes", or two labels.')])
+    chosen = found.channels if found is not None and found.channels else legal_channels(list(channels))
+    return DataDescription(classes, chosen, label_values, ignore_id)
+
+
+def reading_options(
+    found: DataList, ct: VolumeOptions, histology: HistologyOptions, label_table: str | Path | None = None
+) -> tuple[VolumeOptions, HistologyOptions, DataDescription | None]:
+    """How a data list's files are read: what the user chose, and what the list declares.
+
+    Args:
+        found: the data list.
+        ct: chosen for volumes.
+        histology: chosen for 2D images; its ``label_values`` precedes that of the list.
+        label_table: see `describe_dataset`.
+
+    Returns:
+        options of volumes and of 2D images, and the description; None where nothing names the classes.
+    """
+    if found.class_names is None and label_table is None and found.label_table is None:
+        channels = found.channels or ct.channels
+        return (
+            replace(ct, channels=channels, ignore_id=found.ignore_id),
+            replace(histology, label_values=histology.label_values or found.label_values, ignore_id=found.ignore_id),
+            None,
+        )
+    description = describe_datalist(found, label_table, ct.channels)
+    return *options_of(description, ct, histology), description
+
+
+def options_of(
+    description: DataDescription, ct: VolumeOptions, histology: HistologyOptions
+) -> tuple[VolumeOptions, HistologyOptions]:
+    """Options of volumes and of 2D images, with the classes and channels of a description."""
+    volumes = replace(ct, classes=description.classes, channels=description.channels, ignore_id=description.ignore_id)
+    label_values = histology.label_values or description.label_values
+    images = replace(
+        histology,
+        label_values=label_values,
+        num_classes=len(description.classes),
+        ignore_id=description.ignore_id,
+    )
+    return volumes, images
+
+
+def _classes_of_table(found: DataList | None, table: str | Path | None) -> tuple[tuple[LabelClass, ...], int | None]:
+    if table is None:
+        where = f"{found.path} does not name its labels" if found else "There is no data list that names labels"
+        raise ValueError(
+            f'{where}, and no label table was chosen. Add "labels": {{"0": "background", "1": …}} to the data list, or '
+            "choose a table with label_table (--labels of i2net)."
+        )
+    chosen = label_table(table)
+    return classes_of(chosen.names, chosen), chosen.ignore_id
