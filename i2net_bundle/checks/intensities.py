@@ -10,7 +10,7 @@ from i2net_bundle.io.findings import Finding, error, warning
 
 _SAMPLE = 2_000_000
 _PADDING_BELOW = -1500.0  # scanners fill outside their circle with -2000, -3024 and the like
-_GO_ON = "If these are Hounsfield units all the same, go on with any_intensities (--any-intensities)."
+_GO_ON = "If these are Hounsfield units after all, set any_intensities (--any-intensities)."
 
 
 def nonfinite_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
@@ -78,6 +78,6 @@ def _without_air_or_fat(sample: np.ndarray, path: str | Path, shown: str) -> lis
             "not-ct",
             path,
             problem,
-            f"It may be MR: then name its channel, in the data list or with --channels MR. Else give a CT. {_GO_ON}",
+            f"If it is MR, name its channel (in the data list, or --channels MR); else give a CT. {_GO_ON}",
         )
     ]

@@ -260,9 +260,10 @@ def _range_findings(labels: np.ndarray, path: str | Path, options: VolumeOptions
         "Correct the labels of the data list, or renumber the mask; `i2net prepare` does it for declared numberings."
     )
     if set(values.tolist()) == {0, 255}:
-        return [error("labels", path, f"is a mask of 0 and 255, and {classes}", remedy)]
-    held = _few([f"{value:g}" for value in values])
-    return [error("labels", path, f"holds the labels {held}, and {classes}", remedy)]
+        return [error("labels", path, f"is a mask of 0 and 255; {classes}", remedy)]
+    held = _few([f"{value:g}" for value in wrong])
+    which = "is no class" if len(wrong) == 1 else "are no classes"
+    return [error("labels", path, f"holds {held}, which {which}; {classes}", remedy)]
 
 
 def _few(names: Sequence[str]) -> str:

@@ -301,7 +301,7 @@ def _reader_findings(path: str | Path, affine: np.ndarray, shape: Sequence[int],
         return []
     problem = f"is read in two ways: by nibabel {describe_affine(affine)}; by SimpleITK {describe_affine(other)}"
     choice = " or ".join(f"header: {name}" for name in forms)
-    remedy = f"If nibabel's is right, go on with {choice} (--header of i2net); else correct the header."
+    remedy = f"If nibabel's is right, choose {choice} (--header of i2net); else correct the header."
     return [error("readers", path, problem, remedy)]
 
 

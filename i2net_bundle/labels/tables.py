@@ -94,13 +94,11 @@ def label_table(table: str | Path) -> LabelTable:
     """
     if is_builtin(table):
         return _builtin(str(table))
-    path = Path(table)
+    path, known = Path(table), ", ".join(builtin_names())
     if not path.is_file():
         if path.suffix or len(path.parts) > 1:
-            raise FileNotFoundError(
-                f"No label table {path}. Name a JSON file, or one of: {', '.join(builtin_names())}."
-            )
-        raise ValueError(f"Unknown label table '{table}'; known: {', '.join(builtin_names())}, or name a JSON file.")
+            raise FileNotFoundError(f"No label table {path}. Name a JSON file, or one of: {known}.")
+        raise ValueError(f"Unknown label table '{table}'; known: {known}. A user's table is a JSON file.")
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"has more than {_MOST_BYTES} bytes")

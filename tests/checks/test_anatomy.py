@@ -9,9 +9,10 @@ from i2net_bundle.checks.anatomy import Organ, anatomy_findings, measure_organs
 from i2net_bundle.data.phantoms.ct import ORGANS as PHANTOM_ORGANS
 from i2net_bundle.data.phantoms.ct import ct_phantom
 from i2net_bundle.io.findings import Finding, Severity
-from i2net_bundle.labels import label_table
+from i2net_bundle.labels import classes_of, label_table
 from tests.checks.ct_files import CLASS_NAMES, ORGAN_AFFINE, organ_labels
 
+CLASSES = classes_of(CLASS_NAMES)
 FILE = "labels/patient.nii.gz"
 LOOK = "Look at it (i2net preview), and check the numbering and the spacing."
 
@@ -22,7 +23,7 @@ def labels() -> np.ndarray:
 
 
 def findings_of(labels: np.ndarray, affine: np.ndarray = ORGAN_AFFINE, has_geometry: bool = True) -> list[Finding]:
-    found = anatomy_findings(measure_organs(labels, affine), CLASS_NAMES, FILE, has_geometry)
+    found = anatomy_findings(measure_organs(labels, affine), CLASSES, FILE, has_geometry)
     assert all(finding.severity is Severity.WARNING and finding.file == FILE for finding in found)
     return found
 
@@ -92,19 +93,19 @@ def test_organs_cut_by_a_short_scan_are_not_too_small(labels: np.ndarray, slices
 
 def test_names_that_the_table_does_not_know_are_not_judged(labels: np.ndarray) -> None:
     organs = measure_organs(labels[::-1], ORGAN_AFFINE)
-    assert anatomy_findings(organs, ["background", *"abcdefgh"], FILE) == []
+    assert anatomy_findings(organs, classes_of(["background", *"abcdefgh"]), FILE) == []
 
 
 def test_other_spellings_of_a_name_are_judged_by_volume() -> None:
     organs = {1: Organ(5000.0, (0.0, 0.0, 0.0), False)}
-    (found,) = anatomy_findings(organs, ["background", "Kidney_L"], FILE)
+    (found,) = anatomy_findings(organs, classes_of(["background", "Kidney_L"]), FILE)
     assert found.problem == "Kidney_L of 5000 mL; 30 to 600 mL are usual"
 
 
 def test_a_difference_within_five_millimetres_is_no_finding() -> None:
     def pair(distance_mm: float) -> list[Finding]:
         organs = {3: Organ(100.0, (distance_mm, 0, 0), False), 4: Organ(100.0, (0, 0, 0), False)}
-        return anatomy_findings(organs, CLASS_NAMES, FILE)
+        return anatomy_findings(organs, CLASSES, FILE)
 
     assert pair(4.9) == []
     assert [found.rule for found in pair(5.1)] == ["organ-position"]
@@ -112,7 +113,7 @@ def test_a_difference_within_five_millimetres_is_no_finding() -> None:
 
 def test_specks_are_not_judged_by_their_place() -> None:
     organs = {3: Organ(0.4, (50.0, 0, 0), True), 4: Organ(100.0, (0, 0, 0), False)}
-    assert anatomy_findings(organs, CLASS_NAMES, FILE) == []
+    assert anatomy_findings(organs, CLASSES, FILE) == []
 
 
 def test_few_organs_do_not_point_to_another_numbering(labels: np.ndarray) -> None:

@@ -113,7 +113,7 @@ def test_cases_that_cannot_be_used_stop_the_work_and_all_are_named(tmp_path: Pat
         CheckedCases(given, PLAIN)
     first, second = str(caught.value).splitlines()
     assert first.startswith(f"{given[0]['image']}: looks like HU + 1024: ")
-    assert second.startswith(f"{given[2]['label']}: holds labels from 300 to 308; the classes are 0 to 255. ")
+    assert second.startswith(f"{given[2]['label']}: holds 300, 301, 302, 303, 304, 305, 306, 307, 308, which ")
 
 
 def test_cases_that_cannot_be_used_are_left_out_where_asked_and_named(
@@ -255,8 +255,8 @@ def test_a_run_that_left_cases_out_ends_with_an_error_that_says_where_they_are_l
     with pytest.raises(DataError) as caught:
         stop_if_failed(cases, tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path / 'failed.csv'}: lists 1 of 3 cases that could not be used; the others are done. Mend those files "
-        "and run them again."
+        f"{tmp_path / 'failed.csv'}: lists 1 of 3 cases that could not be used; the others are done. Correct those "
+        "files and run them again."
     )
 
 

@@ -81,7 +81,8 @@ def test_a_sound_data_set_has_no_findings_and_counts_its_splits(kind: str, reque
 
 
 def test_a_report_says_to_people_what_was_checked_what_was_found_and_how_much(gland_dir: Path) -> None:
-    sound = f"{gland_dir}: 2 training, 1 validation, 1 test checked\n0 errors, 0 warnings"
+    sound = f"{gland_dir}: 2 training, 1 validation, 1 test checked\n"
+    sound += "channels: R, G, B\nclasses: 0 background, 1 gland\n0 errors, 0 warnings"
     assert check_path(gland_dir).text() == sound
     found = [
         warning("units", "a.nii.gz", "is in metres", "Check it."),
@@ -99,7 +100,15 @@ def test_reports_are_json_for_programs(gland_dir: Path, glands: Path) -> None:
     files_of(glands, "test")["label"].write_bytes(b"")
     sound, broken = json.loads(report_json([check_path(gland_dir), check_path(glands)]))
     cases = {"training": 2, "validation": 1, "test": 1}
-    assert sound == {"target": str(gland_dir), "cases": cases, "errors": 0, "warnings": 0, "findings": []}
+    assert sound == {
+        "target": str(gland_dir),
+        "cases": cases,
+        "classes": ["background", "gland"],
+        "channels": ["R", "G", "B"],
+        "errors": 0,
+        "warnings": 0,
+        "findings": [],
+    }
     assert (broken["errors"], broken["warnings"]) == (1, 0)
     assert broken["findings"] == [
         {
@@ -332,13 +341,14 @@ def test_labels_beyond_the_declared_names_are_refused(ct: Path, labels: Callable
     found = check_path(ct).findings
     assert rules(found) == [("error", "labels")] * 4
     assert found[0].file == str(files_of(ct, "training")["label"])
-    assert found[0].problem == "holds labels from 0 to 8; the classes are 0 to 7"
+    assert found[0].problem == "holds 8, which is no class; the classes are 0 to 7 (" + ", ".join(ORGANS[:-1]) + ")"
 
 
-@pytest.mark.parametrize("labels", [None, ["background", "aorta"]], ids=["none", "a list"])
-def test_without_declared_names_any_label_passes(ct: Path, labels: Any) -> None:
-    edited(ct, lambda contents: contents.update(labels=labels))
-    assert check_path(ct).findings == []
+def test_without_declared_names_any_label_passes_and_the_report_says_so(ct: Path) -> None:
+    edited(ct, lambda contents: contents.update(labels=None))
+    report = check_path(ct)
+    assert report.findings == []
+    assert "classes: not named; add labels to the data list, or choose a table with --labels" in report.text()
 
 
 def test_organs_are_judged_by_the_declared_names(ct: Path) -> None:
@@ -370,8 +380,10 @@ def test_255_is_allowed_where_the_data_list_declares_it_to_be_ignored(tmp_path: 
     Image.fromarray(np.array([[255, 0, 255], [0, 255, 0]], np.uint8)).save(folder / "bochum_ids.png")
     assert check_path(folder).findings == []
     edited(folder, lambda contents: contents.pop("ignore_id"))
-    (found,) = check_path(folder).findings
-    assert (found.rule, found.file) == ("mask-values", str(folder / "bochum_ids.png"))
+    found = check_path(folder).findings
+    assert rules(found) == [("error", "mask-values")] * 3
+    assert "looks binary" in found[1].problem
+    assert "but the classes are 0 to 2" in found[0].problem
 
 
 # One image in two splits

@@ -19,6 +19,7 @@ from i2net_bundle.io.images import image_um_per_px, open_image
 from i2net_bundle.io.options import HistologyOptions
 
 PLAIN, BINARY = HistologyOptions(), HistologyOptions(label_values="binary")
+IDS_DECLARED = HistologyOptions(label_values="instances")
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 IDS = np.array([[0, 0, 1, 1], [2, 2, 0, 3]], np.uint8)
 TRAINING_DPI = 25400 / 0.62005  # 25.4 mm per inch
@@ -275,8 +276,8 @@ def test_an_empty_mask_is_allowed(options: HistologyOptions, tmp_path: Path) -> 
         ("a.tif", mask(np.ones((2, 2), np.float32)), PLAIN, r"a\.tif: holds floating-point numbers, .*Save one whole"),
         ("a.jpg", mask(IDS), PLAIN, r"a\.jpg: is a JPEG file, whose compression changes the ids\. Save one whole"),
         ("a.tif", mask(IDS.astype(np.int32) - 1), PLAIN, r"a\.tif: holds -1, 0, 1, 2, but ids start at 0\. Save it as"),
-        ("a.png", mask(IDS // 3 * 255), PLAIN, r"a\.png: holds 0, 255 only and looks binary, .*-values binary"),
-        ("a.png", mask(255 + 0 * IDS), PLAIN, r"a\.png: holds 255 only and looks binary, .*label_values: binary"),
+        ("a.png", mask(IDS // 3 * 255), IDS_DECLARED, r"a\.png: holds 0, 255 only and looks binary, .*-values binary"),
+        ("a.png", mask(255 + 0 * IDS), IDS_DECLARED, r"a\.png: holds 255 only and looks binary, .*_values: binary"),
         ("a.png", mask(IDS), BINARY, r"a\.png: holds 0, 1, 2, 3, but a binary mask has .*\. Declare ids"),
         ("a.png", mask(IDS // 3 * 127), BINARY, r"a\.png: holds 0, 127, but a binary mask .*-values instances"),
         (
@@ -414,14 +415,60 @@ def test_all_real_glas_images_and_annotations_check_clean(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "refused"), [((0, 18, 255), False), ((0, 7, 26), True)], ids=["declared classes", "beyond them"]
 )
-def test_class_masks_hold_the_declared_classes_and_255_only(
+def test_class_masks_hold_the_declared_classes_and_the_ignored_id_only(
     tmp_path: Path, ids: tuple[int, ...], refused: bool
 ) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.array([ids], np.uint8)).save(path)
-    options = HistologyOptions(label_values="classes", num_classes=19)
+    options = HistologyOptions(label_values="classes", num_classes=19, ignore_id=255)
     if not refused:
         np.testing.assert_array_equal(load_mask(path, options)[0], [ids])
         return
-    with pytest.raises(DataError, match=r"a\.png: holds 0, 7, 26, but the classes are 0 to 18, and 255\. Map the ids"):
+    with pytest.raises(DataError, match=r"a\.png: holds 0, 7, 26, but the classes are 0 to 18, and 255 is ignored\."):
         load_mask(path, options)
+
+
+UNDECLARED = [(2, (0, 1)), (2, (0,)), (3, (0, 1, 2)), (None, (0, 1, 17))]
+
+
+@pytest.mark.parametrize(("num_classes", "ids"), UNDECLARED)
+def test_undeclared_masks_are_class_ids_where_they_can_be(
+    tmp_path: Path, num_classes: int | None, ids: tuple[int, ...]
+) -> None:
+    mask(np.array([ids], np.uint8))(tmp_path / "a.png")
+    np.testing.assert_array_equal(load_mask(tmp_path / "a.png", HistologyOptions(num_classes=num_classes))[0], [ids])
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "ids", "problem"),
+    [
+        (
+            2,
+            (0, 255),
+            r"holds 0, 255 only and looks binary, which is not declared\. Declare .*binary if 255",
+        ),
+        (None, (0, 255), r"holds 0, 255 only and looks binary, which is not declared\. Declare .*--label-values"),
+        (3, (0, 255), r"looks binary, which is not declared, and there are 3 classes\. Declare"),
+        (
+            2,
+            (0, 1, 2, 3),
+            r"but the classes are 0 to 1, and nothing else is declared\. .*instances .*binary",
+        ),
+        (3, (0, 3), r"holds 0, 3, but the classes are 0 to 2\. Correct the labels of the data list"),
+    ],
+    ids=["binary", "binary without a data list", "binary of three classes", "instances", "beyond the classes"],
+)
+def test_undeclared_masks_of_other_values_are_refused_with_the_choices(
+    tmp_path: Path, num_classes: int | None, ids: tuple[int, ...], problem: str
+) -> None:
+    mask(np.array([ids], np.uint8))(tmp_path / "a.png")
+    with pytest.raises(DataError, match=rf"a\.png: .*{problem}"):
+        load_mask(tmp_path / "a.png", HistologyOptions(num_classes=num_classes))
+
+
+@pytest.mark.parametrize("label_values", ["instances", "binary"])
+def test_masks_of_two_classes_cannot_be_declared_where_there_are_more(label_values: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"label_values is '{label_values}', which makes two classes, and there are 3"
+    ):
+        HistologyOptions(label_values=label_values, num_classes=3)

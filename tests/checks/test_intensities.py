@@ -12,7 +12,7 @@ from i2net_bundle.data.phantoms.ct import ct_phantom
 from i2net_bundle.io.findings import Finding, Severity
 from tests.checks.ct_files import hu_volume
 
-GO_ON = "If these are Hounsfield units all the same, go on with any_intensities (--any-intensities)."
+GO_ON = "If these are Hounsfield units after all, set any_intensities (--any-intensities)."
 FILE = "scans/patient.nii.gz"
 SHAPE, SPACING_MM = (48, 48, 24), (8.0, 8.0, 10.0)
 
@@ -107,7 +107,7 @@ def test_mr_is_refused(voxels: np.ndarray) -> None:
     assert found.rule == "not-ct"
     assert found.problem.startswith("does not look like CT: ")
     assert found.problem.endswith("and nothing is as dark as air or fat")
-    assert found.remedy == f"It may be MR or of arbitrary units; give a CT. {GO_ON}"
+    assert found.remedy == f"If it is MR, name its channel (in the data list, or --channels MR); else give a CT. {GO_ON}"
 
 
 def test_values_stretched_to_16_bits_are_refused(phantom: np.ndarray) -> None:

@@ -19,8 +19,11 @@ from tests.checks.ct_files import AFFINE, CLASS_NAMES, ORGAN_AFFINE, hu_volume, 
 
 PLAIN = VolumeOptions()
 KEYS = ("image", "label")
-MAP_REMEDY = "Map the labels to the network's classes first: `i2net prepare` does it for declared numberings."
-GO_ON = "If these are Hounsfield units all the same, go on with any_intensities (--any-intensities)."
+MAP_REMEDY = (
+    "Correct the labels of the data list, or renumber the mask; `i2net prepare` does it for declared numberings."
+)
+CLASSES = f"the classes are 0 to 8 ({', '.join(CLASS_NAMES)})"
+GO_ON = "If these are Hounsfield units after all, set any_intensities (--any-intensities)."
 
 SHIFTED = AFFINE + np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 4.5], [0, 0, 0, 0]])
 MIRRORED = AFFINE @ np.diag([1, -1, 1, 1.0])  # LAS, where the image is LPS
@@ -209,7 +212,7 @@ def test_whole_numbers_of_any_type_are_labels(tmp_path: Path, dtype: type) -> No
     [
         (
             (label_volume() > 4) * np.uint8(255),
-            "is a mask of 0 and 255, and label 255 is no class",
+            f"is a mask of 0 and 255; {CLASSES}",
             MAP_REMEDY,
         ),
         (
@@ -227,11 +230,11 @@ def test_whole_numbers_of_any_type_are_labels(tmp_path: Path, dtype: type) -> No
             "holds labels that are not whole numbers (inf, ...)",
             "Give the label map itself, resampled by nearest neighbour if at all.",
         ),
-        (label_volume().astype(np.int16) - 1, "holds labels from -1 to 7; the classes are 0 to 8", MAP_REMEDY),
-        (label_volume() + np.uint8(5), "holds labels from 5 to 13; the classes are 0 to 8", MAP_REMEDY),
+        (label_volume().astype(np.int16) - 1, f"holds -1, which is no class; {CLASSES}", MAP_REMEDY),
+        (label_volume() + np.uint8(5), f"holds 9, 10, 11, 12, 13, which are no classes; {CLASSES}", MAP_REMEDY),
         (
             label_volume().astype(np.int16) * 100,
-            "holds labels from 0 to 800; the classes are 0 to 8",
+            f"holds 100, 200, 300, 400, 500, 600, 700, 800, which are no classes; {CLASSES}",
             MAP_REMEDY,
         ),
     ],
@@ -248,7 +251,7 @@ def test_labels_that_are_no_classes_are_refused(tmp_path: Path, labels: np.ndarr
 def test_without_class_names_labels_up_to_255_pass(tmp_path: Path) -> None:
     assert load_volume_label(save(tmp_path / "a.nii.gz", label_volume() * np.uint8(31)), PLAIN)[1] == []
     path = save(tmp_path / "b.nii.gz", label_volume().astype(np.int16) * 32)
-    assert refusal(load_volume_label, path).problem == "holds labels from 0 to 256; the classes are 0 to 255"
+    assert refusal(load_volume_label, path).problem == "holds 256, which is no class; the classes are 0 to 255"
 
 
 def test_labels_scaled_by_their_header_are_read_as_what_they_mean(tmp_path: Path) -> None:

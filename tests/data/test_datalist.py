@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from i2net_bundle.data import list_images, load_cases
-from i2net_bundle.data.datalist import label_names, name_cases
+from i2net_bundle.data import load_cases, read_datalist
+from i2net_bundle.io.findings import DataError
 
 
 def write_set(folder: Path, **splits: Any) -> Path:
@@ -73,7 +73,19 @@ def test_a_missing_split_is_empty_where_it_is_not_required(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("split", ["training", "validation", "test"])
 def test_a_split_that_lists_nothing_is_empty(tmp_path: Path, split: str) -> None:
-    assert load_cases(write_set(tmp_path, **{split: []}), split, required=False) == []
+    others = {name: [PAIR] for name in ("training", "test") if name != split}
+    assert load_cases(write_set(tmp_path, **others, **{split: []}), split, required=False) == []
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [{}, {"training": []}, {"name": "a set", "keywords": ["abdomen"], "size": [3, 4]}],
+    ids=["empty", "an empty list", "no list of cases"],
+)
+def test_a_data_list_without_any_case_is_refused(tmp_path: Path, contents: Any) -> None:
+    write_set(tmp_path, **contents)
+    with pytest.raises(DataError, match=rf"^{tmp_path / 'dataset.json'}: lists no cases\. Add lists"):
+        load_cases(tmp_path, "training", required=False)
 
 
 def test_files_that_do_not_exist_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
@@ -94,19 +106,6 @@ def test_further_keys_of_a_case_such_as_its_fold_are_no_files(tmp_path: Path) ->
     assert Path(case["image"]) == tmp_path / "a.nii.gz"
 
 
-def test_images_of_a_folder_come_in_the_order_of_their_names_and_nothing_else_does(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a.bmp", "d.nii", "c.nii.gz", "notes.txt", "e.json", "f.npz"):
-        (tmp_path / name).touch()
-    assert [Path(case["image"]).name for case in list_images(tmp_path)] == ["a.bmp", "b.PNG", "c.nii.gz", "d.nii"]
-
-
-@pytest.mark.parametrize("folder", ["empty", "absent"])
-def test_a_folder_without_images_is_named(tmp_path: Path, folder: str) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=rf"No image in {tmp_path / folder} .*--dataset_dir"):
-        list_images(tmp_path / folder)
-
-
 # Which list, and which splits
 
 
@@ -119,16 +118,9 @@ def test_another_data_list_of_the_folder_is_read_by_its_name(tmp_path: Path) -> 
         load_cases(tmp_path, "training", datalist="fold_1.json")
 
 
-@pytest.mark.parametrize(
-    ("contents", "known"),
-    [
-        ({"training": [PAIR], "testA": ["a.nii.gz"]}, r"it has: training, testA\.$"),
-        ({"name": "a set", "keywords": ["abdomen"], "size": [3, 4]}, r"it has: none\.$"),
-    ],
-    ids=["two splits", "no split"],
-)
-def test_an_unknown_split_is_refused_with_those_that_are_there(tmp_path: Path, contents: Any, known: str) -> None:
-    write_set(tmp_path, **contents)
+def test_an_unknown_split_is_refused_with_those_that_are_there(tmp_path: Path) -> None:
+    write_set(tmp_path, training=[PAIR], testA=["a.nii.gz"])
+    known = r"it has: training, testA\.$"
     with pytest.raises(ValueError, match=rf"^{tmp_path / 'dataset.json'} lists no 'test' cases; {known}"):
         load_cases(tmp_path, "test")
 
@@ -149,9 +141,10 @@ def test_bare_names_are_images_without_labels_in_any_list(tmp_path: Path, split:
             b'{"training": [{"image": "a.nii.gz"}, {"label": "b.nii.gz"}]}',
             r"dataset\.json: entry 2 of 'training' is not of the form \{\"image\": path, \"label\": path\}",
         ),
-        (b'{"training": [{"image": ["a.nii.gz"]}]}', r"entry 1 of 'training' is not of the form"),
+        (b'{"training": [{"image": []}]}', r"entry 1 of 'training' is not of the form"),
+        (b'{"training": [{"image": ["a.nii.gz", 1]}]}', r"entry 1 of 'training' is not of the form"),
     ],
-    ids=["cut off", "UTF-16", "a list", "no image", "several images"],
+    ids=["cut off", "UTF-16", "a list", "no image", "no channel", "a number for a channel"],
 )
 def test_a_data_list_that_is_none_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "dataset.json").write_bytes(content)
@@ -159,20 +152,144 @@ def test_a_data_list_that_is_none_is_named_with_what_is_wrong(tmp_path: Path, co
         load_cases(tmp_path, "training")
 
 
+def test_a_byte_order_mark_before_the_content_is_passed_over(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [PAIR]}), encoding="utf-8-sig")
+    assert len(load_cases(tmp_path, "training")) == 1
+
+
+# Labels and channels
+
+
 @pytest.mark.parametrize(
-    ("labels", "names"),
+    ("labels", "names", "ignore_id"),
     [
-        ({"0": "background", "1": "liver"}, {0: "background", 1: "liver"}),
-        ({"background": 0, "liver": 1}, {0: "background", 1: "liver"}),
-        ({"background": 0, "whole": [1, 2], "liver": 1}, {0: "background", 1: "liver"}),
-        ({}, {}),
-        (None, {}),
-        (["background", "liver"], {}),
+        ({"0": "background", "1": "liver"}, ("background", "liver"), None),
+        ({"1": "liver", "0": "background"}, ("background", "liver"), None),
+        ({"1": "liver", "2": "spleen"}, ("background", "liver", "spleen"), None),
+        ({"background": 0, "liver": 1}, ("background", "liver"), None),
+        ({"background": "0", "liver": "1"}, ("background", "liver"), None),
+        ({"background": 0, "liver": 1, "ignore": 2}, ("background", "liver"), 2),
+        ({"0": "background", "1": "肝臓", "2": "Tumor (Grad 1)"}, ("background", "肝臓", "Tumor (Grad 1)"), None),
+        ({}, None, None),
+        (None, None, None),
     ],
-    ids=["ids to names", "names to ids", "with regions", "empty", "none", "a list"],
+    ids=[
+        "ids to names",
+        "in any order",
+        "without 0",
+        "names to ids",
+        "as text",
+        "ignored",
+        "any letters",
+        "empty",
+        "none",
+    ],
 )
-def test_names_of_labels_are_read_in_either_direction(labels: Any, names: dict[int, str]) -> None:
-    assert label_names({"labels": labels}) == names
+def test_names_of_labels_are_read_in_either_direction(
+    tmp_path: Path, labels: Any, names: tuple[str, ...] | None, ignore_id: int | None
+) -> None:
+    found = read_datalist(write_set(tmp_path, training=[PAIR], labels=labels) / "dataset.json")
+    assert (found.class_names, found.ignore_id) == (names, ignore_id)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        ({"0": "background", "1": "liver", "3": "spleen"}, r"without gaps; 2 is missing of 0, 1, 3"),
+        ({"2": "liver"}, r"without gaps; 0 is missing of 2"),
+        ({"background": 0, "liver": 1, "spleen": 1}, r"two of its labels have the id 1: liver, spleen"),
+        ({"0": "background", "1": "liver", "01": "spleen"}, r"two of its labels have the id 1: liver, spleen"),
+        ({"0": "background", "1": "liver", "2": "Liver"}, r"two classes have the same name: 'liver' and 'Liver'"),
+        ({"0": "background", "1": 5}, r"the name of label 1 must be text, found 5"),
+        ({"0": "background", "1": ""}, r"the name of class 1 is empty or holds control characters"),
+        ({"0": "background", "1": "a\nb"}, r"the name of class 1 is empty or holds control characters"),
+        ({"background": 0, "liver": -1}, r"must be whole numbers from 0, found -1"),
+        ({"background": 0, "liver": True}, r"must be whole numbers from 0, found True"),
+        ({"background": 0, "liver": 1.5}, r"must be whole numbers from 0, found 1\.5"),
+        ({"background": 0, "whole": [1, 2], "core": [2]}, r"its labels are regions that may overlap \(whole, core\)"),
+        (["background", "liver"], r'"labels" must map ids to names'),
+        ({str(number): f"class {number}" for number in range(257)}, r"there are 257 classes; 1 to 256 are possible"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else None,
+)
+def test_labels_that_are_no_numbering_of_classes_are_refused(tmp_path: Path, labels: Any, problem: str) -> None:
+    write_set(tmp_path, training=[PAIR], labels=labels)
+    with pytest.raises(DataError, match=rf"^{tmp_path / 'dataset.json'}: .*{problem}"):
+        read_datalist(tmp_path / "dataset.json")
+
+
+@pytest.mark.parametrize(
+    ("declared", "channels"),
+    [
+        ({"modality": {"0": "CT"}}, ("CT",)),
+        ({"modality": {"1": "ADC", "0": "T2"}}, ("T2", "ADC")),
+        ({"channel_names": {"0": "T2"}, "modality": {"0": "MRI"}}, ("T2",)),
+        ({"channels": ["T1", "T2"]}, ("T1", "T2")),
+        ({"modality": "CT"}, ("CT",)),
+        ({}, None),
+    ],
+    ids=["Decathlon", "several", "nnU-Net first", "a list", "text", "none"],
+)
+def test_channels_are_read_in_any_form(tmp_path: Path, declared: Any, channels: tuple[str, ...] | None) -> None:
+    assert read_datalist(write_set(tmp_path, training=[PAIR], **declared) / "dataset.json").channels == channels
+
+
+@pytest.mark.parametrize(
+    ("modality", "problem"),
+    [
+        ({"0": "T2", "2": "ADC"}, r"must number the channels from 0, found 0, 2"),
+        ({"0": 5}, r"the name of a channel must be printable text, found 5"),
+        (7, r'"modality" must map numbers to names'),
+    ],
+)
+def test_channels_that_are_no_names_are_refused(tmp_path: Path, modality: Any, problem: str) -> None:
+    write_set(tmp_path, training=[PAIR], modality=modality)
+    with pytest.raises(DataError, match=problem):
+        read_datalist(tmp_path / "dataset.json")
+
+
+def test_a_case_may_have_one_file_per_channel(tmp_path: Path) -> None:
+    case = {"image": ["a.nii.gz", "b.nii.gz"], "label": "b.nii.gz"}
+    write_set(tmp_path, training=[case], channels=["T2", "ADC"])
+    (found,) = load_cases(tmp_path, "training")
+    assert found["image"] == [str(tmp_path / "a.nii.gz"), str(tmp_path / "b.nii.gz")]
+
+
+@pytest.mark.parametrize(
+    ("channels", "declared"), [({"channels": ["T2", "ADC", "DWI"]}, "3 channels"), ({}, "no channels")]
+)
+def test_a_case_of_another_number_of_files_than_channels_is_refused(
+    tmp_path: Path, channels: Any, declared: str
+) -> None:
+    write_set(tmp_path, training=[{"image": ["a.nii.gz", "b.nii.gz"], "label": "b.nii.gz"}], **channels)
+    with pytest.raises(DataError, match=rf"a\.nii\.gz has 2 files, and the list declares {declared}"):
+        read_datalist(tmp_path / "dataset.json")
+
+
+def test_2d_images_have_the_channels_of_rgb(tmp_path: Path) -> None:
+    write_set(tmp_path, training=["a.png"], modality={"0": "grey"})
+    assert read_datalist(tmp_path / "dataset.json").channels == ("R", "G", "B")
+
+
+def test_2d_images_of_further_channels_are_refused(tmp_path: Path) -> None:
+    write_set(tmp_path, training=["a.png"], channels=["red", "infrared"])
+    with pytest.raises(DataError, match=r"declares 2 channels, and 2D images are read as RGB"):
+        read_datalist(tmp_path / "dataset.json")
+
+
+@pytest.mark.parametrize("value", ["mask", 1, ["classes"]])
+def test_unknown_label_values_are_refused(tmp_path: Path, value: Any) -> None:
+    write_set(tmp_path, training=["a.png"], label_values=value)
+    with pytest.raises(DataError, match=r'"label_values" must be one of instances, binary, classes'):
+        read_datalist(tmp_path / "dataset.json")
+
+
+@pytest.mark.parametrize("value", [1, 256, "255", True])
+def test_an_ignored_id_is_beyond_the_classes(tmp_path: Path, value: Any) -> None:
+    write_set(tmp_path, training=["a.png"], labels={"0": "a", "1": "b"}, ignore_id=value)
+    with pytest.raises(DataError, match=r"its ignored id must be a whole number from 2 to 255"):
+        read_datalist(tmp_path / "dataset.json")
 
 
 # One image in two splits
@@ -211,17 +328,3 @@ def test_an_image_for_training_and_for_another_split_is_refused_and_both_files_a
 def test_what_is_shared_otherwise_is_no_fault(tmp_path: Path, cases: dict[str, list[str]]) -> None:
     (different(tmp_path) / "dataset.json").write_text(json.dumps(cases), encoding="utf-8")
     assert len(load_cases(tmp_path, "training")) == len(cases["training"])
-
-
-@pytest.mark.parametrize(
-    ("images", "names"),
-    [
-        (["a.nii.gz", "b.nii"], ["a", "b"]),
-        (["p1/ct.nii.gz", "p2/ct.nii.gz", "p3/mr.nii.gz"], ["p1_ct", "p2_ct", "mr"]),
-        (["a/x/ct.nii", "b/x/ct.nii"], ["a_x_ct", "b_x_ct"]),
-        (["a.png", "a.bmp", "case.1.png", "case.2.png"], ["a_png", "a_bmp", "case.1", "case.2"]),
-    ],
-    ids=["own names", "folders per patient", "deeper folders", "two formats and dots"],
-)
-def test_cases_get_names_that_tell_them_apart(images: list[str], names: list[str]) -> None:
-    assert [case["case"] for case in name_cases([{"image": image} for image in images])] == names

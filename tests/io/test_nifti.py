@@ -113,7 +113,7 @@ def test_a_header_that_nibabel_and_simpleitk_read_differently_is_refused_and_bot
         "by SimpleITK LPS, spacing 1 x 2 x 3 mm, origin (30, 20, -60)"
     )
     assert found.remedy == (
-        "If nibabel's is right, go on with header: sform (--header of i2net); else correct the header."
+        "If nibabel's is right, choose header: sform (--header of i2net); else correct the header."
     )
     image, findings = read_nifti(path, VolumeOptions(header="sform"))
     assert findings == []

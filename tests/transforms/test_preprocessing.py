@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -268,7 +269,7 @@ def test_instance_numbers_become_a_binary_mask_of_the_same_layout(tmp_path: Path
         "image": write_picture(tmp_path / f"a.{suffix}", colours()),
         "label": write_picture(tmp_path / f"a_anno.{suffix}", instances),
     }
-    label = histology_reading(KEYS)(case)["label"]
+    label = histology_reading(KEYS, HistologyOptions(label_values="instances"))(case)["label"]
     assert label.shape == (1, 5, 7)
     np.testing.assert_array_equal(label[0], (instances > 0).astype(np.uint8))
 
@@ -343,7 +344,7 @@ def test_intensity_scaling_leaves_the_label_alone(make: object) -> None:
 
 # Histology at another scale
 
-HALF = HistologyOptions(resample=True, um_per_px=0.31)  # 0.31 / 0.62005, the training scale
+HALF = HistologyOptions(resample=True, um_per_px=0.31, label_values="instances")  # 0.31 / 0.62005, the training scale
 
 
 def write_scaled(folder: Path, um_per_px: float | None = None, shape: tuple[int, int] = (46, 60)) -> dict[str, str]:
@@ -365,7 +366,7 @@ def stored(path: str) -> np.ndarray:
 @pytest.mark.parametrize("said_by", ["options", "file"])
 def test_training_items_come_at_half_the_size_from_pixels_half_as_large(tmp_path: Path, said_by: str) -> None:
     case = write_scaled(tmp_path, um_per_px=0.31 if said_by == "file" else None)
-    read = histology_reading(KEYS, HALF if said_by == "options" else HistologyOptions(resample=True))(case)
+    read = histology_reading(KEYS, HALF if said_by == "options" else replace(HALF, um_per_px=None))(case)
     assert {key: (read[key].shape, read[key].dtype) for key in KEYS} == {
         "image": ((3, 23, 30), torch.uint8),
         "label": ((1, 23, 30), torch.uint8),
@@ -429,7 +430,7 @@ def test_the_resolution_of_a_screen_or_printer_is_no_scale(tmp_path: Path, dpi: 
 @pytest.mark.parametrize("um_per_px", [None, 0.31], ids=["no scale", "a scale in the file"])
 def test_without_resampling_nothing_changes(tmp_path: Path, um_per_px: float | None) -> None:
     case = write_scaled(tmp_path, um_per_px)
-    read = histology_reading(KEYS, HistologyOptions())(case)
+    read = histology_reading(KEYS, HistologyOptions(label_values="instances"))(case)
     np.testing.assert_array_equal(read["image"], stored(case["image"]).transpose(2, 0, 1))
     np.testing.assert_array_equal(read["label"][0], stored(case["label"]) > 0)
     assert read["image"].meta["scale_to_training"] == 1
