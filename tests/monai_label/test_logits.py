@@ -31,7 +31,9 @@ def test_monai_label_and_monai_bundle_run_give_equal_logits(task: str, server_py
     done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     with np.load(tmp_path / "out.npz") as out:
-        assert out["served_logits"].shape == ((6, 9, 64, 64) if task == "ct" else (1, 1, 96, 128))  # padded to multiples of 32
+        assert out["served_logits"].shape == (
+            (6, 9, 64, 64) if task == "ct" else (1, 1, 96, 128)
+        )  # padded to multiples of 32
         assert np.ptp(out["served_logits"]) > 0.1
         # the workflow lays images out with channels last, MONAI Label does not: sums differ in their last digits
         np.testing.assert_allclose(out["served_logits"], out["ran_logits"], rtol=1e-4, atol=1e-5)
