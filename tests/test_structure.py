@@ -28,6 +28,7 @@ ROOMS = (
     "evaluation",
     "training",
     "reports",
+    "package_metadata",
     "packaging",
     "demo",
     "prepare",

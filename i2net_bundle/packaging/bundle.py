@@ -20,7 +20,7 @@ from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.config_files import bundle_root, config_files
 from i2net_bundle.workflow.describe import describe
 from i2net_bundle.workflow.run_folders import WEIGHTS_NAME
-from i2net_bundle.workflow.run_record import NetworkRecord, RunRecord, run_record, write_record
+from i2net_bundle.workflow.run_records import NetworkRecord, RunRecord, run_record, write_record
 from i2net_bundle.workflow.run_settings import require_settings
 from i2net_bundle.workflow.running_config import WORKFLOWS
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from i2net_bundle.workflow.run_record import RunRecord
+from i2net_bundle.workflow.run_records import RunRecord
 
 _OWN_NETWORKS = "i2net_bundle.networks."
 _MODALITIES = {"ct": "CT", "mr": "MR", "histology": "histology"}

@@ -40,7 +40,7 @@ from i2net_bundle.transforms.preprocessing import IMAGE, LENGTH_UNIT
 from i2net_bundle.workflow.config_check import refuse_unknown_keys
 from i2net_bundle.workflow.config_files import bundle_root, config_files
 from i2net_bundle.workflow.run_folders import WEIGHTS_NAME
-from i2net_bundle.workflow.run_record import RunRecord, run_record
+from i2net_bundle.workflow.run_records import RunRecord, run_record
 from i2net_bundle.workflow.run_settings import require_settings
 
 DEFAULT_TASK = "ct"

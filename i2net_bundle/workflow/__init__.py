@@ -5,7 +5,7 @@ from i2net_bundle.workflow.errors import show_root_cause
 from i2net_bundle.workflow.recorded_network import network_of_run
 from i2net_bundle.workflow.run_description import describe_run
 from i2net_bundle.workflow.run_folders import check_output_dir, check_results_dir, set_run_aside
-from i2net_bundle.workflow.run_record import run_record
+from i2net_bundle.workflow.run_records import run_record
 from i2net_bundle.workflow.run_settings import SettingsRecord
 from i2net_bundle.workflow.running_config import component_settings, training_settings
 

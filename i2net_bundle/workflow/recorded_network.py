@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from i2net_bundle.workflow.run_record import NetworkRecord, RunRecord, refuse_expressions
+from i2net_bundle.workflow.run_records import NetworkRecord, RunRecord, refuse_expressions
 from i2net_bundle.workflow.running_config import component_settings
 
 ALLOWED = ("monai.networks.nets", "i2net_bundle.networks")

@@ -9,7 +9,7 @@ from pathlib import Path
 from i2net_bundle.data import DataDescription, describe_dataset
 from i2net_bundle.data.datalist import DATALIST, read_datalist
 from i2net_bundle.labels import classes_of, is_builtin
-from i2net_bundle.workflow.run_record import RunRecord, run_record
+from i2net_bundle.workflow.run_records import RunRecord, run_record
 
 
 def describe_run(

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 
 from i2net_bundle.data import DataDescription
 from i2net_bundle.workflow.describe import describe
-from i2net_bundle.workflow.run_record import (
+from i2net_bundle.workflow.run_records import (
     SETTINGS_NAME,
     NetworkRecord,
     RunRecord,

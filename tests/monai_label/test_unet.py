@@ -19,7 +19,7 @@ from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.transforms import volume_preprocessing
 from i2net_bundle.workflow.recorded_network import build_network
-from i2net_bundle.workflow.run_record import run_record
+from i2net_bundle.workflow.run_records import run_record
 from tests.monai_label.bundles import ROOT, ct_slices, read, undecided
 from tests.monai_label.server import serving
 from tests.monai_label.sessions import Session, agreement, hold_session

@@ -13,7 +13,7 @@ from monai.networks.nets import UNet
 
 from i2net_bundle.networks import I2Net
 from i2net_bundle.workflow.recorded_network import build_network, can_build
-from i2net_bundle.workflow.run_record import NetworkRecord
+from i2net_bundle.workflow.run_records import NetworkRecord
 from tests.workflow.records import UNET, write
 
 

@@ -11,7 +11,7 @@ from ignite.engine import Engine
 from i2net_bundle.data import DataDescription
 from i2net_bundle.labels import classes_of
 from i2net_bundle.transforms import volume_intensity
-from i2net_bundle.workflow.run_record import run_record
+from i2net_bundle.workflow.run_records import run_record
 from i2net_bundle.workflow.run_settings import require_settings
 from tests.workflow.records import NAMES, UNET, settings_record
 

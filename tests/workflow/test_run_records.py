@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from i2net_bundle.labels import label_table
-from i2net_bundle.workflow.run_record import RunRecord, run_record, write_record
+from i2net_bundle.workflow.run_records import RunRecord, run_record, write_record
 from tests.workflow.records import write
 
 CLASS = {"name": "spleen", "color": "#112233"}
