@@ -17,18 +17,30 @@ class CrossEntropyDiceLoss(nn.Module):
         ce_weight: w_ce.
         dice_weight: w_dice.
         smooth: s.
+        ignore_index: label whose pixels do not count; none by default.
     """
 
-    def __init__(self, ce_weight: float = 0.5, dice_weight: float = 0.5, smooth: float = 1e-5) -> None:
+    def __init__(
+        self, ce_weight: float = 0.5, dice_weight: float = 0.5, smooth: float = 1e-5, ignore_index: int | None = None
+    ) -> None:
         super().__init__()
         self.ce_weight, self.dice_weight, self.smooth = ce_weight, dice_weight, smooth
+        self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compare logits ``input`` (B, C, H, W) with class indices ``target`` (B, 1, H, W); returns a scalar."""
         index = target.squeeze(1).long()
-        cross_entropy = F.cross_entropy(input, index)
         probability = input.softmax(dim=1)  # (B, C, H, W)
-        one_hot = F.one_hot(index, input.shape[1]).permute(0, 3, 1, 2).to(probability.dtype)
+        if self.ignore_index is None:
+            cross_entropy = F.cross_entropy(input, index)
+            one_hot = F.one_hot(index, input.shape[1]).permute(0, 3, 1, 2).to(probability.dtype)
+        else:
+            counts = index != self.ignore_index  # (B, H, W)
+            index = index.where(counts, 0)
+            pixel_loss = F.cross_entropy(input, index, reduction="none")
+            cross_entropy = (pixel_loss * counts).sum() / counts.sum().clamp_min(1)
+            one_hot = F.one_hot(index, input.shape[1]).permute(0, 3, 1, 2).to(probability.dtype) * counts[:, None]
+            probability = probability * counts[:, None]
         over = (0, 2, 3)
         intersection = (probability * one_hot).sum(over)  # (C,)
         cardinality = probability.square().sum(over) + one_hot.sum(over)  # (C,); a one-hot is its own square
@@ -46,28 +58,32 @@ class BoundaryWeightedLoss(nn.Module):
     Args:
         kernel_size: side of the window in pixels, odd.
         boundary_weight: extra weight on a boundary pixel.
+        ignore_index: label whose pixels weigh nothing; none by default. To its neighbours it is background.
 
     Raises:
         ValueError: an even ``kernel_size``.
     """
 
-    def __init__(self, kernel_size: int = 31, boundary_weight: float = 5.0) -> None:
+    def __init__(self, kernel_size: int = 31, boundary_weight: float = 5.0, ignore_index: int | None = None) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}.")
         self.kernel_size, self.boundary_weight = kernel_size, boundary_weight
+        self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compare logits ``input`` (B, 1, H, W) with a binary mask ``target`` (B, 1, H, W); returns a scalar."""
-        target = target.to(input.dtype)
+        counts = None if self.ignore_index is None else target != self.ignore_index
+        target = (target if counts is None else target.where(counts, 0)).to(input.dtype)
         local_mean = target
         for kernel in ((self.kernel_size, 1), (1, self.kernel_size)):  # a mean of means: windows are rectangles
             padding = (kernel[0] // 2, kernel[1] // 2)
             local_mean = F.avg_pool2d(local_mean, kernel, stride=1, padding=padding, count_include_pad=False)
         weight = 1 + self.boundary_weight * (local_mean - target).abs()
+        weight = weight if counts is None else weight * counts
         over = (1, 2, 3)
         pixel_loss = F.binary_cross_entropy_with_logits(input, target, reduction="none")
-        cross_entropy = (weight * pixel_loss).sum(over) / weight.sum(over)  # (B,)
+        cross_entropy = (weight * pixel_loss).sum(over) / weight.sum(over).clamp_min(1)  # (B,); all ignored: 0
         probability = torch.sigmoid(input)
         overlap = probability * target
         intersection = (weight * overlap).sum(over)

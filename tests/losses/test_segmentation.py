@@ -162,3 +162,39 @@ def test_loss_and_gradient_are_finite_at_extreme_logits(loss: nn.Module, classes
     assert value.ndim == 0
     assert torch.isfinite(value)
     assert torch.isfinite(logits.grad).all()
+
+
+class TestIgnoredPixels:
+    """Pixels of an ignored label count in no term: the loss is that of the image without them."""
+
+    def test_cross_entropy_and_dice_leave_them_out(self) -> None:
+        torch.manual_seed(0)
+        logits, target = torch.randn(1, 3, 4, 6), torch.randint(0, 3, (1, 1, 4, 6))
+        marked = target.clone()
+        marked[..., 4:] = 255
+        found = CrossEntropyDiceLoss(ignore_index=255)(logits, marked)
+        expected = CrossEntropyDiceLoss()(logits[..., :4], target[..., :4])
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(
+            CrossEntropyDiceLoss(ignore_index=255)(logits, target), CrossEntropyDiceLoss()(logits, target)
+        )
+
+    def test_the_boundary_weights_leave_them_out(self) -> None:
+        torch.manual_seed(0)
+        logits, target = torch.randn(1, 1, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+        target[..., :2] = 1
+        marked = target.clone()
+        marked[..., 6:] = 255
+        weighted = BoundaryWeightedLoss(kernel_size=3, ignore_index=255)
+        # background beside the border: the weights of the other columns are those of the cut image
+        torch.testing.assert_close(
+            weighted(logits, marked), BoundaryWeightedLoss(kernel_size=3)(logits[..., :6], target[..., :6])
+        )
+
+    @pytest.mark.parametrize("loss", [CrossEntropyDiceLoss(ignore_index=255), BoundaryWeightedLoss(ignore_index=255)])
+    def test_an_image_of_nothing_else_gives_a_finite_loss(self, loss: nn.Module) -> None:
+        channels = 1 if isinstance(loss, BoundaryWeightedLoss) else 2
+        logits = torch.randn(1, channels, 4, 4, requires_grad=True)
+        value = loss(logits, torch.full((1, 1, 4, 4), 255, dtype=torch.uint8))
+        value.backward()
+        assert torch.isfinite(value) and torch.isfinite(logits.grad).all()
