@@ -252,6 +252,7 @@ class Predictor:
     def describe(self) -> dict[str, Any]:
         """What the predictions were made with, for the record; of a series chosen by its UID only that it was."""
         reading = {name: value for name, value in vars(self.options).items() if value not in (None, False)}
+        reading.pop("classes", None)
         if isinstance(reading.get("series"), str):
             reading["series"] = "chosen by UID"
         return {

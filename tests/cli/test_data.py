@@ -186,7 +186,10 @@ def with_error(folder: Path) -> Path:
 
 def test_a_check_without_findings_ends_well(glands: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(["check", str(glands)]) == 0
-    assert capsys.readouterr().out == f"{glands}: 2 training, 1 validation, 1 test checked\n0 errors, 0 warnings\n"
+    assert capsys.readouterr().out == (
+        f"{glands}: 2 training, 1 validation, 1 test checked\n"
+        "channels: R, G, B\nclasses: 0 background, 1 gland\n0 errors, 0 warnings\n"
+    )
 
 
 def test_warnings_alone_end_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,6 +294,8 @@ CT_ARGV = ["--header", "qform", "--geometry", "label", "--volume", "2", "--fill-
 CT_ARGV += ["--hu-offset", "-1024", "--any-intensities"]
 CT = VolumeOptions("qform", 2, "label", -1000.0, -1024.0, True)
 SYNAPSE_ARGV = ["--allow-missing", *CT_ARGV]
+LIST_ARGV = ["--datalist", "fold_0.json", "--labels", "mine.json", "--channels", "T2,ADC"]
+LISTED = {"datalist": "fold_0.json", "label_table": "mine.json"}
 HISTOLOGY_ARGV = ["--um-per-px", "0.31", "--label-values", "binary"]
 HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
 
@@ -321,19 +326,27 @@ HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
         ),
         (
             ["check", "set"],
-            (("set", VolumeOptions(), HistologyOptions()), {"datalist": "dataset.json"}),
+            (("set", VolumeOptions(), HistologyOptions()), {"datalist": "dataset.json", "label_table": None}),
         ),
         (
-            ["check", "set", "--datalist", "fold_0.json", "--series", "1.2", "--json", *CT_ARGV, *HISTOLOGY_ARGV],
-            (("set", replace(CT, series="1.2"), HISTOLOGY), {"datalist": "fold_0.json"}),
+            ["check", "set", *LIST_ARGV, "--series", "1.2", "--json", *CT_ARGV, *HISTOLOGY_ARGV],
+            (("set", replace(CT, series="1.2", channels=("T2", "ADC")), HISTOLOGY), LISTED),
         ),
         (
             ["preview", "set"],
-            (("set", None), {"ct": VolumeOptions(), "histology": HistologyOptions(), "datalist": "dataset.json"}),
+            (
+                ("set", None),
+                {
+                    "ct": VolumeOptions(),
+                    "histology": HistologyOptions(),
+                    "datalist": "dataset.json",
+                    "label_table": None,
+                },
+            ),
         ),
         (
-            ["preview", "set", "--out", "o", "--datalist", "fold_0.json", *CT_ARGV, *HISTOLOGY_ARGV],
-            (("set", "o"), {"ct": CT, "histology": HISTOLOGY, "datalist": "fold_0.json"}),
+            ["preview", "set", "--out", "o", *LIST_ARGV, *CT_ARGV, *HISTOLOGY_ARGV],
+            (("set", "o"), {"ct": replace(CT, channels=("T2", "ADC")), "histology": HISTOLOGY, **LISTED}),
         ),
     ],
     ids=[f"{command}, {options}" for command in COMMANDS for options in ("defaults", "every option")],
@@ -420,7 +433,7 @@ def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
     ("argv", "told"),
     [
         (["check", "a", "--header", "both"], "argument --header: invalid choice: 'both'"),
-        (["check", "a", "--label-values", "classes"], "argument --label-values: invalid choice: 'classes'"),
+        (["check", "a", "--label-values", "colours"], "argument --label-values: invalid choice: 'colours'"),
         (["preview", "a", "--geometry", "mine"], "argument --geometry: invalid choice: 'mine'"),
         (["preview", "a", "--volume", "first"], "argument --volume: invalid int value: 'first'"),
         (["check", "a", "--resample"], "unrecognized arguments: --resample"),

@@ -17,7 +17,7 @@ from i2net_bundle.checks.dataset import check_path
 from i2net_bundle.data.phantoms import ct_phantom
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
-from i2net_bundle.labels import class_names, label_table
+from i2net_bundle.labels import class_names
 from i2net_bundle.prepare import prepare_synapse
 from i2net_bundle.prepare.synapse import TEST_CASES, TRAINING_CASES
 from i2net_bundle.prepare.transunet import read_transunet
@@ -171,7 +171,7 @@ def test_another_numbering_in_circulation_is_recognised_by_its_organs(
     (tmp_path / "source").mkdir()
     for name, array in zip(KEYS, (image, gapless), strict=True):
         nib.save(stored(array, "LPS"), tmp_path / "source" / f"{name}.nii.gz")
-    names = {str(item.id): item.name for item in label_table("synapse").classes}  # as if it were this bundle's order
+    names = {str(index): name for index, name in enumerate(class_names("synapse"))}  # as if it were this bundle's order
     contents = {"labels": names, "training": [{"image": "./image.nii.gz", "label": "./label.nii.gz"}]}
     (tmp_path / "source" / "dataset.json").write_text(json.dumps(contents))
     prepare_synapse(tmp_path / "source", tmp_path / "wrong")
