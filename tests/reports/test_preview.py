@@ -16,9 +16,9 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
-from i2net_bundle.figures.cases import CLASS_COLORS
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.labels import label_table
+from i2net_bundle.labels.colors import PALETTE
 from i2net_bundle.prepare import prepare_synapse
 from i2net_bundle.reports.preview import preview_dataset
 from tests.checks.ct_files import AFFINE, hu_volume, save
@@ -247,7 +247,7 @@ def test_every_gland_is_outlined(gland_page: Path) -> None:
     glands = np.unique(np.asarray(Image.open(gland_page.parents[1] / "annotations" / "train_1_anno.png")))
     picture = sheet(gland_page)
     tile = picture[: picture.shape[0] // 2, : picture.shape[1] // 3]
-    assert all(len(pixels_of(tile, CLASS_COLORS[index - 1])) > 5 for index in glands if index)
+    assert all(len(pixels_of(tile, PALETTE[index - 1])) > 5 for index in glands if index)
 
 
 def test_the_tiles_of_cases_with_findings_are_marked(faulty_page: Path) -> None:
@@ -288,7 +288,7 @@ def test_slices_are_shown_as_a_radiologist_sees_them(tmp_path: Path) -> None:
     }
     for name, part in panels.items():
         row, column = np.argwhere(shown[part]).mean(axis=0)
-        outline = pixels_of(picture[part], CLASS_COLORS[0], within=70)
+        outline = pixels_of(picture[part], PALETTE[0], within=70)
         assert len(outline) > 20, name
         assert (outline.mean(axis=0) < (row - 5, column - 5)).all(), name
 
@@ -305,14 +305,14 @@ def test_a_single_slice_is_drawn(tmp_path: Path) -> None:
     save(tmp_path / "a.nii.gz", hu_volume((20, 18)), AFFINE)
     save(tmp_path / "a_label.nii.gz", labels, AFFINE)
     page = preview_dataset(written(tmp_path, training=[{"image": "a.nii.gz", "label": "a_label.nii.gz"}]))
-    assert len(pixels_of(sheet(page), CLASS_COLORS[0])) > 20
+    assert len(pixels_of(sheet(page), PALETTE[0])) > 20
 
 
 def test_a_mask_that_covers_the_whole_image_is_outlined_at_its_border(tmp_path: Path) -> None:
     Image.fromarray(NOISE // 4).save(tmp_path / "a.png")
     Image.fromarray(np.ones((40, 60), np.uint8)).save(tmp_path / "a_anno.png")
     page = preview_dataset(written(tmp_path, training=[{"image": "a.png", "label": "a_anno.png"}]))
-    assert len(pixels_of(sheet(page), CLASS_COLORS[0], within=90)) > 500
+    assert len(pixels_of(sheet(page), PALETTE[0], within=90)) > 500
 
 
 def test_a_large_image_is_drawn_smaller(tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_a_folder_without_data_list_is_named(tmp_path: Path) -> None:
 
 
 def test_a_data_list_without_cases_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"dataset\.json lists no cases\. Add lists such as 'training'"):
+    with pytest.raises(ValueError, match=r"dataset\.json: lists no cases\. Add lists such as 'training'"):
         preview_dataset(written(tmp_path, training=[]))
 
 

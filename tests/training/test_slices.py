@@ -223,9 +223,7 @@ def test_a_class_that_the_network_lacks_is_refused_and_its_file_named(ct_dir: Pa
     reading = volume_reading(KEYS, VolumeOptions(classes=tuple(class_names("synapse")[:5])))
     with pytest.raises((ValueError, RuntimeError)) as caught:
         SliceDataset(load_cases(ct_dir, "training"), reading, as_cached())
-    assert "labelsTr/case_000.nii.gz: holds 5, 6, 7, 8, which are no classes;" in message_of(
-        caught.value
-    )
+    assert "labelsTr/case_000.nii.gz: holds 5, 6, 7, 8, which are no classes;" in message_of(caught.value)
 
 
 def test_an_empty_training_list_is_refused() -> None:
