@@ -34,16 +34,16 @@ class CheckReport:
     Attributes:
         target: file or folder as named.
         cases: number of cases by split; of single files under "files".
+        findings: errors and warnings.
         classes: names of the classes of a data set, background first; empty where nothing names them.
         channels: names of the channels of a data set.
-        findings: errors and warnings.
     """
 
     target: str
     cases: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     channels: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
 
     def text(self) -> str:
         """For people: what was checked, a line per finding, and the count."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from i2net_bundle.data.datalist import DATALIST, DataList, read_datalist
-from i2net_bundle.io.channels import CT, legal_channels
+from i2net_bundle.io.channels import CT, RGB, legal_channels
 from i2net_bundle.io.findings import DataError, error
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.labels import LabelClass, classes_of, is_builtin, label_table
@@ -102,7 +102,7 @@ def reading_options(
         options of volumes and of 2D images, and the description; None where nothing names the classes.
     """
     if found.class_names is None and label_table is None and found.label_table is None:
-        channels = found.channels or ct.channels
+        channels = found.channels if found.channels and found.volumes else ct.channels
         return (
             replace(ct, channels=channels, ignore_id=found.ignore_id),
             replace(histology, label_values=histology.label_values or found.label_values, ignore_id=found.ignore_id),
@@ -116,7 +116,8 @@ def options_of(
     description: DataDescription, ct: VolumeOptions, histology: HistologyOptions
 ) -> tuple[VolumeOptions, HistologyOptions]:
     """Options of volumes and of 2D images, with the classes and channels of a description."""
-    volumes = replace(ct, classes=description.classes, channels=description.channels, ignore_id=description.ignore_id)
+    channels = ct.channels if description.channels == RGB else description.channels  # a list of 2D images
+    volumes = replace(ct, classes=description.classes, channels=channels, ignore_id=description.ignore_id)
     label_values = histology.label_values or description.label_values
     images = replace(
         histology,

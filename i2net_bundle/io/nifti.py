@@ -77,7 +77,7 @@ def stacked(images: Sequence[nib.Nifti1Image]) -> nib.Nifti1Image:
     voxels = np.empty((*arrays[0].shape, len(arrays)), dtype, order="F")
     for number, array in enumerate(arrays):
         voxels[..., number] = array
-    joined = nib.Nifti1Image(voxels, images[0].affine, dtype=np.float32)
+    joined = nib.Nifti1Image(voxels, images[0].affine, dtype=voxels.dtype)
     joined.header.set_xyzt_units(*images[0].header.get_xyzt_units())
     joined.header["descrip"] = images[0].header["descrip"]
     return joined

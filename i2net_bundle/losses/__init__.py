@@ -1,6 +1,6 @@
 """Segmentation, gate shaping, learner orthogonalization, and their sum."""
 
-from i2net_bundle.losses.segmentation import BoundaryWeightedLoss, CrossEntropyDiceLoss, segmentation_loss
+from i2net_bundle.losses.segmentation import BoundaryWeightedLoss, CrossEntropyDiceLoss
 from i2net_bundle.losses.total import I2NetLoss
 
-__all__ = ["BoundaryWeightedLoss", "CrossEntropyDiceLoss", "I2NetLoss", "segmentation_loss"]
+__all__ = ["BoundaryWeightedLoss", "CrossEntropyDiceLoss", "I2NetLoss"]

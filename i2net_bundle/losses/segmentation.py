@@ -17,18 +17,31 @@ class CrossEntropyDiceLoss(nn.Module):
         ce_weight: w_ce.
         dice_weight: w_dice.
         smooth: s.
+        ignore_index: label of pixels that count in neither term.
     """
 
-    def __init__(self, ce_weight: float = 0.5, dice_weight: float = 0.5, smooth: float = 1e-5) -> None:
+    def __init__(
+        self,
+        ce_weight: float = 0.5,
+        dice_weight: float = 0.5,
+        smooth: float = 1e-5,
+        ignore_index: int | None = None,
+    ) -> None:
         super().__init__()
         self.ce_weight, self.dice_weight, self.smooth = ce_weight, dice_weight, smooth
+        self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compare logits ``input`` (B, C, H, W) with class indices ``target`` (B, 1, H, W); returns a scalar."""
-        index = target.squeeze(1).long()
-        cross_entropy = F.cross_entropy(input, index)
+        index, counted = _counted(target, self.ignore_index)  # (B, H, W), (B, 1, H, W) or None
         probability = input.softmax(dim=1)  # (B, C, H, W)
         one_hot = F.one_hot(index, input.shape[1]).permute(0, 3, 1, 2).to(probability.dtype)
+        if counted is None:
+            cross_entropy = F.cross_entropy(input, index)
+        else:
+            pixel_loss = F.cross_entropy(input, index, reduction="none")
+            cross_entropy = (pixel_loss * counted[:, 0]).sum() / counted.sum().clamp_min(1)
+            probability, one_hot = probability * counted, one_hot * counted
         over = (0, 2, 3)
         intersection = (probability * one_hot).sum(over)  # (C,)
         cardinality = probability.square().sum(over) + one_hot.sum(over)  # (C,); a one-hot is its own square
@@ -37,50 +50,76 @@ class CrossEntropyDiceLoss(nn.Module):
 
 
 class BoundaryWeightedLoss(nn.Module):
-    """Weighted binary cross-entropy plus weighted IoU, pixels near a boundary weighing more.
+    """Weighted cross-entropy plus weighted IoU, pixels near a boundary weighing more.
 
     w = 1 + 5 |mean_31(t) - t|, where mean_31 is the mean over a 31×31 window inside the image; per image
-    Σ w BCE / Σ w + 1 - (Σ w p t + 1) / (Σ w (p + t - p t) + 1), then the mean over the batch. The loss family that the
-    paper's neighbours on GlaS train with; the paper's own is not published.
+    Σ w CE / Σ w + 1 - (Σ w p t + 1) / (Σ w (p + t - p t) + 1), then the mean over the batch. One logit stands for a
+    sigmoid and a binary t. Several are a softmax: |mean_31(t) - t| is then taken of the pixel's own class, and the IoU
+    is the mean over the classes. The loss family that the paper's neighbours on GlaS train with; the paper's own is not
+    published.
 
     Args:
         kernel_size: side of the window in pixels, odd.
         boundary_weight: extra weight on a boundary pixel.
+        ignore_index: label of pixels that count nowhere, and in no window.
 
     Raises:
         ValueError: an even ``kernel_size``.
     """
 
-    def __init__(self, kernel_size: int = 31, boundary_weight: float = 5.0) -> None:
+    def __init__(self, kernel_size: int = 31, boundary_weight: float = 5.0, ignore_index: int | None = None) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}.")
-        self.kernel_size, self.boundary_weight = kernel_size, boundary_weight
+        self.kernel_size, self.boundary_weight, self.ignore_index = kernel_size, boundary_weight, ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Compare logits ``input`` (B, 1, H, W) with a binary mask ``target`` (B, 1, H, W); returns a scalar."""
-        target = target.to(input.dtype)
-        local_mean = target
+        """Compare logits with labels; returns a scalar.
+
+        Args:
+            input: (B, 1, H, W) of two classes, or (B, C, H, W).
+            target: class indices (B, 1, H, W).
+        """
+        index, counted = _counted(target, self.ignore_index)
+        if input.shape[1] == 1:
+            truth = index[:, None].to(input.dtype)  # (B, 1, H, W)
+            distance = (self._local_mean(truth, counted) - truth).abs()
+            pixel_loss = F.binary_cross_entropy_with_logits(input, truth, reduction="none")
+            probability = torch.sigmoid(input)
+        else:
+            truth = F.one_hot(index, input.shape[1]).permute(0, 3, 1, 2).to(input.dtype)  # (B, C, H, W)
+            own_share = (self._local_mean(truth, counted) * truth).sum(dim=1, keepdim=True)
+            distance = 1 - own_share
+            pixel_loss = F.cross_entropy(input, index, reduction="none")[:, None]
+            probability = input.softmax(dim=1)
+        weight = 1 + self.boundary_weight * distance  # (B, 1, H, W)
+        if counted is not None:
+            weight = weight * counted
+        total_weight = weight.sum((1, 2, 3))
+        cross_entropy = (weight * pixel_loss).sum((1, 2, 3)) / total_weight.clamp_min(1)  # (B,)
+        overlap = probability * truth
+        intersection = (weight * overlap).sum((2, 3))  # (B, 1) or (B, C)
+        union = (weight * (probability + truth - overlap)).sum((2, 3))
+        iou = (intersection + 1) / (union + 1)
+        return (cross_entropy + 1 - iou.mean(dim=1)).mean()
+
+    def _local_mean(self, truth: Tensor, counted: Tensor | None) -> Tensor:
+        """Mean of (B, C, H, W) over the window around each pixel, of the pixels that count."""
+        if counted is None:
+            return self._window(truth)
+        return self._window(truth * counted) / self._window(counted).clamp_min(1e-6)
+
+    def _window(self, values: Tensor) -> Tensor:
         for kernel in ((self.kernel_size, 1), (1, self.kernel_size)):  # a mean of means: windows are rectangles
             padding = (kernel[0] // 2, kernel[1] // 2)
-            local_mean = F.avg_pool2d(local_mean, kernel, stride=1, padding=padding, count_include_pad=False)
-        weight = 1 + self.boundary_weight * (local_mean - target).abs()
-        over = (1, 2, 3)
-        pixel_loss = F.binary_cross_entropy_with_logits(input, target, reduction="none")
-        cross_entropy = (weight * pixel_loss).sum(over) / weight.sum(over)  # (B,)
-        probability = torch.sigmoid(input)
-        overlap = probability * target
-        intersection = (weight * overlap).sum(over)
-        union = (weight * (probability + target - overlap)).sum(over)
-        return (cross_entropy + 1 - (intersection + 1) / (union + 1)).mean()
+            values = F.avg_pool2d(values, kernel, stride=1, padding=padding, count_include_pad=False)
+        return values
 
 
-def segmentation_loss(out_channels: int, binary: nn.Module, multiclass: nn.Module) -> nn.Module:
-    """The loss that fits a network's logits; for configurations that serve any number of classes.
-
-    Args:
-        out_channels: channels of the logits.
-        binary: loss of one channel, a sigmoid.
-        multiclass: loss of one channel per class.
-    """
-    return binary if out_channels == 1 else multiclass
+def _counted(target: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor | None]:
+    """Class indices (B, H, W), 0 where ignored, and 1 for pixels that count (B, 1, H, W); None where all do."""
+    index = target.squeeze(1).long()
+    if ignore_index is None:
+        return index, None
+    counted = index != ignore_index
+    return index * counted, counted[:, None].float()

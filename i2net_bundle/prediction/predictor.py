@@ -277,8 +277,13 @@ class Predictor:
         return isinstance(self.options, VolumeOptions)
 
     def describe(self) -> dict[str, Any]:
-        """What the predictions were made with, for the record; of a series chosen by its UID only that it was."""
-        reading = {name: value for name, value in vars(self.options).items() if value not in (None, False)}
+        """Settings of the predictions, for the record; of a series chosen by its UID only that it was chosen."""
+        described = ("classes", "channels", "ignore_id", "num_classes")
+        reading = {
+            name: value
+            for name, value in vars(self.options).items()
+            if name not in described and value not in (None, False)
+        }
         if isinstance(reading.get("series"), str):
             reading["series"] = "chosen by UID"
         return {

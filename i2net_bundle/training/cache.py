@@ -58,8 +58,10 @@ class CaseCache:
         Raises:
             OSError: they do not fit; says what to change.
         """
+        load = getattr(self.reading, "load", None)
+        channels = len(getattr(getattr(load, "options", None), "channels", ("",)))
         voxel_bytes = 4 if getattr(self.reading, "normalization", None) is not None else 2
-        needed = sum(_estimated_bytes(case, voxel_bytes) for case in cases)
+        needed = sum(_estimated_bytes(case, channels * voxel_bytes + 1) for case in cases)
         if self.cache_dir is None:
             place, room = "in memory", psutil.virtual_memory().available
             remedy = "Set cache_dir, so that they lie on disk"
@@ -244,13 +246,10 @@ def _checksum(array: np.ndarray) -> int:
 
 
 def _estimated_bytes(case: Mapping[str, Any], voxel_bytes: int) -> int:
-    paths = image_paths(case)
-    path = paths[0]
+    path = image_paths(case)[0]
     try:
         if is_volume(path):
-            shape = volume_shape(path)
-            channels = len(paths) * int(np.prod(shape[3:]))
-            return (channels * voxel_bytes + 1) * int(np.prod(shape[:3]))  # and a uint8 of the label
+            return voxel_bytes * int(np.prod(volume_shape(path)[:3]))
         with Image.open(path) as image:
             return 4 * image.width * image.height  # three colours and a mask
     except Exception:  # whatever it is, reading the case says it better

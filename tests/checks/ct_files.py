@@ -84,6 +84,7 @@ def save(
     image.set_sform(affine, 1)
     image.set_qform(affine if qform is None else qform, 1)
     image.header.set_xyzt_units("mm")
+    path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(image, path)
     if fields:
         patch(path, fields)

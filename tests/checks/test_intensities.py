@@ -107,7 +107,8 @@ def test_mr_is_refused(voxels: np.ndarray) -> None:
     assert found.rule == "not-ct"
     assert found.problem.startswith("does not look like CT: ")
     assert found.problem.endswith("and nothing is as dark as air or fat")
-    assert found.remedy == f"If it is MR, name its channel (in the data list, or --channels MR); else give a CT. {GO_ON}"
+    remedy = "If it is MR, name its channel (in the data list, or --channels MR); else give a CT."
+    assert found.remedy == f"{remedy} {GO_ON}"
 
 
 def test_values_stretched_to_16_bits_are_refused(phantom: np.ndarray) -> None:

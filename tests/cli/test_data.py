@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,7 +22,7 @@ from i2net_bundle.cli import main
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.io.findings import error, warning
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
-from tests.checks.ct_files import hu_volume, save
+from tests.checks.ct_files import SHAPE, hu_volume, save
 from tests.io.test_dicom import DESCRIPTION, OTHER_UID, two_series
 from tests.prepare.lookalikes import write_btcv, write_transunet
 
@@ -186,7 +187,10 @@ def with_error(folder: Path) -> Path:
 
 def test_a_check_without_findings_ends_well(glands: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(["check", str(glands)]) == 0
-    assert capsys.readouterr().out == f"{glands}: 2 training, 1 validation, 1 test checked\n0 errors, 0 warnings\n"
+    assert capsys.readouterr().out == (
+        f"{glands}: 2 training, 1 validation, 1 test checked\n"
+        "channels: R, G, B\nclasses: 0 background, 1 gland\n0 errors, 0 warnings\n"
+    )
 
 
 def test_warnings_alone_end_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,6 +267,89 @@ def test_a_preview_of_ct_lies_in_the_data_set_s_folder_by_default(
     assert capsys.readouterr().out == f"{folder / 'preview' / 'index.html'}\n"
 
 
+# Data sets of a user's own
+
+
+def own_ct(folder: Path) -> Path:
+    """A data set of the Decathlon's form whose classes are spleen and tumour."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:5, 2:5, 2:6], labels[7:10, 5:8, 2:6] = 1, 2
+    save(folder / "a.nii.gz", hu_volume())
+    save(folder / "a_label.nii.gz", labels)
+    contents = {
+        "labels": {"0": "background", "1": "spleen", "2": "tumour"},
+        "modality": {"0": "CT"},
+        "training": [{"image": "./a.nii.gz", "label": "./a_label.nii.gz"}],
+    }
+    (folder / "dataset.json").write_text(json.dumps(contents), encoding="utf-8")
+    return folder
+
+
+def test_a_check_prints_the_classes_and_channels_of_the_data_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status_of(["check", str(own_ct(tmp_path))])
+    printed = capsys.readouterr().out
+    assert "channels: CT\nclasses: 0 background, 1 spleen, 2 tumour\n" in printed
+    assert "aorta" not in printed
+
+
+def test_a_label_table_of_the_users_is_what_a_check_judges_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "own.json"
+    classes = [{"name": "background"}, {"name": "tumour", "volume_ml": [50, 90]}]
+    table.write_text(json.dumps({"classes": classes}), encoding="utf-8")
+    assert status_of(["check", str(own_ct(tmp_path)), "--labels", str(table)]) == 0
+    assert "tumour of 0 mL; 50 to 90 mL are usual" in capsys.readouterr().out
+
+
+def test_a_real_ct_of_two_classes_is_called_by_its_own_names_everywhere(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ct = shared / "data" / "ct"
+    source: Any = nib.load(ct / "abdomen_3mm_label8.nii.gz")
+    labels = np.asarray(source.dataobj)
+    own = np.where(labels == 7, 1, np.where(labels == 2, 2, 0)).astype(np.uint8)  # spleen, and the gallbladder's place
+    nib.save(nib.Nifti1Image(own, source.affine, source.header), tmp_path / "label.nii.gz")
+    (tmp_path / "image.nii.gz").write_bytes((ct / "abdomen_3mm_ct.nii.gz").read_bytes())
+    contents = {
+        "labels": {"0": "background", "1": "spleen", "2": "tumour"},
+        "modality": {"0": "CT"},
+        "training": [{"image": "./image.nii.gz", "label": "./label.nii.gz"}],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(contents), encoding="utf-8")
+    assert status_of(["check", str(tmp_path)]) == 0
+    assert "classes: 0 background, 1 spleen, 2 tumour\n0 errors, 0 warnings" in capsys.readouterr().out
+    assert status_of(["preview", str(tmp_path)]) == 0
+    page = (tmp_path / "preview" / "index.html").read_text(encoding="utf-8")
+    assert "<th>spleen</th><th>tumour</th>" in page
+    assert "aorta" not in page and "gallbladder" not in page
+
+
+@pytest.mark.parametrize("command", ["check", "preview"])
+def test_a_label_table_that_is_none_is_named(tmp_path: Path, command: str) -> None:
+    (tmp_path / "own.json").write_text("{}", encoding="utf-8")
+    told = status_of([command, str(own_ct(tmp_path)), "--labels", str(tmp_path / "own.json")])
+    assert re.match(r"i2net: .*own\.json is no label table: it needs a list \"classes\"", str(told))
+
+
+def test_an_nnunet_folder_without_cases_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    contents = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(contents), encoding="utf-8")
+    assert status_of(["check", str(tmp_path)]) == 1
+    assert "lists no cases, and imagesTr beside it holds none" in capsys.readouterr().out
+
+
+def test_a_volume_of_another_modality_is_checked_by_its_channel(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(tmp_path / "mr.nii.gz", np.random.default_rng(0).gamma(2.0, 400.0, SHAPE).astype(np.int16))
+    assert status_of(["check", path]) == 1
+    assert "--channels MR" in capsys.readouterr().out
+    assert status_of(["check", path, "--channels", "MR"]) == 0
+
+
 # Options
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -291,6 +378,8 @@ CT_ARGV = ["--header", "qform", "--geometry", "label", "--volume", "2", "--fill-
 CT_ARGV += ["--hu-offset", "-1024", "--any-intensities"]
 CT = VolumeOptions("qform", 2, "label", -1000.0, -1024.0, True)
 SYNAPSE_ARGV = ["--allow-missing", *CT_ARGV]
+LIST_ARGV = ["--datalist", "fold_0.json", "--labels", "mine.json", "--channels", "T2,ADC"]
+LISTED = {"datalist": "fold_0.json", "label_table": "mine.json"}
 HISTOLOGY_ARGV = ["--um-per-px", "0.31", "--label-values", "binary"]
 HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
 
@@ -321,19 +410,27 @@ HISTOLOGY = HistologyOptions(um_per_px=0.31, label_values="binary")
         ),
         (
             ["check", "set"],
-            (("set", VolumeOptions(), HistologyOptions()), {"datalist": "dataset.json"}),
+            (("set", VolumeOptions(), HistologyOptions()), {"datalist": "dataset.json", "label_table": None}),
         ),
         (
-            ["check", "set", "--datalist", "fold_0.json", "--series", "1.2", "--json", *CT_ARGV, *HISTOLOGY_ARGV],
-            (("set", replace(CT, series="1.2"), HISTOLOGY), {"datalist": "fold_0.json"}),
+            ["check", "set", *LIST_ARGV, "--series", "1.2", "--json", *CT_ARGV, *HISTOLOGY_ARGV],
+            (("set", replace(CT, series="1.2", channels=("T2", "ADC")), HISTOLOGY), LISTED),
         ),
         (
             ["preview", "set"],
-            (("set", None), {"ct": VolumeOptions(), "histology": HistologyOptions(), "datalist": "dataset.json"}),
+            (
+                ("set", None),
+                {
+                    "ct": VolumeOptions(),
+                    "histology": HistologyOptions(),
+                    "datalist": "dataset.json",
+                    "label_table": None,
+                },
+            ),
         ),
         (
-            ["preview", "set", "--out", "o", "--datalist", "fold_0.json", *CT_ARGV, *HISTOLOGY_ARGV],
-            (("set", "o"), {"ct": CT, "histology": HISTOLOGY, "datalist": "fold_0.json"}),
+            ["preview", "set", "--out", "o", *LIST_ARGV, *CT_ARGV, *HISTOLOGY_ARGV],
+            (("set", "o"), {"ct": replace(CT, channels=("T2", "ADC")), "histology": HISTOLOGY, **LISTED}),
         ),
     ],
     ids=[f"{command}, {options}" for command in COMMANDS for options in ("defaults", "every option")],
@@ -420,7 +517,7 @@ def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
     ("argv", "told"),
     [
         (["check", "a", "--header", "both"], "argument --header: invalid choice: 'both'"),
-        (["check", "a", "--label-values", "classes"], "argument --label-values: invalid choice: 'classes'"),
+        (["check", "a", "--label-values", "colours"], "argument --label-values: invalid choice: 'colours'"),
         (["preview", "a", "--geometry", "mine"], "argument --geometry: invalid choice: 'mine'"),
         (["preview", "a", "--volume", "first"], "argument --volume: invalid int value: 'first'"),
         (["check", "a", "--resample"], "unrecognized arguments: --resample"),

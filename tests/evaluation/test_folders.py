@@ -95,7 +95,10 @@ def test_glands_are_scored_as_objects(tmp_path: Path) -> None:
     save(tmp_path / "labels" / "testA_1_anno.bmp", ids)
     save(tmp_path / "labels" / "testA_1.bmp", np.zeros((60, 80, 3), np.uint8))  # the image beside its annotation
     save(tmp_path / "preds" / "testA_1_mask.png", np.where(ids == 1, 255, 0).astype(np.uint8))
-    summary = evaluate_folders(tmp_path / "preds", tmp_path / "labels", tmp_path / "out")
+    with pytest.raises(DataError, match="nothing else is declared"):
+        evaluate_folders(tmp_path / "preds", tmp_path / "labels", tmp_path / "out")
+    instances = HistologyOptions(label_values="instances")
+    summary = evaluate_folders(tmp_path / "preds", tmp_path / "labels", tmp_path / "out", histology=instances)
     assert summary["mean"]["object_f1"]["mean"] == pytest.approx(2 / 3)  # one found, one missed
     assert summary["mean"]["objects_pooled"]["false_negatives"] == 1
     assert summary["mean"]["strict_dice"]["mean"] == pytest.approx(2 * 400 / (400 + 1000))
@@ -110,11 +113,53 @@ def test_ids_of_several_classes_and_an_ignored_one(tmp_path: Path) -> None:
     save(tmp_path / "preds" / "street_pred.png", pred)
     histology = HistologyOptions(label_values="classes")
     summary = evaluate_folders(
-        tmp_path / "preds", tmp_path / "labels", tmp_path / "out", table="cityscapes", histology=histology
+        tmp_path / "preds", tmp_path / "labels", tmp_path / "out", label_table="cityscapes", histology=histology
     )
     # class 1: 4 of 16 voxels of either; class 0: none of 8; class 18: none of 4; the last columns count nowhere
     assert summary["iou"]["classes"]["sidewalk"] == pytest.approx(4 / 16)
     assert summary["iou"]["mean"] == pytest.approx((0 + 4 / 16 + 0) / 3)
+
+
+def write_datalist(folder: Path, *names: str, **header: object) -> None:
+    listed = [{"image": f"{name}.nii.gz", "label": f"{name}.nii.gz"} for name in names]
+    (folder / "dataset.json").write_text(json.dumps({**header, "test": listed}))
+
+
+def test_classes_are_those_of_the_data_list(tmp_path: Path) -> None:
+    save(tmp_path / "labels" / "a.nii.gz", LABEL // 5)
+    save(tmp_path / "preds" / "a_mask.nii.gz", PRED // 5)
+    write_datalist(tmp_path / "labels", "a", labels={"background": 0, "tumour": 1})
+    summary = evaluate_folders(tmp_path / "preds", tmp_path / "labels", tmp_path / "out", label_table="synapse")
+    assert list(summary["classes"]) == ["tumour"]
+    assert summary["classes"]["tumour"]["strict_dice"]["mean"] == pytest.approx(2 / 3)
+
+
+def test_ignored_voxels_of_a_volume_count_nowhere(tmp_path: Path) -> None:
+    label = LABEL // 5
+    label[:, :, 4:6][label[:, :, 4:6] == 1] = 2  # what the prediction misses
+    save(tmp_path / "labels" / "a.nii.gz", label)
+    save(tmp_path / "preds" / "a_mask.nii.gz", PRED // 5)
+    write_datalist(tmp_path / "labels", "a", labels={"background": 0, "tumour": 1, "ignore": 2})
+    summary = evaluate_folders(tmp_path / "preds", tmp_path / "labels", tmp_path / "out")
+    assert summary["classes"]["tumour"]["strict_dice"]["mean"] == pytest.approx(1)
+
+
+def test_a_prediction_that_holds_the_ignored_id_cannot_be_scored(tmp_path: Path) -> None:
+    save(tmp_path / "labels" / "a.nii.gz", LABEL // 5)
+    save(tmp_path / "preds" / "a_mask.nii.gz", PRED // 5 * 2)
+    write_datalist(tmp_path / "labels", "a", labels={"background": 0, "tumour": 1, "ignore": 2})
+    with pytest.raises(DataError, match=r"a_mask\.nii\.gz: holds 2, which is no class"):
+        evaluate_folders(tmp_path / "preds", tmp_path / "labels", tmp_path / "out")
+
+
+def test_a_prediction_may_bear_the_number_of_the_first_channel(tmp_path: Path) -> None:
+    save(tmp_path / "set" / "imagesTr" / "a_0000.nii.gz", LABEL)
+    save(tmp_path / "set" / "labelsTr" / "a.nii.gz", LABEL // 5)
+    header = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "tumour": 1}, "file_ending": ".nii.gz"}
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(header))
+    save(tmp_path / "preds" / "a_0000_mask.nii.gz", PRED // 5)
+    summary = evaluate_folders(tmp_path / "preds", tmp_path / "set", tmp_path / "out", split="training")
+    assert summary["cases"] == 1
 
 
 class TestCommand:
@@ -141,5 +186,5 @@ class TestCommand:
     def test_a_split_that_is_not_there_is_named(self, folders: tuple[Path, Path]) -> None:
         listed = [{"image": "label0001.nii.gz", "label": "label0001.nii.gz"}]
         (folders[1] / "dataset.json").write_text(json.dumps({"training": listed}))
-        with pytest.raises(SystemExit, match="no 'test' list; it has: training"):
+        with pytest.raises(SystemExit, match="lists no 'test' cases; it has: training"):
             main(["evaluate", *map(str, folders)])

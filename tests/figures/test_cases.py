@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
-from matplotlib.colors import to_rgb
+from typing import Any
 
-from i2net_bundle.figures.cases import FALSE_NEGATIVE, FALSE_POSITIVE, WRONG_CLASS, compare, show_prediction
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from i2net_bundle.figures.cases import (
+    FALSE_NEGATIVE,
+    FALSE_POSITIVE,
+    WRONG_CLASS,
+    compare,
+    displayed,
+    show_prediction,
+    with_colors,
+)
+from i2net_bundle.labels import LabelClass
 
 CLASSES = ["background", "one", "two"]
 
@@ -58,3 +71,52 @@ def test_a_prediction_is_shown_where_it_holds_most_classes() -> None:
 def test_the_picture_of_a_tall_strip_is_of_a_size_that_can_be_looked_at() -> None:
     figure = show_prediction(np.zeros((3, 1000, 2)), np.ones((1000, 2), np.uint8), ["background", "a"], "case")
     assert figure.get_size_inches()[1] < 50  # 2200 in the strip's own shape
+
+
+def test_the_colours_are_those_of_the_classes_in_pictures_and_legends() -> None:
+    classes = (
+        LabelClass("background", "#000000"),
+        LabelClass("tumour", "#FF00FF"),
+        LabelClass("cyst", "#00FFFF"),
+    )
+    label = np.array([[0, 1, 2]])
+    figure = compare(np.zeros((1, 1, 3)), label, label, classes, title="case")
+    truth = figure.axes[1].images[0].get_array()
+    for index, item in enumerate(classes[1:], 1):
+        assert np.allclose(truth[0, index], 0.55 * np.array(to_rgb(item.color)))
+    patches = {text.get_text(): patch.get_facecolor()[:3] for text, patch in _legend(figure)}
+    assert {name: patches[name] for name in ("tumour", "cyst")} == {"tumour": (1, 0, 1), "cyst": (0, 1, 1)}
+
+
+def _legend(figure: Figure) -> list[tuple[Any, Any]]:
+    (legend,) = figure.legends
+    return list(zip(legend.get_texts(), legend.get_patches(), strict=True))
+
+
+def test_names_alone_get_the_colours_of_the_label_tables() -> None:
+    assert [item.color for item in with_colors(["background", "gland"])] == ["#000000", "#009E73"]
+
+
+def test_an_ignored_id_is_neither_painted_nor_an_error() -> None:
+    label, pred = np.array([[255, 255, 0]]), np.array([[0, 1, 0]])
+    figure = compare(np.full((1, 1, 3), 0.5), label, pred, CLASSES, title="case")
+    truth, errors = (figure.axes[column].images[0].get_array() for column in (1, 3))
+    assert np.ptp(truth[0, 0]) == 0
+    assert len({tuple(pixel) for pixel in errors[0]}) == 1
+
+
+def test_an_image_that_is_not_in_0_to_1_is_stretched_to_its_percentiles() -> None:
+    z_scores = np.linspace(-2, 3, 400).reshape(1, 20, 20)
+    shown = displayed(z_scores)
+    assert (shown.min(), shown.max()) == (0, 1)
+    assert shown[10, 0, 0] == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_first_channel_of_a_volume_is_shown_even_where_there_are_three() -> None:
+    image = np.stack([np.linspace(0, 1, 16).reshape(4, 4), np.full((4, 4), 9.0), np.full((4, 4), 9.0)])
+    np.testing.assert_allclose(displayed(image, rgb=False)[..., 1], image[0])
+    volume = np.repeat(image[..., None], 2, axis=-1)
+    empty = np.zeros((4, 4, 2), int)
+    np.testing.assert_allclose(
+        compare(volume, empty, empty, CLASSES, "x").axes[0].images[0].get_array()[..., 0], image[0]
+    )

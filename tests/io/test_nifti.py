@@ -112,9 +112,7 @@ def test_a_header_that_nibabel_and_simpleitk_read_differently_is_refused_and_bot
         "is read in two ways: by nibabel LPS, spacing 2 x 2 x 3 mm, origin (30, 20, -60); "
         "by SimpleITK LPS, spacing 1 x 2 x 3 mm, origin (30, 20, -60)"
     )
-    assert found.remedy == (
-        "If nibabel's is right, choose header: sform (--header of i2net); else correct the header."
-    )
+    assert found.remedy == ("If nibabel's is right, choose header: sform (--header of i2net); else correct the header.")
     image, findings = read_nifti(path, VolumeOptions(header="sform"))
     assert findings == []
     np.testing.assert_array_equal(image.affine, AFFINE)
@@ -206,7 +204,7 @@ def test_voxels_of_metres_raise_a_warning(tmp_path: Path) -> None:
     units, spacing = read_nifti(path, PLAIN)[1]
     assert "converted to 2000 x 2000 x 3000 mm" in units.problem
     assert str(spacing) == (
-        f"{path}: has voxels of 2000 x 2000 x 3000 mm. Check the units in the header; volumes and distances hang on "
+        f"{path}: has voxels of 2000 x 2000 x 3000 mm. Check the units in the header; volumes and distances depend on "
         "them."
     )
 

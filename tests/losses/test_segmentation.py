@@ -162,3 +162,90 @@ def test_loss_and_gradient_are_finite_at_extreme_logits(loss: nn.Module, classes
     assert value.ndim == 0
     assert torch.isfinite(value)
     assert torch.isfinite(logits.grad).all()
+
+
+def slow_boundary_weighted_classes(logits: torch.Tensor, target: torch.Tensor, kernel_size: int, ignored: int) -> float:
+    """The loss of several classes, one pixel at a time; weight 5 at the boundary."""
+    total = 0.0
+    batch, classes, height, width = logits.shape
+    probability = logits.softmax(dim=1)
+    for b in range(batch):
+        labels = target[b, 0].tolist()
+        reach = kernel_size // 2
+        weights = cross_entropy = 0.0
+        intersection, union = [0.0] * classes, [0.0] * classes
+        for y in range(height):
+            for x in range(width):
+                if labels[y][x] == ignored:
+                    continue
+                rows = range(max(0, y - reach), min(height, y + reach + 1))
+                cols = range(max(0, x - reach), min(width, x + reach + 1))
+                window = [labels[i][j] for i in rows for j in cols if labels[i][j] != ignored]
+                weight = 1 + 5 * (1 - window.count(labels[y][x]) / len(window))
+                weights += weight
+                for c in range(classes):
+                    p, t = probability[b, c, y, x].item(), float(labels[y][x] == c)
+                    cross_entropy -= weight * math.log(p) * t
+                    intersection[c] += weight * p * t
+                    union[c] += weight * (p + t - p * t)
+        iou = sum((i + 1) / (u + 1) for i, u in zip(intersection, union, strict=True)) / classes
+        total += cross_entropy / weights + 1 - iou
+    return total / batch
+
+
+LOSSES = [CrossEntropyDiceLoss, BoundaryWeightedLoss]
+
+
+class TestSeveralClasses:
+    @pytest.mark.parametrize("ignored", [-1, 255], ids=["all count", "some ignored"])
+    def test_boundary_weights_are_those_of_a_loop_over_pixels(self, ignored: int) -> None:
+        logits, target = torch.randn(2, 3, 5, 6, dtype=torch.float64), torch.randint(0, 3, (2, 1, 5, 6))
+        if ignored == 255:
+            target[:, :, 1:3, 2:5] = 255
+        loss = BoundaryWeightedLoss(3, ignore_index=255 if ignored == 255 else None)(logits, target)
+        assert loss.item() == pytest.approx(slow_boundary_weighted_classes(logits, target, 3, ignored), abs=1e-5)
+
+    def test_of_two_classes_it_is_that_of_one_logit_but_for_the_background_s_iou(self) -> None:
+        logits, target = torch.randn(2, 1, 9, 7), torch.randint(0, 2, (2, 1, 9, 7))
+        truth, probability = target.float(), logits.sigmoid()
+        weight = 1 + 5 * (nn.functional.avg_pool2d(truth, 5, 1, 2, count_include_pad=False) - truth).abs()
+
+        def iou(p: torch.Tensor, t: torch.Tensor) -> float:
+            overlap, union = ((weight * part).sum((2, 3)) for part in (p * t, p + t - p * t))
+            return ((overlap + 1) / (union + 1)).mean().item()
+
+        one = BoundaryWeightedLoss(5)(logits, target).item()
+        two = BoundaryWeightedLoss(5)(torch.cat([torch.zeros_like(logits), logits], dim=1), target).item()
+        foreground, background = iou(probability, truth), iou(1 - probability, 1 - truth)
+        assert two == pytest.approx(one + foreground - (foreground + background) / 2, abs=1e-5)
+
+
+class TestIgnoredPixels:
+    @pytest.mark.parametrize("loss", LOSSES)
+    @pytest.mark.parametrize("outputs", [1, 3])
+    def test_what_is_predicted_there_changes_nothing(self, loss: type[nn.Module], outputs: int) -> None:
+        if loss is CrossEntropyDiceLoss and outputs == 1:
+            outputs = 2
+        target = torch.randint(0, max(outputs, 2), (2, 1, 8, 8))
+        target[:, :, 3:6, 2:7] = 255
+        logits = torch.randn(2, outputs, 8, 8)
+        changed = torch.where(target == 255, torch.full_like(logits, 7.0), logits)
+        values = [loss(ignore_index=255)(item, target) for item in (logits, changed)]
+        assert values[0].item() == pytest.approx(values[1].item(), abs=1e-6)
+
+    @pytest.mark.parametrize("loss", LOSSES)
+    @pytest.mark.parametrize("outputs", [1, 3])
+    def test_without_any_the_value_is_that_of_the_plain_loss(self, loss: type[nn.Module], outputs: int) -> None:
+        if loss is CrossEntropyDiceLoss and outputs == 1:
+            outputs = 2
+        logits, target = torch.randn(2, outputs, 8, 8), torch.randint(0, max(outputs, 2), (2, 1, 8, 8))
+        assert loss(ignore_index=255)(logits, target).item() == pytest.approx(loss()(logits, target).item(), abs=1e-5)
+
+    @pytest.mark.parametrize("loss", LOSSES)
+    def test_an_image_without_any_counted_pixel_is_finite_and_gives_no_gradient(self, loss: type[nn.Module]) -> None:
+        logits = torch.randn(1, 3, 6, 6, requires_grad=True)
+        value = loss(ignore_index=255)(logits, torch.full((1, 1, 6, 6), 255))
+        value.backward()
+        assert torch.isfinite(value)
+        assert logits.grad is not None
+        assert not logits.grad.any()

@@ -15,14 +15,14 @@ from i2net_bundle.checks.scans import load_volume
 from i2net_bundle.io.dicom.segmentation import write_dicom_seg
 from i2net_bundle.io.masks import mask_name, write_mask
 from i2net_bundle.io.options import VolumeOptions
-from i2net_bundle.labels import class_names
+from i2net_bundle.labels import classes_of, label_table
 from i2net_bundle.prediction import SaveMaskd
 from i2net_bundle.transforms import volume_preprocessing
 from tests.checks.ct_files import hu_volume, save
 from tests.io.test_dicom import OTHER_UID, PATIENT, two_series, write_ct
 from tests.io.test_volumes import converted, rotated
 
-NAMES = class_names("synapse")
+ORGANS = label_table("synapse").classes
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_mask_of_a_dicom_series_is_nifti_at_its_place(tmp_path: Path) -> None:
 # DICOM-SEG
 
 pydicom = pytest.importorskip("pydicom", reason="needs highdicom and pydicom: pip install 'i2net-bundle[dicom]'")
-pytest.importorskip("highdicom")
+highdicom = pytest.importorskip("highdicom")
 
 
 def decoded(path: Path, folder: Path) -> tuple[np.ndarray, dict[int, str]]:
@@ -96,15 +96,15 @@ def test_a_dicom_seg_holds_every_voxel_at_its_slice(heights_mm: tuple[float, ...
     folder = write_ct(tmp_path / "scan", heights_mm)
     mask = np.random.default_rng(0).integers(0, 9, (6, 5, 4)).astype(np.uint8)
     mask[..., 2] = 0
-    write_dicom_seg(mask, folder, tmp_path / "m.dcm", NAMES)
+    write_dicom_seg(mask, folder, tmp_path / "m.dcm", ORGANS)
     found, names = decoded(tmp_path / "m.dcm", folder)
     assert np.array_equal(found, mask)
-    assert names == dict(enumerate(NAMES[1:], 1))
+    assert names == dict(enumerate(label_table("synapse").names[1:], 1))
 
 
 def test_a_dicom_seg_belongs_to_the_patient_and_study_of_its_series(tmp_path: Path) -> None:
     folder = write_ct(tmp_path / "scan")
-    write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", NAMES)
+    write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", ORGANS)
     content = pydicom.dcmread(tmp_path / "m.dcm")
     assert str(content.PatientName) == PATIENT["0010|0010"]
     assert (content.StudyInstanceUID, content.Modality) == ("1.2.3", "SEG")
@@ -122,24 +122,74 @@ def test_a_dicom_seg_belongs_to_the_patient_and_study_of_its_series(tmp_path: Pa
 
 def test_an_empty_mask_is_a_dicom_seg_without_a_voxel(tmp_path: Path) -> None:
     folder = write_ct(tmp_path / "scan")
-    write_dicom_seg(np.zeros((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", NAMES)
+    write_dicom_seg(np.zeros((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", ORGANS)
     assert not decoded(tmp_path / "m.dcm", folder)[0].any()
 
 
 def test_the_series_that_was_chosen_is_the_one_referred_to(tmp_path: Path) -> None:
     two_series(tmp_path / "study")
-    write_dicom_seg(np.ones((6, 5, 2), np.uint8), tmp_path / "study", tmp_path / "m.dcm", NAMES, OTHER_UID)
+    write_dicom_seg(np.ones((6, 5, 2), np.uint8), tmp_path / "study", tmp_path / "m.dcm", ORGANS, OTHER_UID)
     (series,) = pydicom.dcmread(tmp_path / "m.dcm").ReferencedSeriesSequence
     assert series.SeriesInstanceUID == OTHER_UID
     with pytest.raises(ValueError, match=r"study is a volume of \(6, 5, 2\), its mask \(6, 5, 4\)"):
-        write_dicom_seg(np.ones((6, 5, 4)), tmp_path / "study", tmp_path / "n.dcm", NAMES, OTHER_UID)
+        write_dicom_seg(np.ones((6, 5, 4)), tmp_path / "study", tmp_path / "n.dcm", ORGANS, OTHER_UID)
     assert not (tmp_path / "n.dcm").exists()
 
 
-def test_a_class_without_a_code_is_refused(tmp_path: Path) -> None:
+def test_classes_of_any_name_have_legal_codes_and_their_own_colours(tmp_path: Path) -> None:
     folder = write_ct(tmp_path / "scan")
-    with pytest.raises(ValueError, match="Class 'gland' has no SNOMED code"):
-        write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", ["background", "gland"])
+    names = ["background", "spleen", "Lebertumor (Ø > 1 cm)", "肝臓", "bowel\\loop", "x" * 80, "liver tumour"]
+    classes = classes_of(names)
+    mask = np.random.default_rng(0).integers(0, len(names), (6, 5, 4)).astype(np.uint8)
+    write_dicom_seg(mask, folder, tmp_path / "m.dcm", classes)
+    found, labels = decoded(tmp_path / "m.dcm", folder)
+    assert np.array_equal(found, mask)
+    assert list(labels.values()) == [*names[1:4], "bowel/loop", "x" * 64, "liver tumour"]
+    content = pydicom.dcmread(tmp_path / "m.dcm")
+    codes = [item.SegmentedPropertyTypeCodeSequence[0] for item in content.SegmentSequence]
+    assert [code.CodingSchemeDesignator for code in codes] == ["SCT", *4 * ["99I2NET"], "SCT"]
+    assert len({code.CodeValue for code in codes}) == len(codes)
+    assert all(len(code.CodeValue) <= 16 and len(code.CodeMeaning) <= 64 for code in codes)
+    (scheme,) = content.CodingSchemeIdentificationSequence
+    assert scheme.CodingSchemeDesignator == "99I2NET"
+    tumour = content.SegmentSequence[-1]
+    assert tumour.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning == "Morphologically Abnormal Structure"
+    assert (codes[-1].CodeMeaning, tumour.AnatomicRegionSequence[0].CodeMeaning) == ("Neoplasm", "Liver")
+    colors = {tuple(item.RecommendedDisplayCIELabValue) for item in content.SegmentSequence}
+    assert len(colors) == len(codes)
+
+
+@pytest.mark.parametrize("character_set", ["ISO_IR 100", "ISO_IR 192", None], ids=["Latin 1", "UTF-8", "ASCII"])
+def test_the_patient_s_name_survives_whatever_letters_the_classes_have(
+    tmp_path: Path, character_set: str | None
+) -> None:
+    folder = write_ct(tmp_path / "scan")
+    name = "Doe^Jane" if character_set is None else "Müller^Änne"
+    for file in folder.iterdir():
+        content = pydicom.dcmread(file)
+        if character_set is None:
+            content.pop("SpecificCharacterSet", None)
+        else:
+            content.SpecificCharacterSet = character_set
+        content.PatientName = name
+        content.save_as(file)
+    write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", classes_of(["background", "肝臓"]))
+    content = pydicom.dcmread(tmp_path / "m.dcm")
+    assert (str(content.PatientName), content.SegmentSequence[0].SegmentLabel) == (name, "肝臓")
+
+
+def test_known_classes_need_no_private_scheme(tmp_path: Path) -> None:
+    folder = write_ct(tmp_path / "scan")
+    write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", ORGANS)
+    assert "CodingSchemeIdentificationSequence" not in pydicom.dcmread(tmp_path / "m.dcm")
+
+
+def test_highdicom_reads_private_codes_back(tmp_path: Path) -> None:
+    folder = write_ct(tmp_path / "scan")
+    write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", classes_of(["background", "My class"]))
+    (segment,) = highdicom.seg.segread(tmp_path / "m.dcm").SegmentSequence
+    assert segment.segmented_property_type.value == "MY_CLASS"
+    assert segment.segmented_property_type.meaning == "My class"
 
 
 def test_slices_that_were_stripped_are_named(tmp_path: Path) -> None:
@@ -149,7 +199,7 @@ def test_slices_that_were_stripped_are_named(tmp_path: Path) -> None:
         del content.FrameOfReferenceUID
         content.save_as(file)
     with pytest.raises(ValueError, match=r"scan: its slices lack .*Frame Of Reference.*Take the NIfTI mask"):
-        write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", NAMES)
+        write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", ORGANS)
 
 
 def test_slices_whose_identifiers_were_emptied_give_a_study_of_its_own_and_a_warning(
@@ -164,7 +214,7 @@ def test_slices_whose_identifiers_were_emptied_give_a_study_of_its_own_and_a_war
             setattr(content, name, "")
         pydicom.dcmwrite(file, content, enforce_file_format=False)
     mask = np.random.default_rng(0).integers(0, 9, (6, 5, 4)).astype(np.uint8)
-    write_dicom_seg(mask, folder, tmp_path / "m.dcm", NAMES)
+    write_dicom_seg(mask, folder, tmp_path / "m.dcm", ORGANS)
     assert "do not say which study" in caplog.text
     assert np.array_equal(decoded(tmp_path / "m.dcm", folder)[0], mask)
     (series,) = pydicom.dcmread(tmp_path / "m.dcm").ReferencedSeriesSequence
@@ -174,7 +224,7 @@ def test_slices_whose_identifiers_were_emptied_give_a_study_of_its_own_and_a_war
 def test_no_name_and_no_uid_gets_into_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_ct(tmp_path / "scan")
     with caplog.at_level("INFO"):
-        write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", NAMES)
+        write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", ORGANS)
     secrets = [*PATIENT.values(), *(pydicom.dcmread(file).SOPInstanceUID for file in folder.iterdir())]
     assert not [secret for secret in secrets if secret in caplog.text]
 
@@ -187,7 +237,7 @@ def test_writing_leaves_the_locale_alone(tmp_path: Path) -> None:
         except locale.Error:
             continue
         load_volume(folder, VolumeOptions(any_intensities=True))
-        write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", NAMES)
+        write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", ORGANS)
         write_mask(np.ones((6, 5, 4)), folder, tmp_path / "m.nii.gz", affine=np.eye(4))
         assert locale.setlocale(locale.LC_CTYPE) == name
         return

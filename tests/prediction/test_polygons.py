@@ -11,10 +11,12 @@ import pytest
 from scipy import ndimage
 from skimage.draw import polygon2mask
 
+from i2net_bundle.labels import classes_of
 from i2net_bundle.metrics import find_glands
 from i2net_bundle.metrics.pixel_runs import PixelRuns
 from i2net_bundle.prediction.polygons import gland_features, polygons, write_geojson
 
+GLAND = classes_of(["gland"])[0]
 Polygons = list[list[list[list[int]]]]
 
 
@@ -118,7 +120,7 @@ def parts_of(feature: dict[str, Any]) -> Polygons:
 
 def test_the_file_rasterised_is_the_mask_of_its_glands(tmp_path: Path) -> None:
     mask = blobs()
-    write_geojson(mask, tmp_path / "a.geojson", "gland")
+    write_geojson(mask, tmp_path / "a.geojson", GLAND)
     features = read(tmp_path / "a.geojson")
     glands = find_glands(mask > 0)
     assert len(features) == glands.max() > 2
@@ -134,7 +136,7 @@ def test_a_feature_has_what_qupath_reads(um_per_px: float | None) -> None:
     mask = np.zeros((30, 40), np.uint8)
     mask[5:25, 10:30] = 1
     mask[10:12, 15:20] = 0
-    (feature,) = gland_features(mask, "gland", um_per_px)
+    (feature,) = gland_features(mask, GLAND, um_per_px)
     assert feature["type"] == "Feature"
     assert feature["geometry"]["type"] == "Polygon"
     assert feature["properties"] == {
@@ -145,5 +147,5 @@ def test_a_feature_has_what_qupath_reads(um_per_px: float | None) -> None:
 
 
 def test_an_empty_mask_is_a_collection_without_features(tmp_path: Path) -> None:
-    write_geojson(np.zeros((5, 5), np.uint8), tmp_path / "a.geojson", "gland")
+    write_geojson(np.zeros((5, 5), np.uint8), tmp_path / "a.geojson", GLAND)
     assert read(tmp_path / "a.geojson") == []

@@ -15,7 +15,7 @@ from i2net_bundle.checks.scans import load_volume
 from i2net_bundle.io.dicom.segmentation import write_dicom_seg
 from i2net_bundle.io.masks import write_mask
 from i2net_bundle.io.options import VolumeOptions
-from i2net_bundle.labels import class_names
+from i2net_bundle.labels import class_names, label_table
 from i2net_bundle.networks import synapse_i2net
 from i2net_bundle.prediction.cohort import predict_files
 from i2net_bundle.prediction.predictor import Predictor
@@ -134,7 +134,7 @@ def test_a_dicom_seg_of_the_series_is_the_mask_in_world_space(
     pytest.importorskip("highdicom", reason="needs pip install 'i2net-bundle[dicom]'")
     source = identified(folder, tmp_path / "scan") if with_uids else folder
     series, _ = load_volume(source, VolumeOptions())
-    write_dicom_seg(mask, source, tmp_path / "m.dcm", NAMES)
+    write_dicom_seg(mask, source, tmp_path / "m.dcm", label_table("synapse").classes)
     assert ("do not say which study" in caplog.text) is not with_uids
     found = placed(tmp_path / "m.dcm", series.affine, series.shape)
     assert np.array_equal(found, mask)
@@ -145,7 +145,7 @@ def test_a_dicom_seg_refers_to_every_slice_of_the_series(folder: Path, mask: np.
     pytest.importorskip("highdicom", reason="needs pip install 'i2net-bundle[dicom]'")
     pydicom: Any = pytest.importorskip("pydicom")
     source = identified(folder, tmp_path / "scan")
-    write_dicom_seg(mask, source, tmp_path / "m.dcm", NAMES)
+    write_dicom_seg(mask, source, tmp_path / "m.dcm", label_table("synapse").classes)
     content = pydicom.dcmread(tmp_path / "m.dcm")
     (referred,) = content.ReferencedSeriesSequence
     slices = [pydicom.dcmread(file, stop_before_pixels=True) for file in source.iterdir()]

@@ -54,3 +54,27 @@ def test_shares_of_classes_sum_to_one() -> None:
 def test_memory_grows_with_the_image_and_with_what_is_kept() -> None:
     assert volume_bytes((512, 512, 150), 24 * 224 * 224, 1) == 512 * 512 * 150 * 14 + 24 * 224 * 224 * 2100
     assert image_bytes(100, 0, 2) - image_bytes(100, 0, 1) == 100
+
+
+def test_channels_without_a_unit_are_measured_under_their_own_names() -> None:
+    mask = np.zeros((3, 3, 3), np.uint8)
+    mask[1] = 1
+    t2 = np.where(mask == 1, 1234.5, 0)
+    adc = np.where(mask == 1, 0.00123456, 0)
+    values = np.stack([t2, adc])
+    statistics = organ_statistics(mask, values, np.eye(4), ["background", "tumour"], channels=("T2", "ADC"))["tumour"]
+    assert {"mean_T2", "sd_T2", "mean_ADC", "sd_ADC"} <= statistics.keys()
+    assert (statistics["mean_T2"], statistics["mean_ADC"]) == (1234, 0.001235)
+    assert "mean_hu" not in statistics
+
+
+def test_a_channel_that_is_there_twice_gets_a_number() -> None:
+    mask = np.ones((2, 2, 2), np.uint8)
+    statistics = organ_statistics(mask, np.stack([mask, mask]), np.eye(4), ["background", "a"], channels=("CT", "CT"))
+    assert {"mean_hu_1", "mean_hu_2"} <= statistics["a"].keys()
+
+
+def test_an_image_of_other_channels_than_named_is_refused() -> None:
+    mask = np.ones((2, 2, 2), np.uint8)
+    with pytest.raises(ValueError, match="The image has 1 channels, and T2, ADC were named"):
+        organ_statistics(mask, mask, np.eye(4), ["background", "a"], channels=("T2", "ADC"))

@@ -17,7 +17,7 @@ from i2net_bundle.checks.dataset import check_path
 from i2net_bundle.data.phantoms import ct_phantom
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
-from i2net_bundle.labels import class_names, label_table
+from i2net_bundle.labels import class_names
 from i2net_bundle.prepare import prepare_synapse
 from i2net_bundle.prepare.synapse import TEST_CASES, TRAINING_CASES
 from i2net_bundle.prepare.transunet import read_transunet
@@ -171,7 +171,7 @@ def test_another_numbering_in_circulation_is_recognised_by_its_organs(
     (tmp_path / "source").mkdir()
     for name, array in zip(KEYS, (image, gapless), strict=True):
         nib.save(stored(array, "LPS"), tmp_path / "source" / f"{name}.nii.gz")
-    names = {str(item.id): item.name for item in label_table("synapse").classes}  # as if it were this bundle's order
+    names = {str(index): name for index, name in enumerate(class_names("synapse"))}  # as if it were this bundle's order
     contents = {"labels": names, "training": [{"image": "./image.nii.gz", "label": "./label.nii.gz"}]}
     (tmp_path / "source" / "dataset.json").write_text(json.dumps(contents))
     prepare_synapse(tmp_path / "source", tmp_path / "wrong")
@@ -350,3 +350,51 @@ def test_the_lookalikes_mirror_what_they_say() -> None:
     image = stored(patient(5)[0], "LPS")
     assert nib.aff2axcodes(mirrored(image).affine) == ("R", "P", "S")
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (0, 1)
+
+
+# nnU-Net's folders
+
+
+def write_nnunet(folder: Path, channels: int = 1, cases: int = 2) -> Path:
+    """CT phantoms in nnU-Net's form, with a tumour that is no class of the table left out."""
+    for index in range(cases):
+        image, label = ct_phantom(index, SHAPE, SPACING_MM)
+        for channel in range(channels):
+            path = folder / "imagesTr" / f"p{index}_000{channel}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(stored(image, "LPS"), path)
+        path = folder / "labelsTr" / f"p{index}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(stored(label, "LPS"), path)
+    folder.mkdir(exist_ok=True)
+    labels = {name: index for index, name in enumerate(class_names("synapse"))}
+    names = {str(channel): "CT" for channel in range(channels)}
+    content = {"channel_names": names, "labels": labels, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_an_nnunet_folder_is_prepared_by_the_names_of_its_labels(tmp_path: Path) -> None:
+    out = prepare_synapse(write_nnunet(tmp_path / "source"), tmp_path / "out")
+    content = json.loads(out.read_text())
+    assert [case["image"] for case in content["training"]] == ["./imagesTr/p0.nii.gz", "./imagesTr/p1.nii.gz"]
+    for index, case in enumerate(content["training"]):
+        wanted = ct_phantom(index, SHAPE, SPACING_MM)
+        for key, array in zip(KEYS, wanted, strict=True):
+            np.testing.assert_array_equal(np.asarray(nib.load(out.parent / case[key]).dataobj), array)
+
+
+def test_a_folder_that_an_archive_packed_is_looked_into(tmp_path: Path) -> None:
+    write_nnunet(tmp_path / "source" / "Dataset001_CT", cases=1)
+    assert json.loads(prepare_synapse(tmp_path / "source", tmp_path / "out").read_text())["training"]
+
+
+def test_an_nnunet_folder_without_cases_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"dataset\.json: lists no cases, and imagesTr beside it holds none"):
+        prepare_synapse(write_nnunet(tmp_path / "source", cases=0), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_channels_are_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has 2 channels, and this preparation takes CT\. .*trained on as it is"):
+        prepare_synapse(write_nnunet(tmp_path / "source", channels=2), tmp_path / "out")

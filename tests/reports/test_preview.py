@@ -16,12 +16,12 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
-from i2net_bundle.figures.cases import CLASS_COLORS
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.labels import label_table
+from i2net_bundle.labels.colors import PALETTE
 from i2net_bundle.prepare import prepare_synapse
 from i2net_bundle.reports.preview import preview_dataset
-from tests.checks.ct_files import AFFINE, hu_volume, save
+from tests.checks.ct_files import AFFINE, SHAPE, hu_volume, save
 from tests.prepare.lookalikes import SPACING_MM, write_btcv
 
 ORGAN_COLORS = [item.color for item in label_table("synapse").classes[1:]]
@@ -247,7 +247,7 @@ def test_every_gland_is_outlined(gland_page: Path) -> None:
     glands = np.unique(np.asarray(Image.open(gland_page.parents[1] / "annotations" / "train_1_anno.png")))
     picture = sheet(gland_page)
     tile = picture[: picture.shape[0] // 2, : picture.shape[1] // 3]
-    assert all(len(pixels_of(tile, CLASS_COLORS[index - 1])) > 5 for index in glands if index)
+    assert all(len(pixels_of(tile, PALETTE[index - 1])) > 5 for index in glands if index)
 
 
 def test_the_tiles_of_cases_with_findings_are_marked(faulty_page: Path) -> None:
@@ -288,7 +288,7 @@ def test_slices_are_shown_as_a_radiologist_sees_them(tmp_path: Path) -> None:
     }
     for name, part in panels.items():
         row, column = np.argwhere(shown[part]).mean(axis=0)
-        outline = pixels_of(picture[part], CLASS_COLORS[0], within=70)
+        outline = pixels_of(picture[part], PALETTE[0], within=70)
         assert len(outline) > 20, name
         assert (outline.mean(axis=0) < (row - 5, column - 5)).all(), name
 
@@ -305,14 +305,14 @@ def test_a_single_slice_is_drawn(tmp_path: Path) -> None:
     save(tmp_path / "a.nii.gz", hu_volume((20, 18)), AFFINE)
     save(tmp_path / "a_label.nii.gz", labels, AFFINE)
     page = preview_dataset(written(tmp_path, training=[{"image": "a.nii.gz", "label": "a_label.nii.gz"}]))
-    assert len(pixels_of(sheet(page), CLASS_COLORS[0])) > 20
+    assert len(pixels_of(sheet(page), PALETTE[0])) > 20
 
 
 def test_a_mask_that_covers_the_whole_image_is_outlined_at_its_border(tmp_path: Path) -> None:
     Image.fromarray(NOISE // 4).save(tmp_path / "a.png")
     Image.fromarray(np.ones((40, 60), np.uint8)).save(tmp_path / "a_anno.png")
     page = preview_dataset(written(tmp_path, training=[{"image": "a.png", "label": "a_anno.png"}]))
-    assert len(pixels_of(sheet(page), CLASS_COLORS[0], within=90)) > 500
+    assert len(pixels_of(sheet(page), PALETTE[0], within=90)) > 500
 
 
 def test_a_large_image_is_drawn_smaller(tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_a_folder_without_data_list_is_named(tmp_path: Path) -> None:
 
 
 def test_a_data_list_without_cases_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"dataset\.json lists no cases\. Add lists such as 'training'"):
+    with pytest.raises(ValueError, match=r"dataset\.json: lists no cases\. Add lists such as 'training'"):
         preview_dataset(written(tmp_path, training=[]))
 
 
@@ -423,3 +423,66 @@ def test_a_preview_that_fails_leaves_nothing(gland_page: Path, tmp_path: Path, m
     with pytest.raises(OSError, match="No space left on device"):
         preview_dataset(gland_page.parents[1], tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+# Data sets of a user's own
+
+
+def own_ct(folder: Path, labels: dict[str, Any], **header: Any) -> Path:
+    """A CT with a block of label 1 and one of label 2."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:5, 2:5, 2:6], mask[7:11, 5:9, 2:6] = 1, 2
+    save(folder / "a.nii.gz", hu_volume())
+    save(folder / "a_label.nii.gz", mask)
+    return written(folder, labels=labels, training=[{"image": "a.nii.gz", "label": "a_label.nii.gz"}], **header)
+
+
+def legend_of(page: Path) -> dict[str, str]:
+    """Names of the classes to their colours on the page."""
+    found = re.findall(r'<span><i style="background: (#[0-9A-F]{6})"></i>(.*?)</span>', html(page))
+    return {name: color for color, name in found}
+
+
+def test_classes_are_called_as_the_data_list_names_them(tmp_path: Path) -> None:
+    page = preview_dataset(own_ct(tmp_path, {"0": "background", "1": "spleen", "2": "tumour"}))
+    assert table_rows(page)["header"] == ["spleen", "tumour"]
+    assert "aorta" not in html(page)
+    assert list(legend_of(page)) == ["spleen", "tumour"]
+    assert all(len(pixels_of(sheet(page), color)) > 20 for color in legend_of(page).values())
+
+
+def test_a_label_table_of_the_users_gives_the_colours_and_the_volumes_that_are_judged(tmp_path: Path) -> None:
+    table = tmp_path / "own.json"
+    classes = [{"name": "background"}, {"name": "lump", "color": "#AA00AA", "volume_ml": [500, 900]}]
+    table.write_text(json.dumps({"classes": classes}), encoding="utf-8")
+    folder = own_ct(tmp_path, {"0": "background", "1": "lump", "2": "tumour"})
+    page = preview_dataset(folder, label_table=table)
+    assert legend_of(page)["lump"] == "#AA00AA"
+    assert "lump of 0 mL; 500 to 900 mL are usual" in html(page)
+    assert "tumour of" not in html(page)
+
+
+def test_volumes_of_several_channels_are_drawn_by_the_first(tmp_path: Path) -> None:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[3:8, 3:8, 2:6] = 1
+    rng = np.random.default_rng(0)
+    for name in ("p_0000", "p_0001"):
+        save(tmp_path / "imagesTr" / f"{name}.nii.gz", rng.gamma(2.0, 400.0, SHAPE).astype(np.int16))
+    save(tmp_path / "labelsTr" / "p.nii.gz", mask)
+    header = {"channel_names": {"0": "T2", "1": "ADC"}, "labels": {"background": 0, "lesion": 1}}
+    page = preview_dataset(written(tmp_path, file_ending=".nii.gz", **header))
+    assert "Of the channels T2, ADC the first is shown." in html(page)
+    assert table_rows(page) == {"header": ["lesion"], "p": [f"<td>{5 * 5 * 4 * 12 / 1000:.0f}</td>"]}
+    assert sheet(page).std() > 30
+
+
+def test_histology_of_several_classes_shows_each_in_its_colour(tmp_path: Path) -> None:
+    ids = np.zeros((40, 60), np.uint8)
+    ids[5:20, 5:25], ids[22:38, 30:55] = 1, 2
+    Image.fromarray(NOISE // 4).save(tmp_path / "a.png")
+    Image.fromarray(ids).save(tmp_path / "a_mask.png")
+    labels = {"0": "background", "1": "tumour", "2": "stroma"}
+    page = preview_dataset(written(tmp_path, labels=labels, training=[{"image": "a.png", "label": "a_mask.png"}]))
+    shares = [f"<td>{(ids == index).mean():.0%}</td>" for index in range(3)]
+    assert table_rows(page) == {"header": list(labels.values()), "a.png": shares}
+    assert all(len(pixels_of(sheet(page), color, within=70)) > 20 for color in legend_of(page).values())

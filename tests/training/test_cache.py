@@ -146,8 +146,8 @@ class TestStaleness:
         "changed",
         [
             {"hu_offset": -1024.0},
-            {"class_names": (*ORGANS[:-1], "another organ")},
-            {"class_names": None},
+            {"classes": (*ORGANS[:-1], "another organ")},
+            {"classes": None},
             {"fill_nonfinite": -1024.0},
             {"header": "sform"},
         ],
@@ -278,8 +278,8 @@ class TestRefusals:
         ("wrong", "found"),
         [
             (0.5, "holds labels that are not whole numbers (0.5, ...)"),
-            (-1.0, "holds labels from -1 to 0; the classes are 0 to 255"),
-            (256.0, "holds labels from 0 to 256; the classes are 0 to 255"),
+            (-1.0, "holds -1, which is no class; the classes are 0 to 255"),
+            (256.0, "holds 256, which is no class; the classes are 0 to 255"),
             (np.nan, "holds labels that are not whole numbers (nan, ...)"),
         ],
         ids=["fraction", "negative", "over 255", "nan"],

@@ -15,13 +15,14 @@ from monai.transforms import Compose
 from torch import distributed
 
 from i2net_bundle.data import load_cases
-from i2net_bundle.io.options import VolumeOptions
+from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.labels import class_names
 from i2net_bundle.training.cache import CaseCache
 from i2net_bundle.training.slices import EpochSampler, SliceDataset
 from i2net_bundle.transforms import histology_reading, histology_training, volume_reading, volume_training
 from tests.training.counting import Count
 
+INSTANCES = HistologyOptions(label_values="instances")
 KEYS = ("image", "label")
 
 
@@ -195,7 +196,7 @@ def test_slices_from_a_disk_cache_equal_those_from_memory(
 
 
 def test_a_2d_image_is_a_volume_of_one_slice(gland_dir: Path) -> None:
-    dataset = SliceDataset(load_cases(gland_dir, "training"), histology_reading(KEYS), as_cached())
+    dataset = SliceDataset(load_cases(gland_dir, "training"), histology_reading(KEYS, INSTANCES), as_cached())
     assert [dataset[index]["case"] for index in range(len(dataset))] == ["train_1.png[0]", "train_2.png[0]"]
     assert dataset[0]["image"].shape == (3, 96, 128)
     assert dataset[0]["label"].unique().tolist() == [0, 1]
@@ -203,7 +204,7 @@ def test_a_2d_image_is_a_volume_of_one_slice(gland_dir: Path) -> None:
 
 def test_histology_patches_do_not_depend_on_the_order_of_access(gland_dir: Path) -> None:
     dataset = SliceDataset(
-        load_cases(gland_dir, "training"), histology_reading(KEYS), histology_training((64, 64)), seed=1
+        load_cases(gland_dir, "training"), histology_reading(KEYS, INSTANCES), histology_training((64, 64)), seed=1
     )
     first = dataset[3, 0]
     dataset[4, 1]
@@ -222,7 +223,7 @@ def test_a_class_that_the_network_lacks_is_refused_and_its_file_named(ct_dir: Pa
     reading = volume_reading(KEYS, VolumeOptions(classes=tuple(class_names("synapse")[:5])))
     with pytest.raises((ValueError, RuntimeError)) as caught:
         SliceDataset(load_cases(ct_dir, "training"), reading, as_cached())
-    assert "labelsTr/case_000.nii.gz: holds labels from 0 to 8; the classes are 0 to 4" in message_of(caught.value)
+    assert "labelsTr/case_000.nii.gz: holds 5, 6, 7, 8, which are no classes;" in message_of(caught.value)
 
 
 def test_an_empty_training_list_is_refused() -> None:

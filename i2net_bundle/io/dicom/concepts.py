@@ -27,11 +27,11 @@ MOST_LETTERS = 64
 
 _SIDES = {"left": Code("7771000", "SCT", "Left"), "right": Code("24028007", "SCT", "Right")}
 _LISTS = (
+    ("cid7194", "MorphologicallyAbnormalStructure"),
+    ("cid7159", "MorphologicallyAbnormalStructure"),
     ("cid7192", "AnatomicalStructure"),
     ("cid7154", "AnatomicalStructure"),
     ("cid8134", "AnatomicalStructure"),
-    ("cid7194", "MorphologicallyAbnormalStructure"),
-    ("cid7159", "MorphologicallyAbnormalStructure"),
     ("cid7191", "Tissue"),
     ("cid7193", "PhysicalObject"),
     ("cid7197", "BodySubstance"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # pydicom is optional
 logger = logging.getLogger("i2net.prediction")
 
 _INSTALL = "DICOM-SEG needs highdicom: pip install 'i2net-bundle[dicom]'."
+_UTF_8 = "ISO_IR 192"
 _SERIES_NUMBER = 9001
 """Out of the way of the scanner's own."""
 
@@ -117,6 +118,7 @@ def _segmentation(mask: np.ndarray, sources: Sequence[Any], classes: Sequence[La
             f"{folder}: its slices lack what a DICOM-SEG must say of them ({reason}). Take the NIfTI mask, or the "
             "series before it was stripped."
         ) from cause
+    segmentation.SpecificCharacterSet = _UTF_8  # names of classes may hold letters that the slices' own set lacks
     if any(concept.kind.scheme_designator == PRIVATE_SCHEME for concept in concepts):
         segmentation.CodingSchemeIdentificationSequence = [private_scheme()]
     return segmentation
