@@ -225,7 +225,7 @@ def tissues(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rim = glands & ~(
             np.roll(glands, 4, 0) & np.roll(glands, -4, 0) & np.roll(glands, 4, 1) & np.roll(glands, -4, 1)
         )
-        Image.fromarray((glands.astype(np.uint8) + rim)).save(path)
+        Image.fromarray(glands.astype(np.uint8) + rim).save(path)
     cases = {split: contents[split] for split in ("training", "validation", "test")}
     header = {"name": "Tissues", "labels": {"0": "stroma", "1": "lumen", "2": "epithelium"}}
     (folder / "dataset.json").write_text(json.dumps({**header, **cases}))

@@ -37,7 +37,7 @@ class CellMap:
         return (self.cells[block, :, None] * num_learners + learner).flatten(1)
 
     def _queries_of_cells(self, num_learners: int) -> tuple[Tensor, Tensor, Tensor]:
-        """For every cell and learner, the queries that read it: queries, their indices in a flat (P, K) gate, offsets."""
+        """For every cell and learner, the queries that read it: queries, indices in a flat (P, K) gate, offsets."""
         flat = self.cells.flatten()
         dtype, device = flat.dtype, flat.device
         cell, order = flat.sort(stable=True)

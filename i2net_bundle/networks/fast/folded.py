@@ -38,7 +38,7 @@ class FoldedDecoder:
             stack[0] = weight[:, :, columns], bias
 
     def _folded(self, weight: Tensor, bias: Tensor, norm: Any) -> tuple[Tensor, Tensor]:
-        """Weight (K, O, C) and bias (K, O) with the following normalisation folded in; gates sum to 1, so its shift folds."""
+        """Weight (K, O, C) and bias (K, O) with the normalisation folded in; gates sum to 1, so its shift folds."""
         if norm is not None:
             scale = norm.weight / (norm.running_var + norm.eps).sqrt()
             bias = (bias - norm.running_mean) * scale + norm.bias
