@@ -28,7 +28,6 @@ ROOMS = (
     "evaluation",
     "training",
     "reports",
-    "package_metadata",
     "packaging",
     "demo",
     "prepare",
