@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ class RunRecord:
             "schema": SCHEMA,
             "task": self.task,
             "network": network,
-            "classes": [item.as_json() for item in self.classes or ()],
+            "classes": [item.as_json() for item in _with_own_neighbours(self.classes or ())],
             "channels": list(self.channels or ()),
             "label_values": self.label_values,
             "ignore_id": self.ignore_id,
@@ -234,6 +234,12 @@ def _version_1(content: Mapping[str, Any], path: Path) -> RunRecord:
         intensity=inner.content.get("intensity"),
         training=training,
     )
+
+
+def _with_own_neighbours(classes: Sequence[LabelClass]) -> list[LabelClass]:
+    """Classes whose positions name none but these."""
+    names = [item.name for item in classes]
+    return [replace(item, positions=tuple(pair for pair in item.positions if pair[1] in names)) for item in classes]
 
 
 def _network(content: Any) -> NetworkRecord | None:
