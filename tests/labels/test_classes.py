@@ -169,3 +169,11 @@ def test_a_file_that_is_no_json_is_refused(tmp_path: Path, content: bytes) -> No
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"No label table {tmp_path / 'own.json'}"):
         label_table(tmp_path / "own.json")
+
+
+def test_the_table_of_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 1
+    (tmp_path / "pelvis.json").write_text(blocks[0], encoding="utf-8")
+    assert label_table(tmp_path / "pelvis.json").names == ["background", "prostate", "bladder"]
