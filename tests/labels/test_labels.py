@@ -189,7 +189,7 @@ def test_values_that_the_numbering_does_not_declare_are_refused_and_the_file_is_
 
 
 @pytest.mark.parametrize(
-    ("metadata", "table"), [("metadata.json", "synapse"), ("metadata_glas.json", "glas")], ids=["ct", "glas"]
+    ("metadata", "table"), [("metadata.json", "synapse"), ("metadata_histology.json", "glas")], ids=["ct", "glas"]
 )
 def test_metadata_names_the_values_of_a_mask_as_the_table_does(metadata: str, table: str) -> None:
     content = json.loads((Path(__file__).parents[2] / "configs" / metadata).read_text())
