@@ -14,7 +14,7 @@ from tqdm import tqdm
 from i2net_bundle.checks.histology import check_histology
 from i2net_bundle.checks.scans import check_volume
 from i2net_bundle.checks.verified import Verdicts
-from i2net_bundle.data.images import image_paths
+from i2net_bundle.data.image_files import image_paths
 from i2net_bundle.io.findings import DataError, Finding, error, errors
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.privacy import shown_path

@@ -19,7 +19,7 @@ from i2net_bundle.checks.cases import check_case
 from i2net_bundle.checks.histology import load_image
 from i2net_bundle.data.datalist import DATALIST, read_datalist
 from i2net_bundle.data.description import reading_options
-from i2net_bundle.data.images import image_paths, list_images
+from i2net_bundle.data.image_files import image_paths, list_images
 from i2net_bundle.io.dicom.series import list_series
 from i2net_bundle.io.findings import DataError, Finding, error, errors, warning, warnings
 from i2net_bundle.io.formats import is_volume

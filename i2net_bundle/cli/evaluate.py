@@ -47,7 +47,7 @@ def add_commands(commands: Any) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from i2net_bundle.evaluation.folders import FAILED, evaluate_folders
-    from i2net_bundle.evaluation.tables import table
+    from i2net_bundle.evaluation.summary import table
     from i2net_bundle.workflow.run_folders import check_results_dir
 
     pred_dir = Path(arguments.pred_dir)

@@ -2,6 +2,6 @@
 
 from i2net_bundle.data.datalist import DataList, load_cases, read_datalist
 from i2net_bundle.data.description import DataDescription, describe_dataset
-from i2net_bundle.data.images import list_images
+from i2net_bundle.data.image_files import list_images
 
 __all__ = ["DataDescription", "DataList", "describe_dataset", "list_images", "load_cases", "read_datalist"]

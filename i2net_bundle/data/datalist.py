@@ -20,7 +20,7 @@ from i2net_bundle.data.declarations import (
     declared_label_values,
     declared_labels,
 )
-from i2net_bundle.data.images import image_paths, name_cases
+from i2net_bundle.data.image_files import image_paths, name_cases
 from i2net_bundle.data.nnunet import is_nnunet, nnunet_splits
 from i2net_bundle.io.channels import RGB
 from i2net_bundle.io.findings import DataError, error

@@ -19,7 +19,7 @@ from i2net_bundle.data.datalist import DATALIST, read_datalist
 from i2net_bundle.data.description import describe_datalist, options_of
 from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_case
 from i2net_bundle.evaluation.scores import scoring_pool
-from i2net_bundle.evaluation.tables import summarize, write_tables
+from i2net_bundle.evaluation.summary import summarize, write_tables
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors
 from i2net_bundle.io.formats import image_stem, is_volume, known_suffixes
 from i2net_bundle.io.nifti import describe_affine, has_geometry, largest_corner_distance, same_grid

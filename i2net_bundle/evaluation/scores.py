@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 
 from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_case
-from i2net_bundle.evaluation.tables import mean_scores, summarize, table, write_tables
+from i2net_bundle.evaluation.summary import mean_scores, summarize, table, write_tables
 from i2net_bundle.io.formats import image_stem
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.metrics.registry import METRICS

@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 import i2net_bundle
 from i2net_bundle.checks.cases import write_findings
-from i2net_bundle.data.images import image_paths
-from i2net_bundle.figures.cases import show_prediction
-from i2net_bundle.io.dicom.segmentation import write_dicom_seg
+from i2net_bundle.data.image_files import image_paths
+from i2net_bundle.figures.case_panels import show_prediction
+from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
 from i2net_bundle.io.findings import DataError, Finding
 from i2net_bundle.io.masks import mask_name, write_mask
 from i2net_bundle.io.options import VolumeOptions

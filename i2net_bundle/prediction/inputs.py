@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from i2net_bundle.data.images import group_channels, holds_images, image_paths, list_images, name_cases
-from i2net_bundle.io.dicom.folders import dicom_folders
+from i2net_bundle.data.image_files import group_channels, holds_images, image_paths, list_images, name_cases
+from i2net_bundle.io.dicom.trees import dicom_folders
 from i2net_bundle.io.formats import image_stem, is_volume
 from i2net_bundle.io.privacy import is_identifying
 

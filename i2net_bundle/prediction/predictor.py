@@ -20,7 +20,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Invertd
 
 from i2net_bundle.checks.histology import TRAINING_UM_PER_PX, magnification_findings
-from i2net_bundle.data.images import image_paths
+from i2net_bundle.data.image_files import image_paths
 from i2net_bundle.hardware import slices_at_a_time, usable_device
 from i2net_bundle.io.findings import Finding, enforce
 from i2net_bundle.io.formats import image_stem

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.writing import file_sha256, staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
-from i2net_bundle.prepare.folders import logger, opened_source, require_complete, settle_findings
 from i2net_bundle.prepare.manifest import Manifest
 from i2net_bundle.prepare.pictures import read_pair, read_rgb
+from i2net_bundle.prepare.sources import logger, opened_source, require_complete, settle_findings
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 

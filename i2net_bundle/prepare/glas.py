@@ -23,9 +23,9 @@ from i2net_bundle.checks.histology import TRAINING_UM_PER_PX
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.writing import file_sha256, staged_folder
 from i2net_bundle.labels import label_table
-from i2net_bundle.prepare.folders import logger, opened_source, require_complete, settle_findings
 from i2net_bundle.prepare.manifest import Manifest
 from i2net_bundle.prepare.pictures import read_pair
+from i2net_bundle.prepare.sources import logger, opened_source, require_complete, settle_findings
 
 VALIDATION_PATIENTS = (3, 4, 7, 8, 13)
 """Patients of the training part whose images validate: 18 images, 9 benign and 9 malignant; the other 67 train."""

@@ -16,14 +16,14 @@ from tqdm import tqdm
 from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
 from i2net_bundle.checks.scans import load_volume, load_volume_pair
 from i2net_bundle.data.datalist import DATALIST, read_source
-from i2net_bundle.data.images import image_paths
+from i2net_bundle.data.image_files import image_paths
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.nifti import has_geometry, mark_without_geometry
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.writing import file_sha256, staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
-from i2net_bundle.prepare.folders import logger, opened_source, require_complete, settle_findings
 from i2net_bundle.prepare.manifest import Manifest
+from i2net_bundle.prepare.sources import logger, opened_source, require_complete, settle_findings
 from i2net_bundle.prepare.transunet import find_transunet, read_transunet
 
 TRAINING_CASES = (5, 6, 7, 9, 10, 21, 23, 24, 26, 27, 28, 30, 31, 33, 34, 37, 39, 40)

@@ -1,6 +1,6 @@
 """Figures -> pages and pictures."""
 
-from i2net_bundle.figures.cases import ComparisonPictures
+from i2net_bundle.figures.case_panels import ComparisonPictures
 from i2net_bundle.reports.live import MLflowRecord, ValidationImages
 from i2net_bundle.reports.network_views import NetworkViews
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from i2net_bundle.figures.cases import add_legend, draw_comparison, legend_height
+from i2net_bundle.figures.case_panels import add_legend, draw_comparison, legend_height
 from i2net_bundle.figures.style import wrapped
 from i2net_bundle.reports.views import WHOLE_IMAGE, View
 

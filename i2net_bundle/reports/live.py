@@ -15,7 +15,7 @@ from monai.handlers import MLFlowHandler
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from i2net_bundle.figures.cases import telling_slices
+from i2net_bundle.figures.case_panels import telling_slices
 from i2net_bundle.reports.gallery import draw_gates, draw_overlay
 from i2net_bundle.reports.run_results import read_training
 from i2net_bundle.reports.views import View, make_views, pixel_spacing, watch

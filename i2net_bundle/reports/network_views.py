@@ -11,7 +11,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from i2net_bundle.figures.cases import telling_slices
+from i2net_bundle.figures.case_panels import telling_slices
 from i2net_bundle.io.formats import image_stem
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.reports.calibration import Calibration

@@ -20,8 +20,8 @@ from i2net_bundle.checks.histology import load_image, load_mask, pair_findings
 from i2net_bundle.checks.scans import load_volume, load_volume_pair
 from i2net_bundle.data.datalist import DATALIST, DataList, read_datalist
 from i2net_bundle.data.description import reading_options
-from i2net_bundle.data.images import image_paths, name_cases
-from i2net_bundle.figures.cases import stretched
+from i2net_bundle.data.image_files import image_paths, name_cases
+from i2net_bundle.figures.case_panels import stretched
 from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.findings import DataError, Finding, errors
 from i2net_bundle.io.formats import is_volume

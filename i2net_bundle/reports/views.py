@@ -15,7 +15,7 @@ import torch
 from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
-from i2net_bundle.figures.cases import displayed
+from i2net_bundle.figures.case_panels import displayed
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.networks.contract import logits_and_gates
 from i2net_bundle.prediction.padding import padded

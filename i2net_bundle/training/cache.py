@@ -21,7 +21,7 @@ import psutil
 from monai.transforms import Compose
 from PIL import Image
 
-from i2net_bundle.data.images import image_paths
+from i2net_bundle.data.image_files import image_paths
 from i2net_bundle.io.formats import is_volume
 from i2net_bundle.io.volumes import content_sha256, volume_shape
 from i2net_bundle.io.writing import written_whole

@@ -15,7 +15,7 @@ from torch import distributed
 from torch.utils.data import Dataset, DistributedSampler
 from tqdm import tqdm
 
-from i2net_bundle.data.images import image_paths
+from i2net_bundle.data.image_files import image_paths
 from i2net_bundle.training.cache import CaseCache
 from i2net_bundle.transforms.augmentation import reseed
 

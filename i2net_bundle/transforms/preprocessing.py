@@ -29,7 +29,7 @@ from monai.transforms import (
 from i2net_bundle.checks.histology import load_image, load_mask, scale_to_training
 from i2net_bundle.checks.histology import pair_findings as size_findings
 from i2net_bundle.checks.scans import load_volume, load_volume_pair
-from i2net_bundle.data.images import image_paths
+from i2net_bundle.data.image_files import image_paths
 from i2net_bundle.io.channels import CT, is_ct
 from i2net_bundle.io.findings import Finding, enforce
 from i2net_bundle.io.nifti import has_geometry

@@ -14,7 +14,7 @@ import pytest
 
 from i2net_bundle.evaluation.case_scores import CaseScores, score_case
 from i2net_bundle.evaluation.scores import scoring_pool
-from i2net_bundle.evaluation.tables import mean_scores, summarize, table, write_tables
+from i2net_bundle.evaluation.summary import mean_scores, summarize, table, write_tables
 from i2net_bundle.metrics import METRICS
 from i2net_bundle.reports.comparison import compare_runs
 from i2net_bundle.reports.comparison_tables import csv_text, latex, markdown

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from i2net_bundle.evaluation.classwise import ClasswiseMetric
 from i2net_bundle.evaluation.scores import SegmentationScores, WriteScores
-from i2net_bundle.evaluation.tables import table
+from i2net_bundle.evaluation.summary import table
 
 CLASSES = ["background", "one", "two"]
 SHA256_OF_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -12,7 +12,7 @@ import SimpleITK as sitk  # noqa: N813, its usual name
 from monai.transforms import Invertd
 
 from i2net_bundle.checks.scans import load_volume
-from i2net_bundle.io.dicom.segmentation import write_dicom_seg
+from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
 from i2net_bundle.io.masks import mask_name, write_mask
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.labels import classes_of, label_table

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from i2net_bundle.checks.scans import load_volume
-from i2net_bundle.io.dicom.segmentation import write_dicom_seg
+from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
 from i2net_bundle.io.masks import write_mask
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.labels import class_names, label_table

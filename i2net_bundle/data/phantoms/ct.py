@@ -17,7 +17,7 @@ from nibabel.orientations import axcodes2ornt, ornt_transform
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from i2net_bundle.data.phantoms.dataset import write_dataset
+from i2net_bundle.data.phantoms.folder import write_dataset
 
 Vector = tuple[float, float, float]
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from skimage import draw
 
-from i2net_bundle.data.phantoms.dataset import write_dataset
+from i2net_bundle.data.phantoms.folder import write_dataset
 
 PIXEL_SIZE_UM = 0.62005
 SMALLEST_SIDE = 64

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from i2net_bundle.figures.cases import (
+from i2net_bundle.figures.case_panels import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
     WRONG_CLASS,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from i2net_bundle.evaluation.case_scores import score_case
-from i2net_bundle.evaluation.tables import summarize, write_tables
+from i2net_bundle.evaluation.summary import summarize, write_tables
 
 # as written by version 0.1: "one" half found, then exact; "two" missed, then invented; "three" absent
 VOLUMES = """\

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from i2net_bundle.data.images import group_channels, list_images, name_cases
+from i2net_bundle.data.image_files import group_channels, list_images, name_cases
 from i2net_bundle.io.findings import DataError
 
 
