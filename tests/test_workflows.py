@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import os
@@ -18,6 +19,7 @@ import torch
 from monai.bundle import ConfigWorkflow, create_workflow, load, verify_metadata, verify_net_in_out
 from PIL import Image
 
+from i2net_bundle.cli import main
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.evaluation.folders import evaluate_folders
 
@@ -124,6 +126,45 @@ def test_training_evaluation_and_inference_run_from_the_command_line(
         else:
             assert Image.open(mask).size == Image.open(image).size
             assert set(np.unique(np.asarray(Image.open(mask)))) <= {0, 255}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_another_network_takes_the_whole_path_from_its_record(name: str, data: dict[str, Path], tmp_path: Path) -> None:
+    tiny = tmp_path / "tiny.yaml"
+    tiny.write_text("network_def::channels: [4, 8, 8, 8, 8]\nnetwork_def::num_res_units: 0\n")
+    task, runs = TASKS[name], [tmp_path / "first", tmp_path / "second"]
+    overlays = str([*ast.literal_eval(config(*task.overlays, "unet.yaml")), str(tiny)])
+    for run, options in zip(runs, ([], ["--init_weights", str(runs[0] / "model.pt")]), strict=True):
+        training = training_options(task, data[name], run)
+        files = [*ast.literal_eval(training[training.index("--config_file") + 1]), *ast.literal_eval(overlays)]
+        training[training.index("--config_file") + 1] = str(files)
+        training[training.index("--image_size") + 1] = "[50,45]"
+        said = bundle(*training, "--epochs", "1", *options)
+    log = said.stdout + said.stderr
+    assert "The network has no gates" in log and f"tensors from {runs[0] / 'model.pt'}" in log
+    evaluate = config("evaluate.json", *task.overlays, "unet.yaml")
+    bundle(
+        "run", "evaluating", "--config_file", evaluate, "--dataset_dir", str(data[name]), "--output_dir", str(runs[1])
+    )
+    weights, images = str(runs[1] / "model.pt"), data[name] / ("imagesTs" if name == "ct" else "images")
+    main(["predict", str(images), "-o", str(tmp_path / "masks"), "--weights", weights, "--device", "cpu"])
+    evaluated, predicted = runs[1] / "evaluation" / "masks", tmp_path / "masks"
+    for path in evaluated.iterdir():
+        files = [folder / path.name for folder in (predicted, evaluated)]
+        masks = [np.asarray(nib.load(file).dataobj if name == "ct" else Image.open(file)) for file in files]
+        assert np.array_equal(*masks)
+    main(["report", str(runs[1])])
+    page = (runs[1] / "report" / "index.html").read_text(encoding="utf-8")
+    assert "gate of every learner" not in page
+    kind = "ct" if name == "ct" else "histology"
+    main(["package", kind, "--out", str(tmp_path / "package"), "--weights", weights])
+    metadata = json.loads((tmp_path / "package" / "configs" / "metadata.json").read_text())
+    assert "UNet" in metadata["name"] and "I2Net" not in json.dumps([metadata["name"], metadata["description"]])
+    network = load("package", bundle_dir=str(tmp_path), source="github")
+    state = torch.load(tmp_path / "package" / "models" / "model.pt", weights_only=True)
+    assert type(network).__name__ == "UNet"
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
 
 
 @pytest.mark.slow
