@@ -173,7 +173,7 @@ def test_dicom_folders_named_by_uids_or_patients_get_neutral_names(tmp_path: Pat
         "p 2.1": ("p 2.1", str(tmp_path / "p 2.1")),
     }
     inputs = [write_ct(tmp_path / name, uid=f"1.2.3.{number}") for number, name in enumerate(shown)]
-    found = [(case["case"], case["shown"]) for case in find_inputs(inputs, volumes=True)]
+    found = [(case["case"], case["shown"]) for case in find_inputs(inputs, is_ct=True)]
     assert found == list(shown.values())
 
 
@@ -181,7 +181,7 @@ def test_folders_of_patients_do_not_get_into_the_names_that_tell_cases_apart(tmp
     for number, name in enumerate(("DOE^JANE", "DOE^JOHN")):
         write_ct(tmp_path / name / "scan", uid=f"1.2.3.{number}")
     inputs = [tmp_path / name / "scan" for name in ("DOE^JANE", "DOE^JOHN")]
-    assert [case["case"] for case in find_inputs(inputs, volumes=True)] == ["dicom_1", "dicom_2"]
+    assert [case["case"] for case in find_inputs(inputs, is_ct=True)] == ["dicom_1", "dicom_2"]
 
 
 @pytest.mark.parametrize(("chosen", "told"), [(1, 1), (OTHER_UID, "chosen by UID")], ids=["number", "UID"])
@@ -236,13 +236,13 @@ def test_nothing_written_or_logged_tells_of_the_patient(
 @pytest.mark.parametrize(("name", "is_ct"), [("a.png", True), ("a.nrrd", False), ("a.nii.gz", False)])
 def test_a_file_of_the_other_kind_is_refused(name: str, is_ct: bool, tmp_path: Path) -> None:
     (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"Choose another with --task"):
+    with pytest.raises(ValueError, match=r"Choose it with --task"):
         find_inputs([tmp_path / name], is_ct)
 
 
 def test_an_absent_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing does not exist"):
-        find_inputs([tmp_path / "nothing"], volumes=True)
+        find_inputs([tmp_path / "nothing"], is_ct=True)
 
 
 def test_an_image_named_twice_is_segmented_once(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_an_image_named_twice_is_segmented_once(tmp_path: Path) -> None:
         save(tmp_path / f"{name}.nii.gz", hu_volume())
     (tmp_path / "link.nii.gz").symlink_to(tmp_path / "a.nii.gz")  # a name of its own
     inputs = [tmp_path / "b.nii.gz", tmp_path, tmp_path / ".." / tmp_path.name / "b.nii.gz"]
-    assert [case["case"] for case in find_inputs(inputs, volumes=True)] == ["b", "a", "link"]
+    assert [case["case"] for case in find_inputs(inputs, is_ct=True)] == ["b", "a", "link"]
 
 
 def test_masks_of_equal_names_in_different_folders_do_not_collide(weights: Path, tmp_path: Path) -> None:
