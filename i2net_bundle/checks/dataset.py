@@ -138,9 +138,7 @@ def _check_dataset(
             report.findings.append(error("no-label", path, problem, "Add their labels, or take them out of the list."))
     for case in tqdm(cases, desc="checking cases", unit="case", disable=None):
         report.findings += check_case(case, ct if is_volume(image_paths(case)[0]) else histology)
-    images = {
-        split: [Path(image) for case in listed for image in image_paths(case)] for split, listed in found.splits.items()
-    }
+    images = {split: [list(map(Path, image_paths(case))) for case in cases] for split, cases in found.splits.items()}
     report.findings += _shared_images(path, images, ct)
 
 
@@ -168,23 +166,30 @@ def _check_dicom(path: Path, ct: VolumeOptions, report: CheckReport, datalist: s
         report.findings += check_case({"image": path}, ct)
 
 
-def _shared_images(path: Path, images: Mapping[str, Sequence[Path]], header: VolumeOptions) -> list[Finding]:
-    """Training images that are in another split too, by decoded content; the same within one split is a warning."""
-    by_shape: dict[tuple[int, ...], list[tuple[str, Path]]] = defaultdict(list)
-    for split, files in images.items():
-        for file in files:
-            shape = _shape(file)
+def _shared_images(path: Path, images: Mapping[str, Sequence[list[Path]]], header: VolumeOptions) -> list[Finding]:
+    """Training images that are in another split too, by decoded content; the same within one split is a warning.
+
+    Args:
+        path: of the data list.
+        images: split to the files of each of its images, one or one per channel.
+        header: how volumes are read.
+    """
+    by_shape: dict[tuple[int, ...], list[tuple[str, list[Path]]]] = defaultdict(list)
+    for split, cases in images.items():
+        for files in cases:
+            shape = _shape(files[0])
             if shape is not None:
-                by_shape[shape].append((split, file))
+                by_shape[(len(files), *shape)].append((split, files))
     findings = []
     for candidates in by_shape.values():
         if len(candidates) < 2:
             continue
         seen: dict[str, tuple[str, Path]] = {}
-        for split, file in sorted(candidates, key=lambda item: item[0] != "training"):
-            digest = _content_digest(file, header)
-            if digest is None:
+        for split, files in sorted(candidates, key=lambda item: item[0] != "training"):
+            file, digests = files[0], [_content_digest(item, header) for item in files]
+            if None in digests:
                 continue
+            digest = " ".join(map(str, digests))
             if digest not in seen:
                 seen[digest] = split, file
                 continue

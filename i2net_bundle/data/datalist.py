@@ -89,22 +89,23 @@ class DataList:
         return name_cases(cases)
 
     def refuse_shared_cases(self) -> None:
-        """Compare the training images with those of every other split, by content.
+        """Compare the training images with those of every other split, by the content of all their files.
 
-        Files are read only where another one has the very same number of bytes.
+        Files are read only where those of another case have the very same numbers of bytes.
 
         Raises:
             ValueError: an image is in both; names the files.
         """
-        sizes: dict[int, list[tuple[str, Path]]] = defaultdict(list)
+        sizes: dict[tuple[int, ...], list[tuple[str, list[Path]]]] = defaultdict(list)
         for split, cases in self.splits.items():
-            for image in (Path(path) for case in cases for path in image_paths(case)):
-                if image.is_file():
-                    sizes[os.path.getsize(image)].append((split, image))
+            for case in cases:
+                files = list(map(Path, image_paths(case)))
+                if all(file.is_file() for file in files):
+                    sizes[tuple(os.path.getsize(file) for file in files)].append((split, files))
         for candidates in sizes.values():
             if len({split for split, _ in candidates}) < 2 or not any(split == "training" for split, _ in candidates):
                 continue
-            digests = [(split, image, content_sha256(image)) for split, image in candidates]
+            digests = [(split, files[0], [content_sha256(file) for file in files]) for split, files in candidates]
             for split, image, digest in digests:
                 twin = next((other for name, other, same in digests if name == "training" and same == digest), None)
                 if split != "training" and twin is not None:

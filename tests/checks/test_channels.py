@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -10,8 +11,10 @@ import pytest
 import SimpleITK as sitk  # noqa: N813, its usual name
 
 from i2net_bundle.checks import check_case
+from i2net_bundle.checks.dataset import check_path
 from i2net_bundle.checks.scans import check_volume, load_volume, load_volume_pair
 from i2net_bundle.checks.verified import Verdicts
+from i2net_bundle.data import load_cases
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
 from tests.checks.ct_files import AFFINE, SHAPE, hu_volume, label_volume, save
@@ -153,3 +156,44 @@ def test_ignored_labels_are_allowed_beyond_the_classes(tmp_path: Path) -> None:
     (found,) = check_volume(image, path, VolumeOptions(classes=("background", "a", "b"), channels=("T2",)))
     assert found.problem == "holds 7, which is no class; the classes are 0 to 2 (background, a, b)"
     assert np.asarray(nib.load(path).dataobj).max() == 7
+
+
+# Whole data sets
+
+
+def write_set(folder: Path, **splits: list[list[np.ndarray]]) -> Path:
+    """A data set of two channels whose labels hold classes 0 to 2."""
+    lists: dict[str, list[dict[str, object]]] = {}
+    for split, cases in splits.items():
+        for number, channels in enumerate(cases):
+            files = [f"{split}_{number}_{channel}.nii.gz" for channel in range(len(channels))]
+            for file, voxels in zip(files, channels, strict=True):
+                save(folder / file, voxels)
+            save(folder / f"{split}_{number}_label.nii.gz", label_volume() % 3)
+            image = files if len(files) > 1 else files[0]
+            lists.setdefault(split, []).append({"image": image, "label": f"{split}_{number}_label.nii.gz"})
+    header = {"modality": {"0": "T2", "1": "ADC"}, "labels": {"0": "background", "1": "zone", "2": "lesion"}}
+    (folder / "dataset.json").write_text(json.dumps({**header, **lists}), encoding="utf-8")
+    return folder
+
+
+def test_a_decathlon_folder_of_4d_files_is_checked_by_its_channels(tmp_path: Path) -> None:
+    write_set(tmp_path, training=[[np.stack([mr_volume(0), mr_volume(1)], axis=-1)]])
+    report = check_path(tmp_path)
+    assert report.findings == []
+    assert (report.channels, report.classes) == (["T2", "ADC"], ["background", "zone", "lesion"])
+
+
+def test_a_case_is_shared_where_all_its_channels_are(tmp_path: Path) -> None:
+    channels = [mr_volume(0), mr_volume(1)]
+    write_set(tmp_path, training=[channels], test=[channels])
+    assert [finding.rule for finding in check_path(tmp_path).findings] == ["shared-case"]
+    with pytest.raises(ValueError, match=r"training_0_0\.nii\.gz of 'training' is the same image as test_0_0\.nii\.gz"):
+        load_cases(tmp_path, "training")
+
+
+def test_an_empty_channel_that_two_cases_have_does_not_make_them_one(tmp_path: Path) -> None:
+    empty = np.zeros(SHAPE, np.int16)
+    write_set(tmp_path, training=[[mr_volume(0), empty]], test=[[mr_volume(1), empty]])
+    assert {finding.rule for finding in check_path(tmp_path).findings} == {"constant"}
+    assert len(load_cases(tmp_path, "training")) == 1
