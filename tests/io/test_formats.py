@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from i2net_bundle.data.images import list_images
+from i2net_bundle.data.image_files import list_images
 from i2net_bundle.io import formats
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.formats import VolumeFormat, image_stem, is_volume, register
