@@ -1,4 +1,4 @@
-"""Is this file what it should be? Findings that name the file, the fault and the remedy."""
+"""Checks of files: findings that name the file, the fault and the remedy."""
 
 from i2net_bundle.checks.cases import CheckedCases, FindingsRecord, check_case, stop_if_failed
 

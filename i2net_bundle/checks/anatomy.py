@@ -1,4 +1,4 @@
-"""Do labels lie where organs lie? Impossible positions and volumes point to swapped labels or a flipped patient."""
+"""Compare labels with anatomy: impossible positions and volumes reveal swapped labels or a flipped patient."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from i2net_bundle.labels import LabelClass, LabelTable, label_table
 _DIRECTIONS = {"right": (0, 1), "left": (0, -1), "posterior": (1, -1), "superior": (2, 1)}  # RAS axis and sign
 _TURNED = {0: "mirrored left to right", 1: "lying face down (front and back swapped)", 2: "upside down"}
 _MARGIN_MM = 5.0
-_SMALLEST_ML = 0.5  # what is smaller has no telling position
-_TELLING_ORGANS = 4  # fewer fit some numbering by chance
+_SMALLEST_ML = 0.5  # the position of smaller regions is unreliable
+_TELLING_ORGANS = 4  # fewer would fit some numbering by chance
 
 
 @dataclass(frozen=True)
 class Organ:
-    """What is measured of one label.
+    """Volume and position of one label.
 
     Attributes:
         volume_ml: in mL.
         centre_mm: centre of mass, RAS mm.
-        is_cut: whether it touches the first or last slice of any axis.
+        is_cut: whether it touches the first or last plane of any axis.
     """
 
     volume_ml: float
@@ -34,7 +34,7 @@ class Organ:
 
 
 def measure_organs(labels: np.ndarray, affine: np.ndarray) -> dict[int, Organ]:
-    """Volume and position of every label but 0.
+    """Measure volume and position of every label except 0.
 
     Args:
         labels: whole numbers from 0, (X, Y, Z).
@@ -59,13 +59,13 @@ def measure_organs(labels: np.ndarray, affine: np.ndarray) -> dict[int, Organ]:
 
 @dataclass(frozen=True)
 class Relation:
-    """An expected position that was measured.
+    """A measured distance between two organs with an expected order.
 
     Attributes:
-        name: of a class.
-        of: the class that it lies beside.
+        name: name of the class.
+        of: name of the class it is compared with.
         axis: RAS axis of the direction.
-        distance_mm: of the two centres in the expected direction; negative where they lie the wrong way round.
+        distance_mm: between the two centres in the expected direction; negative if the order is reversed.
     """
 
     name: str
@@ -77,13 +77,13 @@ class Relation:
 def anatomy_findings(
     organs: Mapping[int, Organ], classes: Sequence[LabelClass], path: str | Path, has_geometry: bool = True
 ) -> list[Finding]:
-    """Warnings about organs whose position or volume no human has.
+    """Warn about implausible positions and volumes of organs.
 
     Args:
         organs: see `measure_organs`.
-        classes: of each label, background first; those without expected volumes and positions are not judged.
+        classes: of each label, background first; classes without expected volumes and positions are skipped.
         path: for the message.
-        has_geometry: whether the spacing is known; without it volumes say nothing.
+        has_geometry: whether the spacing is known; volumes are only checked if it is.
     """
     named = {classes[index].name: organ for index, organ in organs.items() if index < len(classes)}
     findings = _organ_findings(named, classes, path, has_geometry)
@@ -98,11 +98,11 @@ def anatomy_findings(
 
 
 def relations(named: Mapping[str, Organ], classes: Sequence[LabelClass]) -> Iterator[Relation]:
-    """Measure the expected positions of classes whose organs were found.
+    """Measure the distances between organs with an expected order.
 
     Args:
         named: organs by class name.
-        classes: with their expected positions.
+        classes: classes with their expected positions.
     """
     for item in classes:
         for direction, neighbour in item.positions:
@@ -141,7 +141,7 @@ def _position_findings(named: Mapping[str, Organ], classes: Sequence[LabelClass]
     telling = {name: organ for name, organ in named.items() if organ.volume_ml >= _SMALLEST_ML}
     for found in relations(telling, classes):
         if found.axis == 2 and (telling[found.name].is_cut or telling[found.of].is_cut):
-            continue  # of a short scan, the centre of what is seen says little about height
+            continue  # in a short scan the visible part's centre is no measure of height
         if found.distance_mm < -_MARGIN_MM:
             wrong[found.axis].append(f"{found.name} {-found.distance_mm:.0f} mm on the wrong side of {found.of}")
         elif found.distance_mm > _MARGIN_MM:
@@ -165,7 +165,7 @@ def _position_findings(named: Mapping[str, Organ], classes: Sequence[LabelClass]
 
 
 def _better_numbering(organs: Mapping[int, Organ], table: LabelTable, faults: int, has_geometry: bool) -> str | None:
-    """A declared numbering under which less than half the faults remain."""
+    """Find a declared numbering that leaves fewer than half the faults."""
     if len(organs) < _TELLING_ORGANS:
         return None
     best, fewest = None, faults / 2

@@ -1,4 +1,4 @@
-"""The check of one case, whatever its kind, and of a list of them before work starts."""
+"""Check one case of any kind, or a list of cases before work starts."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ logger = logging.getLogger("i2net.checks")
 def check_case(
     case: Mapping[str, Any], options: VolumeOptions | HistologyOptions, verdicts: Verdicts | None = None
 ) -> list[Finding]:
-    """Find the faults of a case; none is raised.
+    """Find the faults of a case; faults are returned, not raised.
 
     Args:
-        case: path under "image", or one per channel, and, if it has one, "label".
-        options: how its files are read; their type tells volumes from 2D images.
-        verdicts: memory of what was checked before.
+        case: path under "image" (or one per channel), and optionally under "label".
+        options: how its files are read; the type distinguishes volumes from 2D images.
+        verdicts: record of cases that passed before.
     """
     files = _files(case)
     key = None
     if verdicts is not None:
-        with suppress(OSError):  # the check names every file that cannot be opened
+        with suppress(OSError):  # the check reports files that cannot be opened
             key = verdicts.key(files, options)
         if key in verdicts:
             return []
@@ -53,19 +53,19 @@ def _files(case: Mapping[str, Any]) -> list[Any]:
 
 
 class CheckedCases(list):
-    """A list of cases, checked when it is made.
+    """A list of cases that is checked on creation.
 
     Args:
         cases: ``[{"image": path, "label": path}, ...]``.
         options: how their files are read.
-        skip_failed: go on with the cases that can be used; otherwise one that cannot be stops the work.
+        skip_failed: whether to continue without the cases that cannot be used.
 
     Attributes:
-        findings: what the checks found, errors of the cases left out included.
-        failed: the cases left out.
+        findings: all findings, including the errors of skipped cases.
+        failed: the skipped cases.
 
     Raises:
-        DataError: cases cannot be used, and they are not to be skipped, or none is left; names all of them.
+        DataError: cases cannot be used and ``skip_failed`` is false, or none is left; names all of them.
     """
 
     def __init__(
@@ -92,13 +92,13 @@ class CheckedCases(list):
 
 
 class FindingsRecord:
-    """Handler that keeps what the checks found in the run's folder.
+    """Handler that writes the findings to the run's folder.
 
-    ``data_findings.csv`` holds every finding, ``failed.csv`` the cases left out; see also `stop_if_failed`.
+    ``data_findings.csv`` holds every finding, ``failed.csv`` the skipped cases; see also `stop_if_failed`.
 
     Args:
-        cases: the checked cases; a plain list, as MONAI Label passes, has nothing to tell.
-        output_dir: folder of the two files, written only where there is something to tell.
+        cases: the checked cases; a plain list, as MONAI Label passes, has no findings.
+        output_dir: folder of the two files, which are only written if they have rows.
     """
 
     def __init__(self, cases: Sequence[Mapping[str, Any]], output_dir: str | Path) -> None:
@@ -123,14 +123,14 @@ class FindingsRecord:
 
 
 def stop_if_failed(cases: Sequence[Mapping[str, Any]], output_dir: str | Path) -> None:
-    """End a run with an error when cases were left out of it, so that nobody takes its results for complete.
+    """End a run with an error if cases were skipped: its results are incomplete.
 
     Args:
-        cases: the checked cases; a plain list passes.
+        cases: the checked cases; a plain list is accepted.
         output_dir: folder of ``failed.csv``.
 
     Raises:
-        DataError: names how many and where they are listed.
+        DataError: names their number and the file that lists them.
     """
     if isinstance(cases, CheckedCases) and cases.failed:
         raise DataError(
@@ -147,6 +147,6 @@ def stop_if_failed(cases: Sequence[Mapping[str, Any]], output_dir: str | Path) -
 
 
 def write_findings(output_dir: Path, findings: Sequence[Finding]) -> None:
-    """Keep findings in the folder's ``data_findings.csv``; without any there is no such file, see `write_csv`."""
+    """Write findings to ``data_findings.csv`` in the folder; without findings there is no such file."""
     rows = [[f.severity, f.rule, f.file, f.problem, f.remedy] for f in findings]
     write_csv(output_dir / "data_findings.csv", ["severity", "rule", "file", "problem", "remedy"], rows)

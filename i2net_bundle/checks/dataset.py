@@ -29,13 +29,13 @@ from i2net_bundle.io.volumes import read_volume, volume_shape
 
 @dataclass
 class CheckReport:
-    """What was checked and what was found.
+    """Checked cases and their findings.
 
     Attributes:
-        target: file or folder as named.
-        cases: number of cases by split; of single files under "files".
+        target: file or folder as given.
+        cases: number of cases by split; single files count under "files".
         findings: errors and warnings.
-        classes: names of the classes of a data set, background first; empty where nothing names them.
+        classes: class names of a data set, background first; empty if nothing names them.
         channels: names of the channels of a data set.
     """
 
@@ -46,7 +46,7 @@ class CheckReport:
     channels: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """For people: what was checked, a line per finding, and the count."""
+        """Format for people: what was checked, one line per finding, and the count."""
         counted = ", ".join(f"{count} {split}" for split, count in self.cases.items()) or "nothing"
         lines = [f"{self.target}: {counted} checked"]
         if self.channels:
@@ -60,7 +60,7 @@ class CheckReport:
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
-        """For programs."""
+        """Format for programs."""
         return {
             "target": self.target,
             "cases": self.cases,
@@ -85,14 +85,14 @@ def check_path(
         path: folder or file.
         ct: how volumes are read.
         histology: how 2D images are read.
-        datalist: name of the data list that makes a folder a data set.
+        datalist: name of the data list; a folder with one is a data set.
         label_table: built-in label table or a user's file, with properties of the classes.
 
     Returns:
-        the report; faults of files are in it, none is raised.
+        the report, with all faults; faults are not raised.
 
     Raises:
-        FileNotFoundError: there is no such file or folder, or the folder holds nothing known.
+        FileNotFoundError: the path does not exist, or the folder has no known files.
     """
     path, ct, histology = Path(path), ct or VolumeOptions(), histology or HistologyOptions()
     report = CheckReport(str(path))
@@ -167,11 +167,11 @@ def _check_dicom(path: Path, ct: VolumeOptions, report: CheckReport, datalist: s
 
 
 def _shared_images(path: Path, images: Mapping[str, Sequence[list[Path]]], header: VolumeOptions) -> list[Finding]:
-    """Training images that are in another split too, by decoded content; the same within one split is a warning.
+    """Find training images that are also in another split, by decoded content; repeats within a split are warnings.
 
     Args:
         path: of the data list.
-        images: split to the files of each of its images, one or one per channel.
+        images: split to the files of each image, one or one per channel.
         header: how volumes are read.
     """
     by_shape: dict[tuple[int, ...], list[tuple[str, list[Path]]]] = defaultdict(list)
@@ -196,7 +196,7 @@ def _shared_images(path: Path, images: Mapping[str, Sequence[list[Path]]], heade
             first = seen[digest]
             problem = f"holds the same image as {first[1].name} of '{first[0]}', in '{split}'"
             if first[0] == "training" and split != "training":
-                remedy = "Take it out of one of them: scores on images that were trained on say nothing."
+                remedy = "Remove it from one of them: scores on training images are meaningless."
                 findings.append(error("shared-case", file, problem, remedy))
             elif first[0] == split:
                 findings.append(warning("repeated-case", file, problem, f"List it once in {path.name}."))
@@ -204,13 +204,13 @@ def _shared_images(path: Path, images: Mapping[str, Sequence[list[Path]]], heade
 
 
 def _shape(file: Path) -> tuple[int, ...] | None:
-    """Shape from the header alone; None where the file cannot be read, which is reported elsewhere."""
+    """Read the shape from the header; None if the file cannot be read, which the case's check reports."""
     try:
         if is_volume(file):
             return tuple(sorted(volume_shape(file)))
         with Image.open(file) as image:
             return image.size
-    except Exception:  # whatever is wrong with the file, the check of the case says it
+    except Exception:  # the check of the case reports the fault
         return None
 
 
@@ -228,7 +228,7 @@ def _content_digest(file: Path, header: VolumeOptions) -> str | None:
 
 
 def _any_volume(file: Path, header: VolumeOptions) -> tuple[nib.Nifti1Image, list[Finding]]:
-    """All volumes of a file that holds one for each channel, else one volume."""
+    """Read all volumes of a file that holds one per channel, else one volume."""
     count = int(np.prod(volume_shape(file)[3:]))
     if count > 1 and count == len(header.channels):
         return read_volume(file, header, needs_orientation=False, num_volumes=count)

@@ -1,4 +1,4 @@
-"""Faults of histology images and their masks: magnification, transparency, bit depth, the values of a mask."""
+"""Check histology images and their masks: magnification, transparency, bit depth, mask values."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _DECLARE = 'Declare what the masks hold ("label_values" in dataset.json, --label
 
 
 def load_image(path: str | Path, options: HistologyOptions) -> tuple[np.ndarray, list[Finding]]:
-    """Read an image as 8-bit RGB, at the file's own size.
+    """Read an image as 8-bit RGB at its stored size.
 
     Args:
         path: PNG, BMP, TIFF or JPEG file.
         options: what the user declares about it.
 
     Returns:
-        (H, W, 3) uint8, and the warnings.
+        the image (H, W, 3), uint8, and the warnings.
 
     Raises:
-        DataError: the file cannot be read, or not without guessing what it means.
+        DataError: the file cannot be read, or is ambiguous.
     """
     image = open_image(path)
     findings = _image_findings(path, image, options)
@@ -61,7 +61,7 @@ def load_mask(path: str | Path, options: HistologyOptions) -> tuple[np.ndarray, 
 
 
 def check_histology(image_path: str | Path, label_path: str | Path | None, options: HistologyOptions) -> list[Finding]:
-    """Find every fault of an image and its mask; none is raised.
+    """Find every fault of an image and its mask; faults are returned, not raised.
 
     Args:
         image_path: PNG, BMP, TIFF or JPEG file.
@@ -86,7 +86,7 @@ def check_histology(image_path: str | Path, label_path: str | Path | None, optio
 
 
 def scale_to_training(path: str | Path, options: HistologyOptions) -> float:
-    """By how much an image is to be magnified to reach the training scale: 1 unless ``options.resample`` is on.
+    """Return the magnification that brings an image to the training scale: 1 unless ``options.resample`` is on.
 
     Args:
         path: a file that `load_image` reads.
@@ -127,7 +127,7 @@ def _image_findings(path: str | Path, image: Image.Image, options: HistologyOpti
         problem = f"has {bits_per_channel(path, image)} bits per channel, of which the highest 8 are used"
         remedy = "If it looks dark, stretch it to the full range and export it with 8 bits per channel."
         findings.append(warning("image-bits", path, problem, remedy))
-    flatten = f"Flatten it onto its background: magick '{path}' -background white -flatten OUT.png."
+    flatten = f"Flatten it onto a background: magick '{path}' -background white -flatten OUT.png."
     return findings + _alpha_findings(path, image, flatten)
 
 
@@ -141,7 +141,7 @@ def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptio
         return [error("mask-mode", path, f"holds colours ({image.mode}), not ids", one_channel)]
     values = np.unique(mask_array(path, image)).tolist()
     findings = _value_findings(path, values, options)
-    # a palette's transparent colour only tells how to paint an index
+    # a palette's transparent colour only affects display
     return findings + (_alpha_findings(path, image, one_channel) if image.mode == "LA" else [])
 
 
@@ -166,7 +166,7 @@ def _value_findings(path: str | Path, values: Sequence[int], options: HistologyO
 def _class_findings(
     path: str | Path, values: Sequence[int], held: str, looks_binary: bool, options: HistologyOptions
 ) -> list[Finding]:
-    """Faults of a mask that is declared to hold class ids, or of which nothing is declared."""
+    """Check a mask that is declared to hold class ids, or is undeclared."""
     count, ignored = options.num_classes, options.ignore_id
     declared = options.label_values is not None
     if count is None and (declared or not looks_binary):
@@ -193,7 +193,7 @@ def _class_findings(
 
 
 def _alpha_findings(path: str | Path, image: Image.Image, remedy: str) -> list[Finding]:
-    """Opaque everywhere, an alpha channel says nothing; else the colours beneath depend on who shows them."""
+    """Refuse transparent pixels: their colour depends on the viewer. A fully opaque alpha channel is ignored."""
     if not image.has_transparency_data or is_16_bit_grey(image):
         return []
     lowest = image.convert("RGBA").getchannel("A").getextrema()[0]
@@ -203,7 +203,7 @@ def _alpha_findings(path: str | Path, image: Image.Image, remedy: str) -> list[F
 
 
 def magnification_findings(path: str | Path, um_per_px: float | None, options: HistologyOptions) -> list[Finding]:
-    """Is an image at the scale that the network was trained at?
+    """Compare an image's scale with the scale of the training images.
 
     Args:
         path: for the message.
@@ -212,11 +212,11 @@ def magnification_findings(path: str | Path, um_per_px: float | None, options: H
     """
     um_per_px = options.um_per_px or um_per_px
     if um_per_px is None and options.resample:
-        problem = "does not say how many µm its pixels measure, and resampling was asked for"
+        problem = "does not record its µm per pixel, and resampling was requested"
         remedy = "Pass um_per_px / --um-per-px, or leave resample off."
         return [error("image-magnification", path, problem, remedy)]
     if um_per_px is None or options.resample or abs(um_per_px / TRAINING_UM_PER_PX - 1) <= _MAGNIFICATION_TOLERANCE:
         return []
     problem = f"has {um_per_px:.4g} µm per pixel, and the network was trained at {TRAINING_UM_PER_PX}"
-    remedy = "Have it resized with resample: true, or correct um_per_px / --um-per-px."
+    remedy = "Resize it with resample: true, or correct um_per_px / --um-per-px."
     return [warning("image-magnification", path, problem, remedy)]

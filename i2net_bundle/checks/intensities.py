@@ -1,4 +1,4 @@
-"""Are these Hounsfield units? Normalised images, offset CT and MR lead to masks that are wrong without any warning."""
+"""Check that a CT is in Hounsfield units; normalised images, offset CT and MR would give wrong masks silently."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _GO_ON = "If these are Hounsfield units after all, set any_intensities (--any-in
 
 
 def nonfinite_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
-    """NaN and infinite voxels, counted."""
+    """Count NaN and infinite voxels."""
     if not np.issubdtype(voxels.dtype, np.floating):
         return []
     nan, inf = int(np.isnan(voxels).sum()), int(np.isinf(voxels).sum())
     if not nan + inf:
         return []
-    remedy = "Convert the scan again, or have them filled with fill_nonfinite: -1024 (--fill-nonfinite -1024)."
+    remedy = "Convert the scan again, or fill them with fill_nonfinite: -1024 (--fill-nonfinite -1024)."
     return [error("nonfinite", path, f"holds {nan} NaN and {inf} infinite voxels of {voxels.size}", remedy)]
 
 
 def constant_findings(voxels: np.ndarray, path: str | Path, channel: str, alone: bool) -> list[Finding]:
-    """Say of a channel of arbitrary units that it holds one value: an error where it is the only channel."""
+    """Report a constant channel of arbitrary units; an error if it is the only channel."""
     low, high = float(voxels.min()), float(voxels.max())
     if low != high:
         return []
@@ -34,7 +34,7 @@ def constant_findings(voxels: np.ndarray, path: str | Path, channel: str, alone:
 
 
 def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
-    """What the distribution of values says of a CT.
+    """Judge a CT by its distribution of values.
 
     Args:
         voxels: finite, any shape.
@@ -50,16 +50,16 @@ def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     if low >= 0 and high <= 255:
         problem = f"looks windowed to 8 bits: {shown}"
         return [error("normalised", path, problem, f"Give the CT in Hounsfield units. {_GO_ON}")]
-    sample = voxels.ravel(order="K")[:: max(1, voxels.size // _SAMPLE)]  # in the order of memory: no copy
+    sample = voxels.ravel(order="K")[:: max(1, voxels.size // _SAMPLE)]  # in memory order, without a copy
     sample = sample[sample > _PADDING_BELOW]
     if not sample.size:
-        return [error("constant", path, f"holds nothing but padding: {shown}", "Give the scan itself.")]
+        return [error("constant", path, f"holds only padding: {shown}", "Give the scan itself.")]
     if np.mean(sample < -50) < 0.001:
         return _without_air_or_fat(sample, path, shown)
     body = sample[sample > -500]
     soft = float(np.mean((body >= -200) & (body <= 300))) if body.size else 0.0
     if soft < 0.5:
-        problem = f"is an unusual CT: {soft:.0%} of what is no air lies between -200 and 300 HU; {shown}"
+        problem = f"is an unusual CT: {soft:.0%} of the voxels that are not air lie between -200 and 300 HU; {shown}"
         return [warning("intensities", path, problem, "Check that it is a CT of the body, in Hounsfield units.")]
     return []
 
@@ -67,11 +67,13 @@ def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
 def _without_air_or_fat(sample: np.ndarray, path: str | Path, shown: str) -> list[Finding]:
     bright = sample[sample > 200]
     if bright.size > 0.05 * sample.size and np.mean((bright > 850) & (bright < 1300)) > 0.5:
-        problem = f"looks like HU + 1024: {shown}, and most of what is no air lies around {np.median(bright):.0f}"
-        return [error("offset", path, problem, f"Have it shifted with hu_offset: -1024 (--hu-offset -1024). {_GO_ON}")]
+        problem = f"looks like HU + 1024: {shown}, and most voxels that are not air lie around {np.median(bright):.0f}"
+        return [error("offset", path, problem, f"Shift it with hu_offset: -1024 (--hu-offset -1024). {_GO_ON}")]
     if sample.min() < 0 and np.quantile(sample, 0.99) < 300:
         problem = f"holds neither air nor fat: {shown}"
-        return [warning("intensities", path, problem, "Give the whole scan; the network has not seen such crops.")]
+        return [
+            warning("intensities", path, problem, "Pass the whole scan; the network was not trained on such crops.")
+        ]
     problem = f"does not look like CT: {shown}, and nothing is as dark as air or fat"
     return [
         error(

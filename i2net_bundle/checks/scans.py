@@ -1,4 +1,4 @@
-"""A volume file or one per channel, its label, and the two together: read, checked, and fixed as the user says how."""
+"""Read and check a volume, one per channel, its label, and the pair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
 from i2net_bundle.checks.intensities import constant_findings, intensity_findings, nonfinite_findings
 from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors, warning
-from i2net_bundle.io.nifti import describe_affine, has_geometry, largest_corner_distance, same_grid, stacked
+from i2net_bundle.io.geometry import describe_affine, has_geometry, largest_corner_distance, same_grid
+from i2net_bundle.io.nifti import stacked
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.privacy import shown_path
 from i2net_bundle.io.volumes import read_volume
@@ -23,18 +24,18 @@ ImageFiles = str | Path | Sequence[str | Path]
 
 
 def load_volume(files: ImageFiles, options: VolumeOptions) -> tuple[nib.Nifti1Image, list[Finding]]:
-    """Read an image's stored values, those of CT in HU.
+    """Read an image's stored values; CT is in HU.
 
     Args:
-        files: volume file, or the folder of a DICOM series, see `read_volume`; of several channels one for each, or a
-            4D file of all.
-        options: channels, and choices where a file leaves one.
+        files: volume file, or folder of a DICOM series, see `read_volume`; for several channels, one per channel or one
+            4D file.
+        options: channels, and what the user declares.
 
     Returns:
-        the image (X, Y, Z), or (X, Y, Z, C) of several channels, in memory, with its affine in mm, and the warnings.
+        the image (X, Y, Z), or (X, Y, Z, C) for several channels, in memory, with its affine in mm; and the warnings.
 
     Raises:
-        DataError: a file cannot be used, or two channels lie on different grids; names them, the fault and the remedy.
+        DataError: a file cannot be used, or two channels have different grids; names them, the fault and the remedy.
     """
     channels, paths = options.channels, _listed(files)
     if len(paths) not in (1, len(channels)):
@@ -48,7 +49,7 @@ def load_volume(files: ImageFiles, options: VolumeOptions) -> tuple[nib.Nifti1Im
 
 
 def _load_channels(paths: Sequence[str | Path], options: VolumeOptions) -> tuple[list[nib.Nifti1Image], list[Finding]]:
-    """One file per channel, on one grid."""
+    """Read one file per channel, on one grid."""
     images: list[nib.Nifti1Image] = []
     findings: list[Finding] = []
     for path, channel in zip(paths, options.channels, strict=True):
@@ -61,7 +62,7 @@ def _load_channels(paths: Sequence[str | Path], options: VolumeOptions) -> tuple
 
 
 def _load_4d(path: str | Path, options: VolumeOptions) -> tuple[list[nib.Nifti1Image], list[Finding]]:
-    """A file whose volumes are the channels."""
+    """Read one file that holds all channels as volumes."""
     image, findings = read_volume(path, options, num_volumes=len(options.channels))
     images = []
     for number, channel in enumerate(options.channels):
@@ -74,10 +75,10 @@ def _load_4d(path: str | Path, options: VolumeOptions) -> tuple[list[nib.Nifti1I
 def _channel(
     voxels: np.ndarray, path: str | Path, channel: str, options: VolumeOptions
 ) -> tuple[np.ndarray, list[Finding]]:
-    """Voxels of one channel (X, Y, Z), checked and fixed; warnings.
+    """Check the voxels of one channel (X, Y, Z), and apply the declared fixes; return them and the warnings.
 
     Raises:
-        DataError: they cannot be used.
+        DataError: the voxels cannot be used.
     """
     findings: list[Finding] = []
     if options.fill_nonfinite is None:
@@ -103,7 +104,7 @@ def _channel(
 def _grid_findings(
     first_path: str | Path, first: nib.Nifti1Image, path: str | Path, image: nib.Nifti1Image
 ) -> list[Finding]:
-    """Do two channels lie on one grid?"""
+    """Compare the grids of two channels."""
     remedy = "Resample the channels of a case to one grid first."
     if first.shape != image.shape:
         problem = f"has shape {image.shape}, the first channel {shown_path(first_path)} {first.shape}"
@@ -123,7 +124,7 @@ def load_volume_label(path: str | Path, options: VolumeOptions) -> tuple[nib.Nif
 
     Args:
         path: volume file, or the folder of a DICOM series; see `read_volume`.
-        options: choices where the file leaves one.
+        options: what the user declares.
 
     Returns:
         the label map (X, Y, Z), uint8, with its affine in mm, and the warnings.
@@ -150,15 +151,15 @@ def load_volume_pair(
     """Read an image and its label on one grid.
 
     Args:
-        files: of the image; see `load_volume`.
+        files: the image; see `load_volume`.
         label_path: the image's label.
-        options: choices where the files leave one.
+        options: what the user declares.
 
     Returns:
-        image and label under the header that holds for both, and the warnings.
+        image and label with one common header, and the warnings.
 
     Raises:
-        DataError: a file cannot be used, or the two differ in grid and ``options`` does not say whose holds.
+        DataError: a file cannot be used, or the grids differ and ``options`` does not choose one.
     """
     image, findings = load_volume(files, options)
     label, found = load_volume_label(label_path, options)
@@ -170,14 +171,14 @@ def load_volume_pair(
 
 
 def check_volume(files: ImageFiles, label_path: str | Path | None, options: VolumeOptions) -> list[Finding]:
-    """Find the faults of an image and its label; none is raised.
+    """Find the faults of an image and its label; faults are returned, not raised.
 
-    Of each file the first error that keeps it from being read further is found, and every warning.
+    Reading stops at a file's first error; all warnings up to it are returned.
 
     Args:
-        files: of the image; see `load_volume`.
+        files: the image; see `load_volume`.
         label_path: the image's label, if it has one.
-        options: choices where the files leave one.
+        options: what the user declares.
     """
     findings: list[Finding] = []
     loaded: list[nib.Nifti1Image] = []
@@ -204,20 +205,20 @@ def pair_findings(
     label: nib.Nifti1Image,
     options: VolumeOptions,
 ) -> list[Finding]:
-    """Do an image and its label lie on one grid, and the organs where organs lie?
+    """Compare the grids of an image and its label, and the label with anatomy.
 
     Args:
         image_path: for the message.
-        image: (X, Y, Z), or (X, Y, Z, C) of several channels, affine in mm.
+        image: (X, Y, Z), or (X, Y, Z, C) for several channels, affine in mm.
         label_path: for the message.
-        label: whole numbers (X, Y, Z), likewise.
-        options: whose header holds, and the classes; without them organs are not judged.
+        label: whole numbers (X, Y, Z), affine in mm.
+        options: which header to use, and the classes; without classes the anatomy is not checked.
     """
     findings = []
     shape = image.shape[:3]
     if shape != label.shape:
         problem = f"has shape {label.shape}, its image {shown_path(image_path)} {shape}"
-        return [error("shape", label_path, problem, "Give the label of this very image, on its grid.")]
+        return [error("shape", label_path, problem, "Pass the label of this image, on its grid.")]
     if not same_grid(image.affine, label.affine, shape):
         apart = largest_corner_distance(image.affine, label.affine, shape)
         problem = (
@@ -230,7 +231,7 @@ def pair_findings(
                 "(--geometry of i2net); else resample the label to the image's grid."
             )
             return [error("geometry", label_path, problem, remedy)]
-        remedy = f"The {options.geometry}'s header was taken for both, as chosen."
+        remedy = f"The {options.geometry}'s header was used for both, as chosen."
         findings.append(warning("geometry", label_path, problem, remedy))
     if options.classes is not None:
         organs = measure_organs(np.asarray(label.dataobj), _common_affine(image, label, options))
@@ -240,7 +241,7 @@ def pair_findings(
 
 
 def _common_affine(image: nib.Nifti1Image, label: nib.Nifti1Image, options: VolumeOptions) -> np.ndarray:
-    """The affine that holds for both: the image's unless the options choose the label's."""
+    """Return the common affine: the image's unless the options choose the label's."""
     affine: np.ndarray = label.affine if options.geometry == "label" else image.affine
     return affine
 
@@ -275,7 +276,7 @@ def _listed(files: ImageFiles) -> list[str | Path]:
 
 
 def _narrowed(voxels: np.ndarray) -> np.ndarray:
-    """Voxels as int16 where that loses nothing, else as float32."""
+    """Convert voxels to int16 if that is lossless, else to float32."""
     if voxels.dtype == np.int16:
         return voxels
     narrow = voxels.astype(np.int16) if voxels.min() >= -32768 and voxels.max() <= 32767 else None

@@ -1,7 +1,7 @@
-"""Memory of faultless cases, so that a file is checked once and not in every run.
+"""Remember faultless cases, so each is checked only once.
 
-Only hashes are kept, of content, options and version: no name, path or value of a patient's file. Cases with findings
-are not remembered; they are checked, and reported, each time.
+Only hashes of content, options and version are stored: no name, path or value of a patient's file. Cases with findings
+are checked and reported each time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Verdicts:
     """Hashes of cases that passed every check.
 
     Args:
-        folder: where they are kept; default the user's cache folder. Without write access nothing is kept.
+        folder: where hashes are stored; default the user's cache folder. Without write access nothing is stored.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -36,7 +36,7 @@ class Verdicts:
             self.known = set()
 
     def key(self, files: Sequence[str | Path], options: object) -> str:
-        """Hash of the files' content and of everything the verdict depends on.
+        """Hash the files' content and everything else the verdict depends on.
 
         Raises:
             OSError: a file cannot be read.
@@ -50,11 +50,11 @@ class Verdicts:
         return key in self.known
 
     def add(self, key: str) -> None:
-        """Remember a faultless case; other processes may be doing the same."""
+        """Store a faultless case; several processes may do so at once."""
         self.known.add(key)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="ascii") as file:
-                file.write(f"{key}\n")  # one short append, which the system does not tear apart
+                file.write(f"{key}\n")  # one short append is atomic
         except OSError as cause:
             logger.debug(f"{self.path} cannot be written ({cause}); files are checked again next time")

@@ -22,7 +22,7 @@ from i2net_bundle.evaluation.scores import scoring_pool
 from i2net_bundle.evaluation.summary import summarize, write_tables
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors
 from i2net_bundle.io.formats import image_stem, is_volume, known_suffixes
-from i2net_bundle.io.nifti import describe_affine, has_geometry, largest_corner_distance, same_grid
+from i2net_bundle.io.geometry import describe_affine, has_geometry, largest_corner_distance, same_grid
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import write_csv
 from i2net_bundle.tasks import TASKS

@@ -1,4 +1,4 @@
-"""Channels of an image by their names, which say how their values are checked and normalised.
+"""Channel names, which decide how an image's values are checked and normalised.
 
 The names are nnU-Net's: "CT" is in Hounsfield units, ``noNorm``, ``zscore``, ``rescale_to_0_1`` and ``rgb_to_0_1`` ask
 for that normalisation, and every other name ("T2", "ADC", "PET", …) is of arbitrary units.

@@ -1,4 +1,4 @@
-"""What a check says: findings that name the file, what is wrong with it and what to do."""
+"""Findings of a check: the file, the fault and the remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger("i2net.checks")
 
 
 class Severity(StrEnum):
-    """Whether work can go on."""
+    """Whether the file can be used."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -24,9 +24,9 @@ class Finding:
     """One fault of one file.
 
     Attributes:
-        severity: errors stop the work on this file, warnings are kept in the run's record.
+        severity: an error excludes the file; a warning is kept in the run's record.
         rule: the check's name, such as ``sform-qform``.
-        file: path as the user gave it; of a folder without names that are a UID or a patient's.
+        file: path as the user gave it; UIDs and patients' names in a folder's path are hidden.
         problem: what is wrong, with the values found.
         remedy: what to do, a whole sentence.
     """
@@ -42,12 +42,12 @@ class Finding:
 
 
 def error(rule: str, file: object, problem: str, remedy: str) -> Finding:
-    """A finding that stops the work on a file."""
+    """Create a finding that excludes a file."""
     return Finding(Severity.ERROR, rule, shown_path(str(file)), problem, remedy)
 
 
 def warning(rule: str, file: object, problem: str, remedy: str) -> Finding:
-    """A finding that is reported while work goes on."""
+    """Create a finding that is reported only."""
     return Finding(Severity.WARNING, rule, shown_path(str(file)), problem, remedy)
 
 
@@ -55,7 +55,7 @@ class DataError(ValueError):
     """Files that cannot be used as they are.
 
     Args:
-        findings: the faults; the message is theirs, a line each.
+        findings: the faults; the message has one line for each.
     """
 
     def __init__(self, findings: Sequence[Finding]) -> None:
@@ -63,16 +63,16 @@ class DataError(ValueError):
         self.findings = list(findings)
 
     def __reduce__(self) -> tuple[type[DataError], tuple[list[Finding]]]:
-        return type(self), (self.findings,)  # travels whole from a data loader's process
+        return type(self), (self.findings,)  # keeps the findings across a data loader's processes
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that stop the work."""
+    """Select the errors."""
     return [finding for finding in findings if finding.severity is Severity.ERROR]
 
 
 def warnings(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that do not."""
+    """Select the warnings."""
     return [finding for finding in findings if finding.severity is Severity.WARNING]
 
 

@@ -10,7 +10,7 @@ import nibabel as nib
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 NIFTI_PAIR_SUFFIXES = (".hdr", ".img")
-"""Header and voxels of NIfTI or Analyze in one file each; refused with advice."""
+"""NIfTI or Analyze as a pair of files, header and voxels; refused with advice."""
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 IMAGE_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -18,11 +18,11 @@ IMAGE_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 
 @dataclass(frozen=True)
 class VolumeFormat:
-    """A further file format of volumes, see `register`. Masks of its images are NIfTI.
+    """An additional file format of volumes, see `register`. Its masks are written as NIfTI.
 
     Attributes:
         suffixes: endings of its file names, in lower case with the dot.
-        read: from the path to the volume (X, Y, Z) in the file's own order of voxels, with its affine to RAS mm.
+        read: reads a path and returns the volume (X, Y, Z) in the file's voxel order, with its affine to RAS mm.
     """
 
     suffixes: tuple[str, ...]
@@ -34,10 +34,10 @@ FORMATS: list[VolumeFormat] = []
 
 
 def register(volume_format: VolumeFormat) -> None:
-    """Add a format of volumes: files with its suffixes are volumes everywhere, from checks to prediction.
+    """Register a format of volumes; checks, training and prediction then read files with its suffixes.
 
     Raises:
-        ValueError: a suffix is taken.
+        ValueError: a suffix is already in use.
     """
     for suffix in volume_format.suffixes:
         if suffix in known_suffixes() + NIFTI_PAIR_SUFFIXES:
@@ -46,13 +46,13 @@ def register(volume_format: VolumeFormat) -> None:
 
 
 def registered_format(path: str | Path) -> VolumeFormat | None:
-    """The registered format of a file by its suffix; None for the built-in ones."""
+    """Return a file's registered format by its suffix; None for built-in formats."""
     name = str(path).lower()
     return next((found for found in FORMATS if name.endswith(found.suffixes)), None)
 
 
 def known_suffixes() -> tuple[str, ...]:
-    """Suffixes of all volumes and images that can be read, registered formats included."""
+    """List the suffixes of all readable volumes and images, including registered formats."""
     added = tuple(suffix for found in FORMATS for suffix in found.suffixes)
     return VOLUME_SUFFIXES + added + IMAGE_SUFFIXES
 
@@ -73,7 +73,7 @@ def is_itk(path: str | Path) -> bool:
 
 
 def is_volume(path: str | Path) -> bool:
-    """Whether a path is that of a volume: by its suffix, or a folder, which can only hold a DICOM series.
+    """Whether a path is a volume, by its suffix; a folder is taken for a DICOM series.
 
     The files of a NIfTI pair count as volumes too; `read_nifti` refuses them with advice.
     """
@@ -82,13 +82,13 @@ def is_volume(path: str | Path) -> bool:
 
 
 def image_stem(path: str | Path) -> str:
-    """An image's file name without its suffix; the whole name of a DICOM series' folder.
+    """Return an image's file name without its suffix, or the whole name of a DICOM folder.
 
     >>> image_stem("a/img0001.nii.gz"), image_stem("slide.v2.png")
     ('img0001', 'slide.v2')
     """
     if Path(path).is_dir():
-        return Path(path).resolve().name  # of "." too; a dot in a folder's name starts no suffix
+        return Path(path).resolve().name  # resolves "."; a dot in a folder's name does not start a suffix
     name = Path(path).name
     known = sorted(known_suffixes(), key=len, reverse=True)
     suffix = next((suffix for suffix in known if name.lower().endswith(suffix)), Path(name).suffix)

@@ -1,8 +1,7 @@
 """Read 2D images and their masks: PNG, BMP, TIFF and JPEG files, through Pillow.
 
-Pillow opens many files in a way that changes their meaning without a word: 16-bit colours lose their lower byte, an
-orientation tag is ignored (or, in a TIFF, applied), palettes and transparency need care. Here each such file is read
-as what it means, or refused.
+Pillow silently changes the meaning of some files: it drops the lower byte of 16-bit colours and ignores an orientation
+tag (in a TIFF it applies it). This module reads such files correctly or refuses them.
 """
 
 from __future__ import annotations
@@ -51,13 +50,13 @@ def open_image(path: str | Path) -> Image.Image:
         problem = f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels, the most that is read at once"
         raise _fault("image-unreadable", path, problem, "Save it as a tiled TIFF, which is read in parts.") from cause
     except UnidentifiedImageError as cause:
-        problem = "is no PNG, BMP, TIFF or JPEG image, or its header is damaged"
+        problem = "is not a PNG, BMP, TIFF or JPEG image, or its header is damaged"
         raise _fault("image-unreadable", path, problem, "Download it again, or export it as PNG.") from cause
     except Exception as cause:  # Pillow's parsers raise whatever damaged bytes lead them to
         remedy = "Download or export it again."
         raise _fault("image-unreadable", path, f"is truncated or damaged ({cause})", remedy) from cause
     if pages > 1:
-        raise _fault("image-pages", path, f"holds {pages} pages", "Save the page that is meant as a file of its own.")
+        raise _fault("image-pages", path, f"holds {pages} pages", "Save the page you need as its own file.")
     if orientation in range(2, 9):
         problem = f"has EXIF orientation {orientation}, so some programs show it rotated or mirrored and others do not"
         remedy = f"Save image and mask upright: magick '{path}' -auto-orient OUT.png."
@@ -66,10 +65,10 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def image_um_per_px(image: Image.Image) -> float | None:
-    """Micrometres per pixel that an image's file records, None where it does not; see `recorded_um_per_px`.
+    """Return the micrometres per pixel that an image's file records, or None; see `recorded_um_per_px`.
 
     Args:
-        image: as opened.
+        image: from `open_image`.
     """
     dpi = [float(value) for value in image.info.get("dpi", ())]
     description = image.tag_v2.get(TiffImagePlugin.IMAGEDESCRIPTION, "") if hasattr(image, "tag_v2") else ""
@@ -77,24 +76,24 @@ def image_um_per_px(image: Image.Image) -> float | None:
 
 
 def rgb_array(image: Image.Image, bits: int) -> np.ndarray:
-    """Colours (H, W, 3), uint8, of an image of so many bits per channel."""
+    """Convert an image with ``bits`` per channel to RGB (H, W, 3), uint8."""
     if is_16_bit_grey(image):
         grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)  # the high byte, as Pillow does for 16-bit colours
         return np.stack([grey] * 3, axis=-1)
     if image.has_transparency_data:
-        image = image.convert("RGBA")  # else Pillow warns of palettes with transparency
+        image = image.convert("RGBA")  # Pillow warns about palettes with transparency otherwise
     return np.array(image.convert("RGB"))
 
 
 def mask_array(path: str | Path, image: Image.Image) -> np.ndarray:
-    """The numbers as stored: indices of a palette, and 2- or 4-bit values without Pillow's stretch to 0-255."""
+    """Return a mask's stored values (H, W): palette indices as they are, 2- and 4-bit values not stretched to 0-255."""
     stored = np.asarray(image.getchannel(0) if image.mode == "LA" else image).astype(np.int32)
     bits = bits_per_channel(path, image)
     return stored // (255 // (2**bits - 1)) if image.mode == "L" and bits < 8 else stored
 
 
 def bits_per_channel(path: str | Path, image: Image.Image) -> int:
-    """As stored, where ``image.mode`` tells what Pillow made of them."""
+    """Return the file's bits per channel; ``image.mode`` only describes the decoded image."""
     if image.format == "PNG":
         with open(path, "rb") as file:
             return file.read(25)[24]  # signature 8, chunk's length and name 8, width and height 8, bit depth

@@ -1,4 +1,4 @@
-"""Write a mask in the grid and format of the image that it belongs to."""
+"""Write a mask in its image's grid and format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from i2net_bundle.io.writing import written_whole
 _DESCRIPTION = b"I2Net segmentation"
 _SCANNER = 1
 _ONE_FILE = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
-"""Ending of a volume to that of its mask: header and voxels of a mask lie in one file."""
+"""Suffix of an image to the suffix of its mask; a mask is always one file."""
 _LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
 
 
@@ -24,7 +24,7 @@ def mask_name(image_path: Path, case: str | None = None) -> str:
     """File name of an image's mask.
 
     Args:
-        image_path: the image, whose format the mask takes; NIfTI for a DICOM series, PNG for JPEG, which loses labels.
+        image_path: the image, which decides the format; NIfTI for a DICOM series, PNG for JPEG, which is lossy.
         case: its name among others, see `i2net_bundle.data.datalist.name_cases`.
 
     >>> mask_name(Path("p1/ct.nii.gz")), mask_name(Path("p1/ct.nii.gz"), "p1_ct"), mask_name(Path("a.bmp"))
@@ -51,21 +51,21 @@ def write_mask(
 ) -> None:
     """Write a mask as uint8.
 
-    NIfTI masks take the image's header, hence its affine and both its codes exactly; NRRD and MetaImage masks take the
-    image's spacing, origin and direction; those of a DICOM series are NIfTI. Masks of images that have two classes are
-    written as 0 and 255, to be seen in any viewer. No other field of a header is taken over.
+    A NIfTI mask copies the image's affine and both its codes; an NRRD or MetaImage mask copies spacing, origin and
+    direction; the mask of a DICOM series is NIfTI. A 2D mask with two classes is written as 0 and 255, visible in any
+    viewer. No other header field is copied.
 
     Args:
-        mask: class indices in the image file's grid: (x, y, z), or (rows, columns) of an image.
+        mask: class ids on the image's grid: (x, y, z), or (rows, columns) for a 2D image.
         image_path: the image, or the folder of a DICOM series.
-        path: the mask; written beside it and renamed.
+        path: output file; written under a temporary name and renamed.
         overwrite: whether ``path`` may exist.
-        affine: voxel to RAS mm (4, 4), needed of a DICOM series' mask.
-        num_classes: of an image's mask, background included; beyond two the file holds the indices themselves.
+        affine: voxel to RAS mm (4, 4), required for a DICOM series.
+        num_classes: number of classes of a 2D mask, background included; with more than two the file holds class ids.
 
     Raises:
         FileExistsError: ``path`` exists.
-        ValueError: mask and image differ in shape, a mask of an image holds further classes, or an affine is missing.
+        ValueError: mask and image differ in shape, a 2D mask holds other classes, or an affine is missing.
     """
     if path.exists() and not overwrite:
         raise FileExistsError(
@@ -97,7 +97,7 @@ def _itk_like(mask: np.ndarray, image_path: Path) -> sitk.Image:
     reader.SetFileName(str(image_path))
     reader.ReadImageInformation()
     if tuple(reader.GetSize()[:3]) != mask.shape:
-        raise ValueError(f"{image_path} is {reader.GetSize()}, its mask {mask.shape}: the mask was not brought back.")
+        raise ValueError(f"{image_path} is {reader.GetSize()}, its mask {mask.shape}: the mask is not on its grid.")
     rank = reader.GetDimension()
     image = sitk.GetImageFromArray(np.ascontiguousarray(mask.T).astype(np.uint8))
     image.SetSpacing(reader.GetSpacing()[:3])
@@ -119,12 +119,12 @@ def _nifti_like(mask: np.ndarray, image_path: Path) -> nib.Nifti1Image:
     image: Any = nib.load(image_path)
     shape = image.shape if mask.size == np.prod(image.shape) else image.shape[:3]  # one volume of several
     if [size for size in mask.shape if size > 1] != [size for size in shape if size > 1]:
-        raise ValueError(f"{image_path} is {image.shape}, its mask {mask.shape}: the mask was not brought back.")
-    mask = mask.reshape(shape)  # a slice or a lone volume of a 4D file was read with other axes of length one
+        raise ValueError(f"{image_path} is {image.shape}, its mask {mask.shape}: the mask is not on its grid.")
+    mask = mask.reshape(shape)  # axes of length one may differ: a 2D slice, or one volume of a 4D file
     header = image.header.copy()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
-    header["cal_min"], header["cal_max"] = 0, 0  # the image's display window says nothing of labels
+    header["cal_min"], header["cal_max"] = 0, 0  # the image's display window does not apply to labels
     header["descrip"] = _DESCRIPTION
     for field in {"data_type", "db_name", "aux_file", "intent_name", "unused_str"} & set(header.keys()):
         header[field] = b""  # scanners and converters write patients' names there; NIfTI-1 and 2 differ in fields

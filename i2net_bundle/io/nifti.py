@@ -1,12 +1,11 @@
-"""NIfTI files: can they be read, and do their header's fields say one thing only?
+"""Read NIfTI files, and refuse headers that are ambiguous.
 
-Faults that have a remedy are errors until the user chooses it in `VolumeOptions`; `read_nifti` then applies it.
+A fault that has a remedy is an error until the user chooses the remedy in `VolumeOptions`.
 """
 
 from __future__ import annotations
 
 import gzip
-import itertools
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +16,19 @@ import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors, warning
 from i2net_bundle.io.formats import NIFTI_PAIR_SUFFIXES
+from i2net_bundle.io.geometry import (
+    describe_affine,
+    has_geometry,
+    is_sheared,
+    joined,
+    mark_without_geometry,
+    same_grid,
+    size_findings,
+)
 from i2net_bundle.io.options import VolumeOptions
-
-TOLERANCE_VOXELS = 0.1
-"""Grids are the same when no corner lies further apart than this share of the smallest voxel side."""
 
 _UNITS_MM = {"meter": 1000.0, "micron": 0.001, "mm": 1.0, "unknown": 1.0}
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_NO_GEOMETRY = b"spacing unknown, in voxels"
 _DOWNLOAD_AGAIN = "Download or copy the file again"
 
 
@@ -33,20 +37,21 @@ def read_nifti(
 ) -> tuple[nib.Nifti1Image, list[Finding]]:
     """Read a NIfTI file as one 3D volume in mm, or as several on one grid.
 
-    A 2D file becomes a volume of one slice, trailing axes of length one go, metres and micrometres become mm.
+    A 2D file becomes a volume of one slice; trailing axes of length one are dropped; metres and micrometres are
+    converted to mm.
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
-        options: choices where the file leaves one.
-        needs_orientation: without it, errors of the affine are passed over: the caller has another one to use.
-        num_volumes: how many the file must hold, one per channel; with 1 a single one, or the one of ``options``.
+        options: what the user declares.
+        needs_orientation: whether the affine must be usable; False where the caller has another one.
+        num_volumes: number of volumes required, one per channel; with 1, a single one or the one chosen in ``options``.
 
     Returns:
-        the image (X, Y, Z), or (X, Y, Z, C) of several volumes, voxels in memory with slope and intercept applied, and
-        the warnings.
+        the image (X, Y, Z), or (X, Y, Z, C) for several volumes, in memory, with slope and intercept applied; and the
+        warnings.
 
     Raises:
-        DataError: the file cannot be read, or leaves a choice that ``options`` does not make.
+        DataError: the file cannot be read, or is ambiguous and ``options`` does not settle it.
     """
     image = _open(path)
     if num_volumes > 1:
@@ -67,9 +72,9 @@ def read_nifti(
 
 
 def stacked(images: Sequence[nib.Nifti1Image]) -> nib.Nifti1Image:
-    """Volumes (X, Y, Z) as channels (X, Y, Z, C) under the first one's header; x runs fastest in memory.
+    """Stack volumes (X, Y, Z) as channels (X, Y, Z, C) with the first one's header; x varies fastest in memory.
 
-    The values keep their type where all have one, and become float32 otherwise.
+    The data type is kept if all volumes share it; otherwise it is float32.
     """
     arrays = [np.asarray(image.dataobj) for image in images]
     types = {array.dtype for array in arrays}
@@ -81,41 +86,6 @@ def stacked(images: Sequence[nib.Nifti1Image]) -> nib.Nifti1Image:
     joined.header.set_xyzt_units(*images[0].header.get_xyzt_units())
     joined.header["descrip"] = images[0].header["descrip"]
     return joined
-
-
-def has_geometry(image: nib.Nifti1Image) -> bool:
-    """Whether a file's spacing is known: false of what `mark_without_geometry` marked."""
-    return bool(image.header["descrip"] != _NO_GEOMETRY)
-
-
-def mark_without_geometry(image: nib.Nifti1Image) -> None:
-    """Say in the header that spacing and origin are unknown; distances in such a file are in voxels."""
-    image.header.set_xyzt_units("unknown")
-    image.header["descrip"] = _NO_GEOMETRY
-
-
-def same_grid(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> bool:
-    """Whether two affines (4, 4) in mm place a grid of ``shape`` at the same points, within `TOLERANCE_VOXELS`."""
-    sides = np.linalg.norm(first[:3, :3], axis=0)
-    return largest_corner_distance(first, second, shape) <= TOLERANCE_VOXELS * float(sides.min())
-
-
-def largest_corner_distance(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
-    """How far two affines (4, 4) place the corners of one grid apart, in mm."""
-    corners = np.array([[*corner, 1] for corner in itertools.product(*([0, size - 1] for size in (*shape, 1, 1)[:3]))])
-    return float(np.linalg.norm((corners @ (first - second).T)[:, :3], axis=1).max())
-
-
-def describe_affine(affine: np.ndarray) -> str:
-    """An affine in words: axis codes, spacing in mm, origin in RAS mm.
-
-    >>> describe_affine(np.diag([-2.0, -2.0, 3.0, 1.0]))
-    'LPS, spacing 2 x 2 x 3 mm, origin (0, 0, 0)'
-    """
-    spacing = " x ".join(f"{side:.5g}" for side in np.linalg.norm(affine[:3, :3], axis=0))
-    origin = ", ".join(f"{value + 0.0:.5g}" for value in affine[:3, 3])
-    codes = "".join(code or "?" for code in nib.aff2axcodes(affine))
-    return f"{codes}, spacing {spacing} mm, origin ({origin})"
 
 
 def _open(path: str | Path) -> nib.Nifti1Image:
@@ -130,10 +100,10 @@ def _open(path: str | Path) -> nib.Nifti1Image:
         nib.spatialimages.HeaderDataError,
         OSError,
         EOFError,
-        ValueError,  # a quaternion that is no rotation
+        ValueError,  # an invalid quaternion
         zlib.error,
     ) as cause:
-        problem = f"is no NIfTI file that can be read ({_one_line(cause)})"
+        problem = f"cannot be read as NIfTI ({_one_line(cause)})"
         raise DataError([error("unreadable", path, problem, f"{_DOWNLOAD_AGAIN}.")]) from cause
     if not isinstance(image, nib.Nifti1Image):  # Nifti2Image is one too
         found = type(image).__name__
@@ -148,10 +118,10 @@ def _open(path: str | Path) -> nib.Nifti1Image:
 
 
 def refuse_other_content(path: Path) -> None:
-    """Stop at files that are no image, whatever their name says.
+    """Refuse files that are not volumes, whatever their suffix.
 
     Raises:
-        DataError: the file cannot be opened, is empty, a web page, a DICOM slice, or compressed otherwise than named.
+        DataError: the file cannot be opened, is empty, a web page or a DICOM slice, or not compressed as its name says.
     """
     try:
         with path.open("rb") as file:
@@ -167,7 +137,7 @@ def refuse_other_content(path: Path) -> None:
         raise DataError([error("html", path, "is an HTML or XML page, not an image", remedy)])
     if start[128:132] == b"DICM":
         remedy = "Pass the folder that holds all slices of the series."
-        raise DataError([error("dicom-slice", path, "is a DICOM file, of which a CT has many", remedy)])
+        raise DataError([error("dicom-slice", path, "is a single DICOM file of a series", remedy)])
     if path.name.endswith(".gz") and start[:2] != b"\x1f\x8b":
         remedy = f"Rename it if it is plain .nii; else {_DOWNLOAD_AGAIN.lower()}."
         raise DataError([error("not-gzip", path, "ends in .gz and is not compressed by gzip", remedy)])
@@ -179,7 +149,7 @@ def _voxels(image: nib.Nifti1Image, path: str | Path, volume: int | None, num_vo
     try:
         voxels = np.asanyarray(image.dataobj)
     except (EOFError, OSError, zlib.error, gzip.BadGzipFile, ValueError) as cause:
-        problem = f"is cut off or damaged: its voxels cannot be read ({_one_line(cause)})"
+        problem = f"is truncated or damaged: its voxels cannot be read ({_one_line(cause)})"
         raise DataError([error("truncated", path, problem, f"{_DOWNLOAD_AGAIN}.")]) from cause
     voxels = voxels.reshape(*voxels.shape[:3], -1) if voxels.ndim > 3 else voxels
     if voxels.ndim == 4:
@@ -188,14 +158,14 @@ def _voxels(image: nib.Nifti1Image, path: str | Path, volume: int | None, num_vo
 
 
 def _require_volumes(image: nib.Nifti1Image, path: str | Path, channels: Sequence[str]) -> None:
-    """Stop unless a 4D file holds a volume for each channel."""
+    """Check that a 4D file holds one volume per channel."""
     count = int(np.prod(image.shape[3:]))
     if len(image.shape) < 4 or count != len(channels) or 0 in image.shape:
         raise DataError([channel_count_finding(path, count, channels)])
 
 
 def channel_count_finding(path: str | Path, count: int, channels: Sequence[str]) -> Finding:
-    """Say that a file does not hold a volume for each channel."""
+    """Report that a file does not hold one volume per channel."""
     held = "one volume" if count == 1 else f"{count} volumes"
     problem = f"holds {held}, and the channels are {', '.join(channels)}"
     remedy = "Give one file per channel (CASE_0000, CASE_0001, …), or a 4D file of all channels in this order."
@@ -203,7 +173,7 @@ def channel_count_finding(path: str | Path, count: int, channels: Sequence[str])
 
 
 def _single_volume(image: nib.Nifti1Image, path: str | Path, volume: int | None) -> int | None:
-    """Index of the volume to take, or None where there is but one."""
+    """Index of the volume to read, or None if there is only one."""
     count = int(np.prod(image.shape[3:]))
     if len(image.shape) < 2 or 0 in image.shape:
         raise DataError([error("shape", path, f"has shape {image.shape}", "A slice or a volume is needed.")])
@@ -218,36 +188,36 @@ def _single_volume(image: nib.Nifti1Image, path: str | Path, volume: int | None)
 
 
 def _affine_mm(image: nib.Nifti1Image, path: str | Path, chosen: str | None) -> tuple[np.ndarray, list[Finding]]:
-    """The affine (4, 4) in mm that holds, and what is to be said about it."""
+    """Return the affine (4, 4) in mm, and its findings."""
     header = image.header
     rank = min(len(image.shape), 3)
     sides = _stored_header(image)["pixdim"][1 : 1 + rank]
     if not (np.isfinite(sides).all() and (sides > 0).all()):
         remedy = "Correct the header from the scan's own record, or convert the DICOM series again."
-        return image.affine, [error("spacing", path, f"has the spacing {_numbers(sides)}", remedy)]
+        return image.affine, [error("spacing", path, f"has the spacing {joined(sides)}", remedy)]
     codes = {"sform": int(header["sform_code"]), "qform": int(header["qform_code"])}
     if not any(codes.values()):
         remedy = (
-            "Take the file that still has its header, or convert the DICOM series again; a label without one can take "
+            "Use a file that has its header, or convert the DICOM series again; a label without one can use "
             "its image's (geometry: image)."
         )
-        problem = "says nothing of its orientation (sform and qform codes are both 0)"
+        problem = "does not record its orientation (sform and qform codes are both 0)"
         return image.affine, [error("no-orientation", path, problem, remedy)]
     if chosen is not None and not codes[chosen]:
-        chosen = None  # nothing to choose in this file; the option may be meant for its image or label
+        chosen = None  # this file has only one; the option may be meant for its image or label
     unit = _spatial_unit(header)
     scale = np.diag([_UNITS_MM.get(unit, 1.0)] * 3 + [1.0])
     try:
         forms = {name: scale @ getattr(header, f"get_{name}")() for name, code in codes.items() if code}
     except (nib.spatialimages.HeaderDataError, ValueError) as cause:
         remedy = "Correct the header, or convert the DICOM series again."
-        problem = f"has an orientation that makes no sense ({_one_line(cause)})"
+        problem = f"has an invalid orientation ({_one_line(cause)})"
         return image.affine, [error("orientation", path, problem, remedy)]
     affine = forms[chosen] if chosen else forms.get("sform", forms.get("qform"))
     assert affine is not None
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         remedy = "Correct the header, or convert the DICOM series again."
-        return affine, [error("orientation", path, f"has a degenerate affine {_numbers(affine[:3])}", remedy)]
+        return affine, [error("orientation", path, f"has a degenerate affine {joined(affine[:3])}", remedy)]
     findings = _unit_findings(path, unit, affine) + _shear_findings(path, affine)
     if chosen is None:
         disagreement = _form_findings(path, forms, image.shape)
@@ -256,7 +226,7 @@ def _affine_mm(image: nib.Nifti1Image, path: str | Path, chosen: str | None) -> 
 
 
 def _stored_header(image: nib.Nifti1Image) -> nib.Nifti1Header:
-    """The header as it lies in the file; nibabel replaces a spacing of 0 by 1 and drops signs when it loads."""
+    """Read the header unchanged; on loading, nibabel replaces a spacing of 0 by 1 and drops signs."""
     with image.file_map["image"].get_prepare_fileobj("rb") as file:
         return image.header_class.from_fileobj(file, check=False)
 
@@ -277,10 +247,10 @@ def _form_findings(path: str | Path, forms: dict[str, np.ndarray], shape: Sequen
 
 
 def _reader_findings(path: str | Path, affine: np.ndarray, shape: Sequence[int], forms: Sequence[str]) -> list[Finding]:
-    """SimpleITK's reading of the header, where it differs; ITK refuses shear, which is reported elsewhere."""
+    """Compare with SimpleITK's reading of the header; ITK refuses shear, which is reported elsewhere."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what it would print is found here
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # its warnings are reported here instead
     try:
         reader.ReadImageInformation()
     except RuntimeError as cause:
@@ -288,7 +258,7 @@ def _reader_findings(path: str | Path, affine: np.ndarray, shape: Sequence[int],
             return []
         reason = str(cause).strip().splitlines()[-1].strip()
         remedy = "Programs built on ITK (3D Slicer, MONAI Label) cannot open it; convert it again for them."
-        return [warning("readers", path, f"is refused by SimpleITK ({reason})", remedy)]
+        return [warning("readers", path, f"cannot be read by SimpleITK ({reason})", remedy)]
     rank = reader.GetDimension()
     if rank < 3 or len(shape) < 3:
         return []
@@ -299,7 +269,7 @@ def _reader_findings(path: str | Path, affine: np.ndarray, shape: Sequence[int],
     other = _LPS_TO_RAS @ other
     if same_grid(affine, other, shape):
         return []
-    problem = f"is read in two ways: by nibabel {describe_affine(affine)}; by SimpleITK {describe_affine(other)}"
+    problem = f"is read differently: by nibabel {describe_affine(affine)}; by SimpleITK {describe_affine(other)}"
     choice = " or ".join(f"header: {name}" for name in forms)
     remedy = f"If nibabel's is right, choose {choice} (--header of i2net); else correct the header."
     return [error("readers", path, problem, remedy)]
@@ -308,19 +278,10 @@ def _reader_findings(path: str | Path, affine: np.ndarray, shape: Sequence[int],
 def _unit_findings(path: str | Path, unit: str, affine: np.ndarray) -> list[Finding]:
     findings = []
     if _UNITS_MM.get(unit, 1.0) != 1.0:
-        spacing = _numbers(np.linalg.norm(affine[:3, :3], axis=0))
-        problem = f"gives its spacing in {unit}s; converted to {spacing} mm"
+        spacing = joined(np.linalg.norm(affine[:3, :3], axis=0))
+        problem = f"records its spacing in {unit}s; converted to {spacing} mm"
         findings.append(warning("units", path, problem, "Check that this is the scan's spacing."))
     return findings + size_findings(path, affine)
-
-
-def size_findings(path: str | Path, affine: np.ndarray) -> list[Finding]:
-    """Warn of voxels that no CT has: sides below 0.05 or above 50 mm by the affine (4, 4)."""
-    sides = np.linalg.norm(affine[:3, :3], axis=0)
-    if sides.min() >= 0.05 and sides.max() <= 50:
-        return []
-    remedy = "Check the units in the header; volumes and distances depend on them."
-    return [warning("spacing", path, f"has voxels of {_numbers(sides)} mm", remedy)]
 
 
 def _shear_findings(path: str | Path, affine: np.ndarray) -> list[Finding]:
@@ -330,15 +291,5 @@ def _shear_findings(path: str | Path, affine: np.ndarray) -> list[Finding]:
     return [warning("shear", path, "has axes that are not at right angles (a sheared affine)", remedy)]
 
 
-def is_sheared(affine: np.ndarray) -> bool:
-    """Whether an affine's axes (4, 4) are not at right angles."""
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > 1e-3)
-
-
 def _one_line(cause: BaseException) -> str:
     return " ".join(str(cause).split())
-
-
-def _numbers(values: np.ndarray) -> str:
-    return " x ".join(f"{value:.5g}" for value in np.ravel(values))

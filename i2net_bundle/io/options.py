@@ -1,4 +1,4 @@
-"""How to settle what a file leaves open, as the user declares it."""
+"""What the user declares where a file is ambiguous."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _GEOMETRIES = (None, "image", "label")
 
 @dataclass(frozen=True)
 class VolumeOptions:
-    """How to read volumes that leave a choice; what is not chosen here stays an error.
+    """How to read ambiguous volumes; an ambiguity that is not settled here is an error.
 
     Attributes:
-        header: "sform" or "qform": which one to use where the two disagree.
-        volume: index of the volume to take from a 4D file.
-        series: number, from 1, or UID of the series to take from a DICOM folder that holds several.
-        geometry: "image" or "label": whose header holds for both where the two disagree but match voxel by voxel.
+        header: "sform" or "qform": the one to use where they disagree.
+        volume: index of the volume to read from a 4D file.
+        series: number (from 1) or UID of the series to read from a DICOM folder with several.
+        geometry: "image" or "label": the header to use for both where they disagree but match voxel by voxel.
         fill_nonfinite: value that replaces NaN and infinite voxels; HU for CT.
         hu_offset: added to every voxel of a CT; -1024 for files that hold HU + 1024.
         any_intensities: accept a CT whose values do not look like Hounsfield units.
-        classes: of the labels, background first, as names or as `LabelClass`; labels beyond them are refused.
+        classes: classes of the labels, background first, as names or `LabelClass`; other labels are refused.
         channels: names of the image's channels. Those named "CT" are checked for Hounsfield units, others are not.
-        ignore_id: label that is no class and counts nowhere.
+        ignore_id: label that is excluded from losses and scores.
 
     Raises:
-        ValueError: a value is none of these.
+        ValueError: a value is not allowed.
     """
 
     header: str | None = None
@@ -72,16 +72,16 @@ class HistologyOptions:
     """What the user declares about histology files.
 
     Attributes:
-        um_per_px: micrometres per pixel, instead of what the files say.
-        resample: whether the images are resized to the training scale, so that another scale is no fault.
+        um_per_px: micrometres per pixel, overriding the files.
+        resample: whether images are resized to the training scale; another scale is then accepted.
         label_values: "instances" for masks of ids 0, 1, …, n, which all become class 1; "binary" for masks of 0 and
-            255, or of 0 and 1; "classes" for masks of class ids. Undeclared masks are taken for class ids; those that
-            look otherwise are refused.
-        num_classes: how many there are, background included; other ids are refused.
-        ignore_id: value of a mask of class ids that is no class and counts nowhere.
+            255, or of 0 and 1; "classes" for masks of class ids. Undeclared masks must hold class ids; others are
+            refused.
+        num_classes: number of classes, background included; other ids are refused.
+        ignore_id: mask value that is excluded from losses and scores.
 
     Raises:
-        ValueError: a value is out of range, or masks that make two classes are declared of more.
+        ValueError: a value is out of range, or instances or binary masks are declared with more than two classes.
     """
 
     um_per_px: float | None = None
@@ -103,7 +103,7 @@ class HistologyOptions:
 
     @property
     def has_class_ids(self) -> bool:
-        """Whether masks hold class ids, declared or not; otherwise whatever is not 0 is class 1."""
+        """Whether masks hold class ids, declared or not; otherwise every value but 0 is class 1."""
         return self.label_values in (None, "classes")
 
 

@@ -14,15 +14,15 @@ _APERIO = re.compile(r"\bMPP\s*=\s*([0-9]+(?:[.,][0-9]+)?)")
 
 
 def recorded_um_per_px(dpi: Sequence[float], description: str = "") -> float | None:
-    """Micrometres per pixel that a file's own words, or else its resolution, tell.
+    """Return the micrometres per pixel from a file's description, or else from its resolution.
 
     Args:
         dpi: pixels per inch along x and y, empty where the file has none.
         description: a TIFF's ImageDescription: Aperio's ``MPP = …`` and OME-XML's ``PhysicalSizeX`` are understood.
 
     Returns:
-        None where the file records none, where its pixels are not square, or where the value lies outside 0.05-20 µm
-        and so is a screen's or printer's resolution (300 dpi are 85 µm).
+        None where nothing is recorded, pixels are not square, or the value lies outside 0.05-20 µm and is therefore the
+        resolution of a screen or printer (300 dpi are 85 µm).
 
     >>> recorded_um_per_px((96, 96), "Aperio Image Library|AppMag = 40|MPP = 0.2527")
     0.2527

@@ -1,6 +1,6 @@
-"""Names of files and folders that tell whose they are: UIDs, and patients' names as DICOM writes them (``DOE^JOHN``).
+"""Hide names of files and folders that identify a patient: UIDs, and names as DICOM writes them (``DOE^JOHN``).
 
-No log, table, page or file name holds them; a name in any other form cannot be recognised.
+They never reach a log, table, page or output file name. Names in other forms cannot be recognised.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 HIDDEN = "[hidden]"
 
 _UID = r"(?:(?<!\d)[012](?:\.\d+){3,}|(?<!\d)2\.25\.\d+)"
-"""Numbers and dots from one of the three roots; of those made of a UUID, three numbers do."""
+"""Dotted numbers under one of the three roots; for UIDs made from a UUID, three numbers are enough."""
 _IN_TEXT = re.compile(rf"[^\s/\\:'\"]*{_UID}[^\s/\\:'\"]*|[^/\\:'\"\n]*\^[^/\\:'\"\n]*")
 
 
@@ -25,7 +25,7 @@ def is_identifying(name: str) -> bool:
 
 
 def shown_path(path: str | Path) -> str:
-    """A path for messages: of a folder, as of a DICOM series, without the names that `is_identifying` tells."""
+    """Return a path for messages; identifying names in a folder's path are hidden."""
     parts = Path(path).parts
     if not (any(map(is_identifying, parts)) and Path(path).is_dir()):
         return str(path)
@@ -33,7 +33,7 @@ def shown_path(path: str | Path) -> str:
 
 
 def without_identifiers(text: str) -> str:
-    """Another program's message without the words and parts of paths that `is_identifying` tells.
+    """Hide identifying words and parts of paths in another program's message.
 
     >>> without_identifiers("Permission denied: 'scans/DOE^JOHN B/CT.1.2.840.113.5'")
     "Permission denied: 'scans/[hidden]/[hidden]'"

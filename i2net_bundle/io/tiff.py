@@ -1,4 +1,4 @@
-"""Tiled TIFF, plain or a pyramid as slide scanners write them, read window by window without decoding the rest."""
+"""Read tiled TIFF (plain, or a slide scanner's pyramid) window by window."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNITS_PER_INCH = {2: 1.0, 3: 2.54}
 
 
 def is_tiled_tiff(path: str | Path) -> bool:
-    """Whether a file is a TIFF whose largest page is stored in tiles; False too for what is no TIFF, or damaged."""
+    """Whether a file is a TIFF with a tiled largest page; False for damaged and other files."""
     if not Path(path).is_file():
         return False
     try:
@@ -34,7 +34,7 @@ def is_tiled_tiff(path: str | Path) -> bool:
 class TiledTiff:
     """The full-resolution image of a tiled TIFF, 8-bit RGB or grey.
 
-    At most 32 MiB of decoded tiles are kept, so memory does not grow with the image. Use it in a ``with`` block.
+    At most 32 MiB of decoded tiles are cached; memory does not grow with the image. Use it in a ``with`` block.
 
     Args:
         path: the file; see `is_tiled_tiff`.
@@ -44,8 +44,8 @@ class TiledTiff:
         um_per_px: micrometres per pixel that the file records, or None.
 
     Raises:
-        DataError: the file cannot be read, holds several images that are not one's resolutions, or other pixels; names
-            it, the fault and the remedy.
+        DataError: the file cannot be read, holds several different images, or has unsupported pixels; names them
+            and the remedy.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -97,7 +97,7 @@ class TiledTiff:
         return pixels
 
     def _decoded(self, index: int) -> np.ndarray:
-        """Pixels of a tile, (length, width, 3 or 1); white where scanners leave out what holds no tissue."""
+        """Decode a tile, (length, width, 3 or 1); scanners omit tiles without tissue, which become white."""
         page = self._page
         blank = np.full((*self._side, page.samplesperpixel), 255, np.uint8)
         if page.databytecounts[index] == 0:
@@ -108,15 +108,15 @@ class TiledTiff:
         try:
             if len(data) < page.databytecounts[index]:
                 raise ValueError("the file ends too early")
-            segment = page.decode(data, index, jpegtables=page.jpegtables)[0][0]  # cut at the image's end
-        except Exception as cause:  # decoders raise whatever damaged bytes lead them to
+            segment = page.decode(data, index, jpegtables=page.jpegtables)[0][0]  # cropped at the image's border
+        except Exception as cause:  # decoders raise anything on damaged bytes
             problem = f"is truncated or damaged ({cause})"
             raise _fault("image-unreadable", self.path, problem, "Download or export it again.") from cause
         blank[: segment.shape[0], : segment.shape[1]] = segment
         return blank
 
     def _refuse_other_pages(self, pages: Sequence[Any]) -> None:
-        """Smaller copies of the image, and scanners' pictures of the whole slide, are not what is to be segmented."""
+        """Refuse pages other than smaller copies of the image and scanners' overview pictures."""
         scanner = self._tiff.is_svs or self._tiff.is_philips
         others = [
             page
@@ -125,7 +125,7 @@ class TiledTiff:
         ]
         if others:
             problem = f"holds {len(pages)} pages that are not one image's resolutions"
-            raise _fault("image-pages", self.path, problem, "Save the page that is meant as a file of its own.")
+            raise _fault("image-pages", self.path, problem, "Save the page you need as its own file.")
 
     def _refuse_other_pixels(self) -> None:
         page, path = self._page, self.path
@@ -163,7 +163,7 @@ def _largest(pages: Any) -> Any:
 
 
 def _is_copy(page: Any, full: Any) -> bool:
-    """Whether a page is marked as a smaller copy or an extra, or has the shape of a copy: the same but for rounding."""
+    """Whether a page is marked as a smaller copy or an extra, or has a copy's aspect ratio within rounding."""
     if page.subfiletype & 1:
         return True
     ratio = full.imagewidth / page.imagewidth
@@ -179,7 +179,7 @@ def _dpi(page: Any) -> list[float]:
 
 
 def _overlap(wanted: slice, start: int, side: int) -> tuple[slice, slice]:
-    """Where a tile that begins at ``start`` goes in what is wanted, and which part of it goes there."""
+    """Slices of the overlap within ``wanted`` and within the tile that begins at ``start``."""
     low, high = max(wanted.start, start), min(wanted.stop, start + side)
     return slice(low - wanted.start, high - wanted.start), slice(low - start, high - start)
 

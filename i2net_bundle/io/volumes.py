@@ -1,4 +1,4 @@
-"""Any file or folder of a volume -> voxels and their place in mm: NIfTI, NRRD, MetaImage, DICOM, registered formats."""
+"""Read volumes of any format: NIfTI, NRRD, MetaImage, DICOM series, registered formats."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.dicom.volume import read_series
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.formats import VolumeFormat, is_itk, is_nifti, registered_format
+from i2net_bundle.io.geometry import size_findings
 from i2net_bundle.io.itk import as_nifti, read_itk, voxel_file
-from i2net_bundle.io.nifti import channel_count_finding, read_nifti, size_findings
+from i2net_bundle.io.nifti import channel_count_finding, read_nifti
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.writing import file_sha256
 
@@ -27,16 +28,16 @@ def read_volume(
 
     Args:
         path: file with a suffix of `VOLUME_SUFFIXES` or of a registered format, or the folder of a DICOM series.
-        options: choices where the file leaves one.
+        options: what the user declares.
         needs_orientation: see `read_nifti`.
-        num_volumes: how many volumes the file must hold, one per channel.
+        num_volumes: number of volumes required, one per channel.
 
     Returns:
-        the image (X, Y, Z), or (X, Y, Z, C) of several volumes, in the file's own order of voxels, in memory, with its
-        affine to RAS mm; and the warnings.
+        the image (X, Y, Z), or (X, Y, Z, C) for several volumes, in memory, in the file's voxel order, with its affine
+        to RAS mm; and the warnings.
 
     Raises:
-        DataError: the file cannot be read, or leaves a choice that ``options`` does not make.
+        DataError: the file cannot be read, or is ambiguous and ``options`` does not settle it.
     """
     if Path(path).is_dir():
         if num_volumes > 1:
@@ -70,10 +71,10 @@ def _read_registered(volume_format: VolumeFormat, path: Path) -> tuple[nib.Nifti
 
 
 def volume_shape(path: str | Path) -> tuple[int, ...]:
-    """Shape of a volume file by its header alone.
+    """Return a volume's shape from its header alone.
 
     Raises:
-        Exception: whatever the reader of a damaged file raises.
+        Exception: the reader's own error for a damaged file.
     """
     registered = registered_format(path)
     if registered is not None:
@@ -88,7 +89,7 @@ def volume_shape(path: str | Path) -> tuple[int, ...]:
 
 
 def content_sha256(path: str | Path) -> str:
-    """SHA-256 of all that makes an image: its file, a header and its voxels' file, or the files of a DICOM folder.
+    """Hash an image's content (SHA-256): its file, header and voxel file, or all files of a DICOM folder.
 
     Raises:
         OSError: a file cannot be read.
@@ -107,4 +108,7 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if (path.parent / name).is_file():
         return [path, path.parent / name]
-    return [path, *sorted(file for file in path.parent.iterdir() if file.is_file())]  # a list or pattern of files
+    return [
+        path,
+        *sorted(file for file in path.parent.iterdir() if file.is_file()),
+    ]  # a list or pattern

@@ -1,4 +1,4 @@
-"""Files and folders are whole or absent: they are written beside their target and then renamed."""
+"""Write files and folders atomically: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to; it becomes ``path`` when the block ends, and vanishes when the block fails.
+    """Yield a temporary path; it is renamed to ``path`` when the block ends, and removed if the block fails.
 
     Args:
-        path: the target; its folder is made. The given path lies beside it and ends like it.
+        path: the target; its folder is created. The temporary path is in the same folder and has the same suffix.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
@@ -32,14 +32,14 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def staged_folder(out_dir: str | Path) -> Iterator[Path]:
-    """Give a folder to write to; it becomes ``out_dir`` when the block ends, and vanishes when the block fails.
+    """Yield a temporary folder; it is renamed to ``out_dir`` when the block ends, and removed if the block fails.
 
     Args:
         out_dir: the target, absent or empty.
 
     Raises:
-        FileExistsError: the target holds something, or is a file.
-        PermissionError: the target cannot be made.
+        FileExistsError: the target is a file, or not empty.
+        PermissionError: the target cannot be created.
     """
     target = Path(out_dir).absolute()
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
@@ -60,10 +60,10 @@ def staged_folder(out_dir: str | Path) -> Iterator[Path]:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a CSV table whose columns are those of all rows; what a row lacks stays empty.
+    """Write a CSV table with the columns of all rows; missing values stay empty.
 
     Args:
-        path: the table; its folder is made.
+        path: the table; its folder is created.
         rows: column name to value.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -74,7 +74,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a table; without rows there is no file, and one that is there goes."""
+    """Write a CSV table; without rows, an existing file is removed."""
     if not rows:
         path.unlink(missing_ok=True)
         return

@@ -1,4 +1,4 @@
-"""What was downloaded -> a verified data set of this bundle."""
+"""Turn downloads into verified data sets."""
 
 from i2net_bundle.prepare.cityscapes import prepare_cityscapes
 from i2net_bundle.prepare.glas import prepare_glas

@@ -1,4 +1,4 @@
-"""Cityscapes as distributed (leftImg8bit and gtFine) -> images, train ids and a data list."""
+"""Prepare Cityscapes (leftImg8bit and gtFine): images, train ids and a data list."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def prepare_cityscapes(
     """Verify Cityscapes' files and write them as a data set.
 
     It holds ``images/NAME.png``, ``labels/NAME.png`` (train ids 0-18, 255 for what does not count), ``dataset.json``
-    and ``manifest.json``. Test images whose annotation is void, as all public ones are, come without a label.
+    and ``manifest.json``. Test images with void annotations, as all public ones have, get no label.
 
     Args:
         source: folder that holds ``leftImg8bit`` and ``gtFine``, or the folder above it, or the folder of the two
             distributed archives ``leftImg8bit_trainvaltest.zip`` and ``gtFine_trainvaltest.zip``.
         out_dir: folder to write, absent or empty.
-        allow_missing: go on without scenes whose image or annotation the source lacks or cannot be used; the latter
-            are listed in ``failed.csv``.
-        link: hard-link the images instead of copying them; source and target must be on one disk.
+        allow_missing: continue without scenes that are missing or unusable; the latter are listed in
+            ``failed.csv``.
+        link: hard-link the images instead of copying them; both must be on one disk.
 
     Returns:
         path of ``dataset.json``.
@@ -83,10 +83,10 @@ def prepare_cityscapes(
 
 
 def _open_part(folder: Path, part: str, workspace: Path, stack: ExitStack) -> Path:
-    """Find ``leftImg8bit`` or ``gtFine``; an archive of it stays extracted until the stack closes.
+    """Find ``leftImg8bit`` or ``gtFine``, or extract its archive until the stack closes.
 
     Raises:
-        DataError: neither folder nor archive is there.
+        DataError: there is neither a folder nor an archive.
     """
     found = _find_part(folder, part)
     archives = sorted(folder.glob(f"{part}_*.zip"))
@@ -100,7 +100,7 @@ def _open_part(folder: Path, part: str, workspace: Path, stack: ExitStack) -> Pa
 
 
 def _find_part(folder: Path, part: str) -> Path | None:
-    # the folder __MACOSX of archives packed on macOS shadows every name
+    # archives packed on macOS repeat every name in a folder __MACOSX
     below = sorted(folder.glob(f"[!_.]*/{part}"))
     return next((path for path in (folder / part, *below) if path.is_dir()), None)
 
@@ -165,7 +165,7 @@ def _convert(
 
 
 def _read_label(scene: Scene, table: LabelTable) -> np.ndarray | None:
-    """Verify a scene and give its train ids (H, W), uint8; None where it has none, or void ones in the test split.
+    """Verify a scene and return its train ids (H, W), uint8; None if it has no label, or a void one in the test split.
 
     Raises:
         DataError: with the faults of both files.

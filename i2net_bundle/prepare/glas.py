@@ -1,7 +1,7 @@
-"""The GlaS challenge's files (Warwick-QU, MICCAI 2015) -> images, gland instances and data lists.
+"""Prepare the GlaS challenge's files (Warwick-QU, MICCAI 2015): images, gland instances and data lists.
 
-``dataset.json`` is the official split, whose parts share patients; ``patient_split.json`` and the cross-validation
-folds keep every patient on one side.
+The official split, ``dataset.json``, shares patients between its parts; ``patient_split.json`` and the cross-validation
+folds do not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from i2net_bundle.prepare.pictures import read_pair
 from i2net_bundle.prepare.sources import logger, opened_source, require_complete, settle_findings
 
 VALIDATION_PATIENTS = (3, 4, 7, 8, 13)
-"""Patients of the training part whose images validate: 18 images, 9 benign and 9 malignant; the other 67 train."""
+"""Patients of the training part held out for validation: 18 images, 9 benign and 9 malignant; the other 67 train."""
 
 _NAME = re.compile(r"(train|testA|testB)_\d+")
 _COLUMNS = ("name", "patient ID", "grade (GlaS)")
@@ -54,7 +54,7 @@ def prepare_glas(source: str | Path, out_dir: str | Path, *, num_folds: int = 5,
             ``testA_1…``, ``testB_1…``.
         out_dir: folder to write, absent or empty.
         num_folds: folds of cross-validation over the training images.
-        allow_missing: go on without images that the source lacks, or that cannot be used; the latter are listed in
+        allow_missing: continue without images that are missing or unusable; the latter are listed in
             ``failed.csv``.
 
     Returns:
@@ -90,7 +90,7 @@ def prepare_glas(source: str | Path, out_dir: str | Path, *, num_folds: int = 5,
 
 
 def read_grades(grade_csv: str | Path) -> dict[str, Grade]:
-    """Patient and grade of every image, from the challenge's ``Grade.csv`` with any line ends.
+    """Patient and grade of every image, from the challenge's ``Grade.csv``, with any line endings.
 
     Args:
         grade_csv: the file.
@@ -101,7 +101,7 @@ def read_grades(grade_csv: str | Path) -> dict[str, Grade]:
     Raises:
         DataError: the file lacks a column, or a row does not name an image, a patient and a grade.
     """
-    # the challenge's file has CR line ends and spaces after its commas; reading as text makes all line ends LF
+    # the challenge's file has CR line endings and spaces after commas; text mode makes all line endings LF
     text = Path(grade_csv).read_text(encoding="utf-8-sig", errors="replace")
     rows = [[field.strip() for field in row] for row in csv.reader(text.splitlines())]
     header = rows[0] if rows else []
@@ -121,14 +121,14 @@ def read_grades(grade_csv: str | Path) -> dict[str, Grade]:
 
 
 def patient_folds(grades: Mapping[str, Grade], num_folds: int) -> list[list[str]]:
-    """Validation images of each cross-validation fold: no patient in two folds, grades balanced.
+    """Split images into cross-validation folds: no patient in two folds, grades balanced.
 
     Args:
         grades: image names to patients and grades.
         num_folds: number of folds, at least 2.
 
     Returns:
-        names of each fold, in the order of ``grades``; every name once. The same for the same input.
+        validation images of each fold, in the order of ``grades``; every name once. Deterministic.
 
     Raises:
         ValueError: there are fewer patients, or fewer images of the commoner grade, than folds.
@@ -146,7 +146,7 @@ def patient_folds(grades: Mapping[str, Grade], num_folds: int) -> list[list[str]
 
 
 def _find_grade_csv(folder: Path, source: str | Path) -> Path:
-    # an archive packed on macOS holds a shadow ._Grade.csv, which the pattern does not match, in __MACOSX
+    # archives packed on macOS also hold __MACOSX/._Grade.csv
     found = [path for path in sorted(folder.rglob("Grade.csv")) if "__MACOSX" not in path.parts]
     if not found:
         raise FileNotFoundError(f"No Grade.csv in {source}. Name the challenge's folder or archive as distributed.")
@@ -177,7 +177,7 @@ def _of(grades: Mapping[str, Grade], *parts: str) -> list[str]:
 
 
 def _data_lists(grades: Mapping[str, Grade], num_folds: int) -> dict[str, dict[str, object]]:
-    """File name to content of every data list; a split without images is left out."""
+    """Contents of every data list by file name; empty splits are omitted."""
     training = _of(grades, "train")
     tests = {"testA": _of(grades, "testA"), "testB": _of(grades, "testB"), "test": _of(grades, "testA", "testB")}
     held_out = [name for name in training if grades[name].patient in VALIDATION_PATIENTS]

@@ -1,4 +1,4 @@
-"""What a preparation did: a record of every file that went in and came out."""
+"""Record a preparation: every file read and written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Manifest:
             sources: role ("image", "label") to the SHA-256 of the file it came from.
             out_dir: the data set's folder; paths are recorded relative to it.
             outputs: role to the file that was written; it is hashed here.
-            facts: what else is known: shape, spacing_mm, label_counts, ….
+            facts: further facts: shape, spacing_mm, label_counts, ….
         """
         self.cases[case] = {
             "sources": {role: {"sha256": digest} for role, digest in sources.items()},

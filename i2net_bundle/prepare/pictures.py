@@ -1,4 +1,4 @@
-"""Pictures and annotations of a source, read whole and taken only as they were distributed."""
+"""Read a source's pictures and annotations, and accept them only as distributed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from i2net_bundle.checks.histology import TRAINING_UM_PER_PX, load_image, load_m
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.options import HistologyOptions
 
-_AS_DISTRIBUTED = "Take the file as distributed, or download it again."
+_AS_DISTRIBUTED = "Use the file as distributed, or download it again."
 
 
 def read_pair(image: Path, label: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +22,7 @@ def read_pair(image: Path, label: Path) -> tuple[np.ndarray, np.ndarray]:
         ``read_rgb(image)``, (H, W, 3), and ``read_ids(label)``, (H, W).
 
     Raises:
-        DataError: with the faults of both files, or their sizes differ.
+        DataError: a file cannot be used, or their sizes differ; lists the faults of both.
     """
     findings: list[Finding] = []
     arrays = []
@@ -40,7 +40,7 @@ def read_pair(image: Path, label: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """Read an image to its end: RGB, opaque RGBA or palette.
+    """Decode a whole image: RGB, opaque RGBA or palette.
 
     Returns:
         (H, W, 3), uint8.
@@ -48,7 +48,7 @@ def read_rgb(path: Path) -> np.ndarray:
     Raises:
         DataError: the file cannot be read, is not 8-bit colour, or partly transparent.
     """
-    # any µm/px goes here; naming it keeps the file's resolution, which means nothing in these sets, from being judged
+    # these sets' recorded resolutions are meaningless; a declared µm/px keeps them from being checked
     pixels, doubts = load_image(path, HistologyOptions(um_per_px=TRAINING_UM_PER_PX))
     with Image.open(path) as image:
         mode = image.mode
@@ -59,7 +59,7 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """Read an annotation of one channel to its end; a palette file gives its indices.
+    """Decode a whole single-channel annotation; a palette file yields its indices.
 
     Returns:
         (H, W), uint8, or uint16 where ids exceed 255.
@@ -70,7 +70,7 @@ def read_ids(path: Path) -> np.ndarray:
     try:
         ids, _ = load_mask(path, HistologyOptions(label_values="instances"))
     except DataError as fault:
-        # whoever prepares a public set can declare nothing about its annotations
+        # the usual remedies, declarations, do not apply to a public set
         findings = [dataclasses.replace(finding, remedy=_AS_DISTRIBUTED) for finding in fault.findings]
         raise DataError(findings) from fault
     return ids.astype(np.uint8 if ids.max() <= 255 else np.uint16)

@@ -1,4 +1,4 @@
-"""What every preparation does with its source: open a folder or archive, and settle what is missing or faulty in it."""
+"""Open a preparation's source, a folder or archive, and handle its missing and faulty files."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ _MOST_NAMES = 100
 
 @contextmanager
 def opened_source(source: str | Path, workspace: str | Path) -> Iterator[Path]:
-    """Give a folder to read from; an archive is extracted for as long as the block lasts.
+    """Yield a folder to read from; an archive is extracted for the duration of the block.
 
-    Members that would land outside the folder are refused or left out by the standard library's own filters.
+    Members outside the folder are refused or skipped by the standard library's filters.
 
     Args:
         source: folder, or archive (zip, tar, tar.gz) as downloaded.
         workspace: existing folder on whose disk archives are extracted.
 
     Raises:
-        DataError: raised within the block; files of an archive are named by the archive, not by where they were
-            extracted.
+        DataError: raised within the block; it names the archive, not the temporary folder.
         FileNotFoundError: there is no such file or folder.
-        ValueError: the file is no archive, or a damaged one.
+        ValueError: the file is not an archive, or is damaged.
         OSError: the disk has no room for the archive's content.
     """
     source = Path(source)
@@ -51,7 +50,7 @@ def opened_source(source: str | Path, workspace: str | Path) -> Iterator[Path]:
         try:
             if source.suffix.lower() == ".zip":
                 _require_room(source, extracted)
-                shutil.unpack_archive(source, extracted, "zip")  # takes no filter: it leaves such members out itself
+                shutil.unpack_archive(source, extracted, "zip")  # has no filter argument; it skips such members itself
             else:
                 shutil.unpack_archive(source, extracted, filter="data")
         except (shutil.ReadError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as cause:
@@ -72,7 +71,7 @@ def require_complete(source: str | Path, missing: Sequence[str], allow_missing: 
     Args:
         source: folder or archive, for the message.
         missing: names of the files.
-        allow_missing: whether to go on without them.
+        allow_missing: whether to continue without them.
 
     Raises:
         FileNotFoundError: files are missing and ``allow_missing`` is off.
@@ -87,11 +86,11 @@ def require_complete(source: str | Path, missing: Sequence[str], allow_missing: 
 
 
 def settle_findings(findings: Sequence[Finding], allow_missing: bool, out_dir: Path) -> None:
-    """Log what a preparation found; files that cannot be used stop it, or are listed in ``failed.csv``.
+    """Log the findings; unusable files stop the preparation or are listed in ``failed.csv``.
 
     Args:
         findings: of all files.
-        allow_missing: whether to go on without the files that cannot be used.
+        allow_missing: whether to continue without them.
         out_dir: the folder being written.
 
     Raises:

@@ -1,9 +1,8 @@
-"""Abdominal CT (raw BTCV, TransUNet's files, Decathlon and nnU-Net folders) -> canonical NIfTI with eight labels."""
+"""Prepare abdominal CT (raw BTCV, TransUNet's files, Decathlon and nnU-Net folders): RAS NIfTI with eight labels."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,44 +14,21 @@ from tqdm import tqdm
 
 from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
 from i2net_bundle.checks.scans import load_volume, load_volume_pair
-from i2net_bundle.data.datalist import DATALIST, read_source
-from i2net_bundle.data.image_files import image_paths
+from i2net_bundle.data.datalist import DATALIST
 from i2net_bundle.io.findings import DataError, Finding, error
-from i2net_bundle.io.nifti import has_geometry, mark_without_geometry
+from i2net_bundle.io.geometry import has_geometry, mark_without_geometry
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.writing import file_sha256, staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
+from i2net_bundle.prepare.ct_cases import FOLDERS, SourceCase, find_cases
 from i2net_bundle.prepare.manifest import Manifest
-from i2net_bundle.prepare.sources import logger, opened_source, require_complete, settle_findings
-from i2net_bundle.prepare.transunet import find_transunet, read_transunet
-
-TRAINING_CASES = (5, 6, 7, 9, 10, 21, 23, 24, 26, 27, 28, 30, 31, 33, 34, 37, 39, 40)
-TEST_CASES = (8, 22, 38, 36, 32, 2, 29, 3, 1, 4, 25, 35)
-"""The 18 and 12 cases of the paper's and TransUNet's split."""
-
-_PAPER_SPLIT = {"training": TRAINING_CASES, "test": TEST_CASES}
-_BTCV_NAME = re.compile(r"img(\d{4})\.nii(\.gz)?")
-_FOLDERS = {"training": "Tr", "validation": "Va", "test": "Ts"}
-
-
-@dataclass(frozen=True)
-class SourceCase:
-    """A case before preparation.
-
-    Attributes:
-        name: of the files to write.
-        split: "training", "validation" or "test".
-        files: role ("image", "label"; "slices" or "volume" of TransUNet) to files.
-    """
-
-    name: str
-    split: str
-    files: Mapping[str, list[Path]]
+from i2net_bundle.prepare.sources import opened_source, settle_findings
+from i2net_bundle.prepare.transunet import read_transunet
 
 
 @dataclass(frozen=True)
 class ReadCase:
-    """What a case holds: image in HU and label in the table's ids, on one grid."""
+    """A case that was read: image in HU and label in the table's ids, on one grid."""
 
     image: nib.Nifti1Image
     label: nib.Nifti1Image | None
@@ -71,7 +47,7 @@ def prepare_synapse(
 ) -> Path:
     """Verify abdominal CT and write it as canonical (RAS) NIfTI with the eight labels of the paper.
 
-    The folder gets ``imagesTr/``, ``labelsTr/``, ``imagesTs/``, ``labelsTs/``, ``dataset.json`` (for BTCV's cases with
+    It holds ``imagesTr/``, ``labelsTr/``, ``imagesTs/``, ``labelsTs/``, ``dataset.json`` (for BTCV's cases with
     the paper's split into 18 and 12) and ``manifest.json``.
 
     Args:
@@ -79,10 +55,10 @@ def prepare_synapse(
             (``train_npz``, ``test_vol_h5``), or a folder of the Decathlon's or nnU-Net's form, whose ``dataset.json``
             names its labels.
         out_dir: folder to write, absent or empty.
-        numbering: the labels' numbering, a name of ``i2net_bundle/labels/synapse.json``; default that of the source.
-        options: how to settle what a file leaves open.
+        numbering: the labels' numbering, a name in ``i2net_bundle/labels/synapse.json``; default the source's own.
+        options: what the user declares about ambiguous files.
         orientation: of TransUNet's arrays, see `read_transunet`.
-        allow_missing: go on without cases that are missing or cannot be used; the latter are listed in ``failed.csv``.
+        allow_missing: continue without cases that are missing or unusable; the latter are listed in ``failed.csv``.
 
     Returns:
         path of ``dataset.json``.
@@ -95,7 +71,7 @@ def prepare_synapse(
     """
     options = options or VolumeOptions()
     with staged_folder(out_dir) as target, opened_source(source, target) as folder:
-        kind, cases, names = _find_cases(folder, source, allow_missing)
+        kind, cases, names = find_cases(folder, source, allow_missing)
         table = label_table("synapse")
         ids = table.source_map(numbering or names)
         settings = {"kind": kind, "numbering": numbering or (names if isinstance(names, str) else "by name")}
@@ -117,101 +93,13 @@ def prepare_synapse(
     return Path(out_dir, DATALIST)
 
 
-def _find_cases(
-    folder: Path, source: str | Path, allow_missing: bool
-) -> tuple[str, list[SourceCase], str | dict[int, str]]:
-    """Kind of the source, its cases, and their numbering: a declared one, or ids and names."""
-    volumes = {
-        match[1]: path for path in sorted(folder.rglob("img*.nii*")) if (match := _BTCV_NAME.fullmatch(path.name))
-    }
-    arrays = find_transunet(folder)
-    listed = next(
-        (path for path in (folder / DATALIST, *sorted(folder.glob(f"[!_.]*/{DATALIST}"))) if path.is_file()), None
-    )
-    if listed is not None:
-        labels, splits = read_source(listed)
-        return "data list", _listed_cases(listed, splits), _listed_names(listed, labels)
-    if arrays:
-        roles = {
-            number: {"volume" if files[0].suffix == ".h5" else "slices": files} for number, files in arrays.items()
-        }
-        return "transunet", _paper_cases(roles, source, allow_missing), "transunet"
-    if volumes:
-        pairs = {number: {"image": [path], **_btcv_label(path, number)} for number, path in volumes.items()}
-        return "btcv", _paper_cases(pairs, source, allow_missing), "btcv"
-    raise FileNotFoundError(
-        f"{source} is not known: looked for img/img0001.nii.gz (raw BTCV), train_npz and test_vol_h5 (TransUNet), "
-        f"and {DATALIST} (Decathlon or nnU-Net form). Name the folder that holds them."
-    )
-
-
-def _paper_cases(
-    found: Mapping[str, Mapping[str, list[Path]]], source: str | Path, allow_missing: bool
-) -> list[SourceCase]:
-    """The cases of the paper's split among those found, in its order."""
-    wanted = {f"{number:04d}": split for split, numbers in _PAPER_SPLIT.items() for number in numbers}
-    missing = [f"case {number}" for number in wanted if number not in found]
-    missing += [f"label of case {number}" for number in wanted if found.get(number, {}).keys() == {"image"}]
-    require_complete(source, missing, allow_missing)
-    other = sorted(set(found) - set(wanted))
-    if other:
-        logger.warning(f"{source}: left out, not in the paper's split: cases {', '.join(other)}.")
-    complete = {number: files for number, files in found.items() if files.keys() != {"image"}}
-    return [
-        SourceCase(f"case{number}", split, complete[number]) for number, split in wanted.items() if number in complete
-    ]
-
-
-def _btcv_label(image: Path, number: str) -> dict[str, list[Path]]:
-    """The label in the folder ``label`` beside the image's, or beside the image itself."""
-    for folder in (image.parent.parent / "label", image.parent):
-        for suffix in (".nii.gz", ".nii"):
-            if (path := folder / f"label{number}{suffix}").is_file():
-                return {"label": [path]}
-    return {}
-
-
-def _listed_cases(datalist: Path, splits: Mapping[str, list[dict[str, Any]]]) -> list[SourceCase]:
-    cases = []
-    for split, listed in splits.items():
-        if split not in _FOLDERS:
-            logger.warning(f"{datalist}: the list '{split}' is left out; known are {', '.join(_FOLDERS)}.")
-            continue
-        for case in listed:
-            images = image_paths(case)
-            if len(images) > 1:
-                raise ValueError(
-                    f"{datalist}: the case of {images[0]} has {len(images)} channels, and this preparation takes CT. A "
-                    "data set of several channels is trained on as it is, without `i2net prepare`."
-                )
-            files = {"image": [Path(images[0])]} | ({"label": [Path(case["label"])]} if "label" in case else {})
-            cases.append(SourceCase(str(case.get("case") or Path(images[0]).name.split(".")[0]), split, files))
-    names = [case.name for case in cases]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{datalist} names {', '.join(twice)} twice. Every case needs a file name of its own.")
-    if not cases:
-        raise ValueError(f"{datalist} lists no cases under {', '.join(_FOLDERS)}. Rename its lists.")
-    return cases
-
-
-def _listed_names(datalist: Path, labels: Mapping[int, str]) -> dict[int, str]:
-    names = {index: name for index, name in labels.items() if index != 0}
-    if not names:
-        raise ValueError(
-            f'{datalist} does not name its labels. Add "labels": {{"0": "background", "1": "aorta", ...}}, or '
-            "choose a declared numbering with --numbering."
-        )
-    return names
-
-
 def _read(
     case: SourceCase, ids: Mapping[int, int], table: LabelTable, options: VolumeOptions, orientation: str | None
 ) -> ReadCase:
     """Read and check one case.
 
     Raises:
-        DataError: it cannot be used; names its files and the remedies.
+        DataError: the case cannot be used; names its files and the remedies.
     """
     facts: dict[str, Any] = {}
     if "image" not in case.files:
@@ -261,14 +149,14 @@ def _with_evidence(
     table: LabelTable,
     options: VolumeOptions,
 ) -> Finding:
-    """Add to a disagreement of two headers what the organs say of each."""
+    """Add to a disagreement of two headers how well the organs fit each."""
     if finding.rule != "geometry":
         return finding
     said = []
     for whose in ("image", "label"):
         _, label, _ = load_volume_pair(image_path, label_path, replace(options, classes=None, geometry=whose))
         if not set(np.unique(np.asarray(label.dataobj)).tolist()) <= set(ids):
-            return finding  # nothing is known of labels that the numbering does not declare
+            return finding  # labels outside the numbering cannot be judged
         mapped = map_labels(np.asarray(label.dataobj), ids, str(label_path))
         found = anatomy_findings(measure_organs(mapped, label.affine), table.classes, label_path)
         said.append(f"by the {whose}'s header {'; '.join(f.problem for f in found) or 'every organ is in its place'}")
@@ -276,7 +164,7 @@ def _with_evidence(
 
 
 def _write(case: SourceCase, read: ReadCase, target: Path, manifest: Manifest, table: LabelTable) -> None:
-    outputs = {"image": target / f"images{_FOLDERS[case.split]}" / f"{case.name}.nii.gz"}
+    outputs = {"image": target / f"images{FOLDERS[case.split]}" / f"{case.name}.nii.gz"}
     _save_canonical(read.image, outputs["image"])
     facts = {
         "split": case.split,
@@ -285,7 +173,7 @@ def _write(case: SourceCase, read: ReadCase, target: Path, manifest: Manifest, t
         **read.facts,
     }
     if read.label is not None:
-        outputs["label"] = target / f"labels{_FOLDERS[case.split]}" / f"{case.name}.nii.gz"
+        outputs["label"] = target / f"labels{FOLDERS[case.split]}" / f"{case.name}.nii.gz"
         _save_canonical(read.label, outputs["label"])
         counts = np.bincount(np.asarray(read.label.dataobj).ravel(), minlength=len(table.classes)).tolist()
         facts["label_counts"] = dict(zip(table.names, counts, strict=True))
@@ -304,7 +192,7 @@ def _spacing(image: nib.Nifti1Image) -> list[float] | None:
 
 
 def _save_canonical(image: nib.Nifti1Image, path: Path) -> None:
-    """Write axes in RAS order, with a header that holds nothing but geometry and says it once and in every field."""
+    """Write a volume in RAS order; its new header holds only geometry, consistent in all fields."""
     path.parent.mkdir(exist_ok=True)
     canonical = nib.as_closest_canonical(image)
     voxels = np.ascontiguousarray(canonical.dataobj)
@@ -322,7 +210,7 @@ def _save_canonical(image: nib.Nifti1Image, path: Path) -> None:
 def _write_datalist(cases: list[SourceCase], target: Path, table: LabelTable, kind: str) -> None:
     lists: dict[str, list[dict[str, str]]] = {}
     for case in cases:
-        suffix = _FOLDERS[case.split]
+        suffix = FOLDERS[case.split]
         entry = {"image": f"./images{suffix}/{case.name}.nii.gz"}
         if "label" in case.files or "image" not in case.files:
             entry["label"] = f"./labels{suffix}/{case.name}.nii.gz"

@@ -1,9 +1,9 @@
-"""TransUNet's prepared Synapse files -> volumes in this bundle's orientation.
+"""Read TransUNet's prepared Synapse files.
 
 ``train_npz/case0005_slice000.npz`` holds one slice ("image" windowed to [0, 1], "label"), and
-``test_vol_h5/case0001.npy.h5`` a volume, slices first. They carry no spacing, origin or orientation, so spacing and
-origin stay unknown, and the orientation is found from the organs: of the 48 ways to lay the axes, the one under which
-they lie as in every patient.
+``test_vol_h5/case0001.npy.h5`` a volume, slices first. They record no spacing, origin or orientation. Spacing and
+origin stay unknown; the orientation is inferred from the organs: of the 48 possible orientations, the one that places
+them as in a patient.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from i2net_bundle.checks.anatomy import Organ, measure_organs, relations
 from i2net_bundle.io.findings import DataError, error
-from i2net_bundle.io.nifti import mark_without_geometry
+from i2net_bundle.io.geometry import mark_without_geometry
 from i2net_bundle.labels import label_table
 from i2net_bundle.transforms.preprocessing import WINDOW_HU
 
@@ -29,7 +29,7 @@ _VOLUME_NAME = re.compile(r"case(\d{4})\.npy\.h5")
 
 
 def find_transunet(folder: Path) -> dict[str, list[Path]]:
-    """Files of every case, "0005" to its slices in order or to its one volume."""
+    """Find the files of every case: number ("0005") to its slices in order, or to its volume."""
     slices: dict[str, dict[int, Path]] = defaultdict(dict)
     cases: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
@@ -49,15 +49,14 @@ def read_transunet(
 
     Args:
         files: its slices in order, or its volume.
-        orientation: axis codes of (slices, rows, columns) as stored, such as "SLA"; found from the organs if not given.
+        orientation: axis codes of (slices, rows, columns) as stored, such as "SLA"; default: inferred from the organs.
 
     Returns:
         CT in HU (int16; between the window's bounds, since the files hold no more) and label (uint8), RAS, both marked
         as without geometry; and the orientation.
 
     Raises:
-        DataError: a file is damaged or holds something else, slices are missing, or the organs do not tell the
-            orientation.
+        DataError: a file is damaged or not TransUNet's, slices are missing, or the orientation cannot be inferred.
     """
     image, label = _read_volume(files[0]) if len(files) == 1 and files[0].suffix == ".h5" else _stack_slices(files)
     if image.shape != label.shape or image.ndim != 3:

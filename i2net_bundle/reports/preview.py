@@ -25,7 +25,7 @@ from i2net_bundle.figures.case_panels import stretched
 from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.findings import DataError, Finding, errors
 from i2net_bundle.io.formats import is_volume
-from i2net_bundle.io.nifti import has_geometry
+from i2net_bundle.io.geometry import has_geometry
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import staged_folder
 from i2net_bundle.labels import LabelClass

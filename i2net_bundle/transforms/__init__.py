@@ -1,4 +1,4 @@
-"""Files -> what the network sees, and masks -> back to the file's grid."""
+"""Preprocessing: files to network inputs, the same in all workflows; and augmentation."""
 
 from i2net_bundle.transforms.augmentation import histology_training, volume_training
 from i2net_bundle.transforms.preprocessing import (

@@ -1,4 +1,4 @@
-"""Random transforms of training slices. All draw from one MONAI random state, so a seed fixes them."""
+"""Random transforms of training images. All draw from MONAI's random state, so a seed reproduces them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from i2net_bundle.transforms.preprocessing import IMAGE, LABEL, histology_intens
 from i2net_bundle.transforms.resizing import ResizeSliced
 
 _KNOTS_PX = 64
-"""Distance of the knots of an elastic deformation, in pixels of the patch: about a gland's radius."""
+"""Distance between the knots of an elastic deformation, in pixels of the patch: about a gland's radius."""
 
 
 def volume_training(
     size: Sequence[int] = (224, 224), augment: bool = True, intensity: Transform | None = None
 ) -> Compose:
-    """A cached slice to a training item, as TransUNet does it: window, augment on the slice's own grid, resize.
+    """Turn a cached slice into a training item, as TransUNet does: window, augment on the slice's grid, resize.
 
     Args:
         size: rows and columns of the network's input.
-        augment: whether to turn, flip and rotate.
+        augment: whether to flip and rotate.
         intensity: stored values to the network's, as in evaluation; default `volume_intensity`.
     """
     augmentation = [RandTurnOrRotated()] if augment else []
@@ -44,16 +44,16 @@ def histology_training(
     elastic_px: float = 0.0,
     intensity: Transform | None = None,
 ) -> Compose:
-    """A cached histology image to a training patch: random crop with flip, rotation and scale; colours jittered.
+    """Turn a cached histology image into a training patch: random crop with flip, rotation, scale and colour jitter.
 
     Args:
         size: rows and columns of the patch, in pixels.
         probability: of each augmentation.
-        max_rotation_deg: largest rotation either way, in degrees.
+        max_rotation_deg: largest rotation in either direction, in degrees.
         scale_range: smallest and largest magnification.
         color_strength: largest relative change of brightness, contrast, saturation and of each channel.
-        stain_strength: largest relative change of each stain's density; 0 leaves the stains alone.
-        elastic_px: standard deviation of the elastic deformation, in pixels of the patch; 0 leaves shapes alone.
+        stain_strength: largest relative change of each stain's density; 0 turns it off.
+        elastic_px: standard deviation of the elastic deformation, in pixels of the patch; 0 turns it off.
         intensity: stored values to the network's, as in evaluation; default `histology_intensity`.
     """
     crop = RandAffineCropd(size, probability, max_rotation_deg, scale_range, elastic_px)
@@ -65,13 +65,13 @@ def histology_training(
 class RandTurnOrRotated(RandomizableTransform):
     """TransUNet's augmentation: with p 0.5 a random multiple of 90° and a flip; else with p 0.5 a rotation.
 
-    The rotation lies within ±20° and takes nearest neighbours for image and label alike, as the protocol does.
+    The rotation lies within ±20° and uses nearest neighbours for image and label, as the protocol does.
     """
 
     max_rotation_deg = 20
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return ``data`` with "image" (C, H, W) and "label" (1, H, W) moved together."""
+        """Return ``data`` with "image" (C, H, W) and "label" (1, H, W) transformed together."""
         moved = dict(data)
         if self.R.random() < 0.5:
             turns, axis = int(self.R.randint(4)), int(self.R.randint(1, 3))
@@ -86,7 +86,7 @@ class RandTurnOrRotated(RandomizableTransform):
 
 
 class RandAffineCropd(RandomizableTransform):
-    """Cut a patch at a random place, flipped, rotated and scaled at random; past the border the image is mirrored.
+    """Crop a patch at a random place with random flip, rotation and scale; the image is mirrored at its border.
 
     Args:
         size: rows and columns of the patch, in pixels.
@@ -126,7 +126,7 @@ class RandAffineCropd(RandomizableTransform):
         angle = np.deg2rad(self.R.uniform(-1, 1) * self.max_rotation_deg) if self._happens() else 0.0
         low, high = np.log(self.scale_range)
         scale = np.exp(self.R.uniform(low, high)) if self._happens() else 1.0
-        centre_y, centre_x = (  # whole pixels, so that a patch that is only cut stays sharp
+        centre_y, centre_x = (  # whole pixels: a patch that is only cropped stays sharp
             side / 2 + (self.R.randint(extent - side + 1) if extent > side else (extent - side) // 2)
             for side, extent in zip(self.size, (height, width), strict=True)
         )
@@ -150,10 +150,10 @@ class RandAffineCropd(RandomizableTransform):
 
 
 class RandStaind(RandomizableTransform):
-    """Vary how densely haematoxylin, eosin and the residual stain a tissue, each on its own (Tellez et al. 2018).
+    """Vary the densities of haematoxylin, eosin and the residual independently (Tellez et al. 2018).
 
-    By Beer and Lambert's law the optical density of a pixel is a sum of stain vectors (Ruifrok and Johnston 2001) times
-    the stains' amounts; each amount a becomes α a + β, with α in 1 ± strength and β in ± strength / 10.
+    By the Beer-Lambert law a pixel's optical density is the sum of stain vectors (Ruifrok and Johnston 2001) times
+    the stains' amounts. Each amount a becomes α a + β, with α in 1 ± strength and β in ± strength / 10.
 
     Args:
         probability: of the change.
@@ -165,7 +165,7 @@ class RandStaind(RandomizableTransform):
         self.probability, self.strength = probability, strength
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return ``data`` with "image" (3, H, W), 0-255, stained otherwise."""
+        """Return ``data`` with "image" (3, H, W), 0-255, restained."""
         image = torch.as_tensor(data[IMAGE]).float()
         if self.R.random() >= self.probability:
             return {**data, IMAGE: image}
@@ -179,7 +179,7 @@ class RandStaind(RandomizableTransform):
 
 
 class RandColorJitterd(RandomizableTransform):
-    """Vary an RGB image's brightness, contrast, saturation and colour balance, as stains and scanners do.
+    """Vary an RGB image's brightness, contrast, saturation and colour balance.
 
     Args:
         probability: of each of the four changes.
@@ -207,6 +207,6 @@ class RandColorJitterd(RandomizableTransform):
 
 
 def reseed(transform: Transform | Compose, *key: int) -> None:
-    """Fix a transform's random state from integers, say (seed, epoch, index)."""
+    """Seed a transform from integers, such as (seed, epoch, index)."""
     if hasattr(transform, "set_random_state"):
         transform.set_random_state(seed=int(np.random.SeedSequence(key).generate_state(1)[0]))

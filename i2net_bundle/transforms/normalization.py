@@ -1,7 +1,7 @@
-"""Normalise the channels of volumes whose values have no unit, volume by volume, as the field does for MR.
+"""Normalise channels of arbitrary units per volume, as is usual for MR.
 
-Each channel's name says how (`i2net_bundle.io.channels.normalization_of`); CT is left for the window, which acts point
-by point and therefore belongs to the intensity stage.
+A channel's name decides how (`i2net_bundle.io.channels.normalization_of`). CT is windowed point by point in the
+intensity stage instead.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _EPSILON = 1e-8
 def z_score(volume: Tensor, percentiles: Sequence[float] = PERCENTILES) -> Tensor:
     """Clip to percentiles of the non-zero voxels, then subtract their mean and divide by their standard deviation.
 
-    Voxels of 0, which lie outside a cropped or skull-stripped body, stay 0.
+    Voxels of 0, outside a masked or skull-stripped body, stay 0.
 
     Args:
-        volume: any shape, any type.
+        volume: any shape and type.
         percentiles: lower and upper bound, in per cent.
 
     Returns:
@@ -45,14 +45,14 @@ def z_score(volume: Tensor, percentiles: Sequence[float] = PERCENTILES) -> Tenso
 
 
 def rescale(volume: Tensor) -> Tensor:
-    """Scale to [0, 1] by the smallest and the largest value; float32, the same shape."""
+    """Scale to [0, 1] by minimum and maximum; float32, the same shape."""
     values = volume.float()
     low, high = values.min(), values.max()
     return (values - low) / (high - low).clamp_min(_EPSILON)
 
 
 class NormalizeChannelsd(MapTransform):
-    """Normalise every channel of a volume by its name, those of CT excepted.
+    """Normalise every channel of a volume by its name, except CT.
 
     Args:
         keys: images (C, ...).
@@ -78,7 +78,7 @@ class NormalizeChannelsd(MapTransform):
 
 
 class WindowChannelsd(MapTransform):
-    """Clip the CT channels of an image to a window and scale it to [0, 1]; other channels stay as they are.
+    """Clip an image's CT channels to a window and scale it to [0, 1]; other channels are unchanged.
 
     Args:
         keys: images (C, ...).
@@ -104,7 +104,7 @@ class WindowChannelsd(MapTransform):
 
 
 def window(window_hu: Sequence[float], channels: Sequence[str], key: str) -> Transform:
-    """The intensity stage of volumes: MONAI's range of intensities where CT is the only channel."""
+    """Return the intensity stage of volumes; MONAI's own transform if CT is the only channel."""
     if len(channels) == 1 and is_ct(channels[0]):
         return ScaleIntensityRanged(key, window_hu[0], window_hu[1], 0.0, 1.0, clip=True)
     return WindowChannelsd(key, window_hu, channels)
@@ -119,7 +119,7 @@ def _normalized(channel: Tensor, how: str) -> Tensor:
 
 
 def _percentile(values: Tensor, percent: float) -> float:
-    """Linear between order statistics, as NumPy does; ``torch.quantile`` refuses more than 16 million values."""
+    """Interpolate linearly, as NumPy does; ``torch.quantile`` refuses more than 16 million values."""
     ordered = values.flatten().sort().values
     place = (len(ordered) - 1) * percent / 100
     below = int(place)

@@ -1,9 +1,9 @@
-"""The one definition of preprocessing: training, evaluation and inference all build on these.
+"""Preprocessing, defined once for training, evaluation and inference.
 
-``*_reading`` gives arrays in a fixed orientation, with stored values, or normalised ones where that needs the whole
-volume; ``*_intensity`` scales them point by point for the network; ``*_preprocessing`` is one after the other. Volumes
-become (C, P, L, S): rows run to posterior, columns to the patient's left, so a slice is what a radiologist sees.
-Histology images become (3, rows, columns).
+``*_reading`` returns arrays in a fixed orientation, with stored values, or normalised ones where that needs the volume.
+``*_intensity`` scales them point by point for the network. ``*_preprocessing`` does both. Volumes become (C, P, L, S):
+rows run to posterior and columns to the patient's left, as radiologists view slices. Histology images become
+(3, rows, columns).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from i2net_bundle.checks.scans import load_volume, load_volume_pair
 from i2net_bundle.data.image_files import image_paths
 from i2net_bundle.io.channels import CT, is_ct
 from i2net_bundle.io.findings import Finding, enforce
-from i2net_bundle.io.nifti import has_geometry
+from i2net_bundle.io.geometry import has_geometry
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.transforms.normalization import NormalizeChannelsd, window
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
@@ -41,20 +41,20 @@ IMAGE, LABEL = "image", "label"
 LENGTH_UNIT = "length_unit"
 """Key of an item's ``meta``: "mm", "voxel" where a volume's spacing is unknown, or "pixel"."""
 SCALE = "scale_to_training"
-"""Key of a histology image's ``meta``: by how much it is to be magnified to reach the training scale."""
+"""Key of a histology image's ``meta``: the magnification that brings it to the training scale."""
 WINDOW_HU = (-125.0, 275.0)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Preprocessing(Compose):
-    """A file to what the network sees, in named steps; ``transforms`` lists them one after the other, as MONAI does.
+    """A file to the network's input in named steps, which ``transforms`` also lists in order, as in MONAI.
 
     Args:
-        load: reads and checks the files; `LoadVolumed` or `LoadHistologyd`.
+        load: `LoadVolumed` or `LoadHistologyd`; reads and checks the files.
         orientation: turns volumes to the fixed orientation; inverted for masks.
         normalization: stored values to normalised ones, volume by volume.
-        intensity: point by point to the network's values; nothing for training's cache, which keeps what precedes it.
+        intensity: scales point by point to the network's values; None for training's cache.
     """
 
     def __init__(
@@ -69,19 +69,19 @@ class Preprocessing(Compose):
         self.load, self.orientation, self.normalization, self.intensity = steps
 
     def read(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], list[Finding]]:
-        """Load files and turn volumes: stored values in the fixed orientation, and what the checks found.
+        """Load files and reorient volumes; return stored values in the fixed orientation, and the findings.
 
         Args:
             data: paths under the keys of ``load``.
 
         Raises:
-            DataError: a file cannot be read any further; other errors are among the findings.
+            DataError: a file cannot be read; other errors are among the findings.
         """
         loaded, findings = self.load.read(data)
         return _applied((self.orientation,), loaded), findings
 
     def scale(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Stored values, as `read` gives them, to what the network sees; ``data`` itself keeps the stored values."""
+        """Scale stored values from `read` to the network's input; ``data`` itself is unchanged."""
         return _applied((self.normalization, self.intensity), data)
 
 
@@ -97,8 +97,8 @@ def volume_reading(keys: Sequence[str], options: VolumeOptions | None = None) ->
     """Read volumes (and labels) as (C, P, L, S): CT in HU, other channels normalised volume by volume.
 
     Args:
-        keys: "image", and "label" where there is one; both must lie on one grid.
-        options: channels, and how to settle what a file leaves open.
+        keys: "image", and optionally "label"; both must have one grid.
+        options: channels, and what the user declares about the files.
     """
     options = options or VolumeOptions()
     unitless = not all(map(is_ct, options.channels))
@@ -110,7 +110,7 @@ def volume_reading(keys: Sequence[str], options: VolumeOptions | None = None) ->
 
 
 def volume_intensity(window_hu: Sequence[float] = WINDOW_HU, channels: Sequence[str] = CT) -> Transform:
-    """Clip CT channels to the window and scale it to [0, 1]; other channels stay as the reading normalised them.
+    """Clip CT channels to the window and scale it to [0, 1]; other channels are unchanged.
 
     Args:
         window_hu: lower and upper bound, in HU.
@@ -122,12 +122,12 @@ def volume_intensity(window_hu: Sequence[float] = WINDOW_HU, channels: Sequence[
 def volume_preprocessing(
     keys: Sequence[str] = (IMAGE,), options: VolumeOptions | None = None, intensity: Transform | None = None
 ) -> Preprocessing:
-    """A volume to what the network sees, before the slices are resized.
+    """Preprocess a volume to the network's input, before slices are resized.
 
     Args:
-        keys: "image", and "label" where there is one.
-        options: channels, and how to settle what a file leaves open.
-        intensity: the reading's values to the network's; default `volume_intensity` of the options' channels.
+        keys: "image", and optionally "label".
+        options: channels, and what the user declares about the files.
+        intensity: values from the reading stage to the network's; default `volume_intensity` for the options' channels.
     """
     options = options or VolumeOptions()
     reading = volume_reading(keys, options)
@@ -139,7 +139,7 @@ def histology_reading(keys: Sequence[str], options: HistologyOptions | None = No
     """Read training images as RGB (3, H, W) in 0-255 and masks as class ids (1, H, W), at the training scale.
 
     Args:
-        keys: "image", and "label" where there is one; both must have one size.
+        keys: "image", and optionally "label"; both must have one size.
         options: what is declared about the files.
     """
     load = LoadHistologyd(keys, options or HistologyOptions())
@@ -155,10 +155,10 @@ def histology_intensity() -> Transform:
 def histology_preprocessing(
     keys: Sequence[str] = (IMAGE,), options: HistologyOptions | None = None, intensity: Transform | None = None
 ) -> Preprocessing:
-    """A histology file to what the network sees, on the file's own grid; the inferer resizes where that is asked for.
+    """Preprocess a histology file to the network's input on the file's grid; the inferer resizes on request.
 
     Args:
-        keys: "image", and "label" where there is one.
+        keys: "image", and optionally "label".
         options: what is declared about the files.
         intensity: stored values to the network's; default `histology_intensity`.
     """
@@ -170,8 +170,8 @@ class LoadVolumed(MapTransform):
     """Read and check volumes as (C, X, Y, Z), and their labels as (1, X, Y, Z) on one grid; warnings are logged.
 
     Args:
-        keys: "image", and "label" where there is one.
-        options: channels, and how to settle what a file leaves open.
+        keys: "image", and optionally "label".
+        options: channels, and what the user declares about the files.
     """
 
     def __init__(self, keys: KeysCollection, options: VolumeOptions) -> None:
@@ -179,7 +179,7 @@ class LoadVolumed(MapTransform):
         self.options = options
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return ``data`` with paths replaced by what they hold.
+        """Return ``data`` with paths replaced by arrays.
 
         Raises:
             DataError: a file cannot be used, or label and image differ in grid; names them and the remedy.
@@ -189,7 +189,7 @@ class LoadVolumed(MapTransform):
         return loaded
 
     def read(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], list[Finding]]:
-        """The same, and what the checks found; only what keeps a file from being read further is raised."""
+        """Return ``data`` and the findings; only faults that prevent reading are raised."""
         loaded = dict(data)
         if LABEL in self.keys:
             image, label, findings = load_volume_pair(data[IMAGE], data[LABEL], self.options)
@@ -203,10 +203,10 @@ class LoadVolumed(MapTransform):
 class LoadHistologyd(MapTransform):
     """Read and check histology files: images (3, H, W), masks of class ids (1, H, W); warnings are logged.
 
-    Masks that are declared as instances or binary become 0 and 1; all others stay as they are.
+    Masks declared as instances or binary become 0 and 1; others are unchanged.
 
     Args:
-        keys: "image", and "label" where there is one.
+        keys: "image", and optionally "label".
         options: what is declared about the files.
     """
 
@@ -215,7 +215,7 @@ class LoadHistologyd(MapTransform):
         self.options = options
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return ``data`` with paths replaced by what they hold.
+        """Return ``data`` with paths replaced by arrays.
 
         Raises:
             DataError: a file cannot be used, or mask and image differ in size; names them and the remedy.
@@ -225,7 +225,7 @@ class LoadHistologyd(MapTransform):
         return loaded
 
     def read(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], list[Finding]]:
-        """The same, and what the checks found; only what keeps a file from being read further is raised."""
+        """Return ``data`` and the findings; only faults that prevent reading are raised."""
         path = data[IMAGE]
         image, findings = load_image(path, self.options)
         loaded = {**data, IMAGE: _with_geometry(np.moveaxis(image, -1, 0), np.eye(4), path)}
@@ -240,7 +240,7 @@ class LoadHistologyd(MapTransform):
 
 
 class ToTrainingScaled(MapTransform):
-    """Resize an image, and its label, by what its ``meta`` says it must be magnified to reach the training scale."""
+    """Resize an image and its label to the training scale, by the magnification in its ``meta``."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return ``data``, items (C, H, W) resized: images by cubic interpolation, labels by nearest neighbours."""
@@ -265,9 +265,9 @@ def _volume_tensor(image: nib.Nifti1Image, path: str | Path) -> MetaTensor:
 
 
 def _with_geometry(array: np.ndarray, affine: np.ndarray, path: str | Path, unit: str = "pixel") -> MetaTensor:
-    """An array (C, ...) that knows where it lies, in which unit of length, and which file it comes from.
+    """Make a MetaTensor (C, ...) with affine, unit of length and file name.
 
-    The order of memory stays: NIfTI has slices one after the other, which is how they are used.
+    The memory order is kept: in NIfTI each slice is contiguous, which suits slice-wise use.
     """
     meta = {"filename_or_obj": str(path), LENGTH_UNIT: unit, "original_channel_dim": 0}
     if min(array.strides) < 0:  # PyTorch has no such views

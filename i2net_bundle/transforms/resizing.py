@@ -1,4 +1,4 @@
-"""Resize between a slice's own grid and the network's: cubic for images, nearest for labels, cell areas aligned."""
+"""Resize between a slice's grid and the network's: cubic for images, nearest for labels, pixel areas aligned."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 
 def resize_images(images: Tensor, size: Sequence[int], antialias: bool = False) -> Tensor:
-    """Cubic resize of (N, C, H, W) to ``size``; values can overshoot the input's range by a few per cent.
+    """Resize images (N, C, H, W) by cubic interpolation; values can overshoot the input's range by a few per cent.
 
     Args:
-        images: what to resize.
+        images: (N, C, H, W).
         size: rows and columns.
-        antialias: widen the kernel where the image shrinks; CT protocols do not.
+        antialias: whether to smooth when shrinking; CT protocols do not.
     """
     if tuple(images.shape[2:]) == tuple(size):
         return images
@@ -26,7 +26,7 @@ def resize_images(images: Tensor, size: Sequence[int], antialias: bool = False) 
 
 
 def resize_labels(labels: Tensor, size: Sequence[int]) -> Tensor:
-    """Nearest-neighbour resize of (N, C, H, W) to ``size``, dtype kept."""
+    """Resize labels (N, C, H, W) by nearest neighbours; the dtype is kept."""
     if tuple(labels.shape[2:]) == tuple(size):
         return labels
     return F.interpolate(labels.float(), size=tuple(size), mode="nearest-exact").to(labels.dtype)

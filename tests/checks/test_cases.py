@@ -153,7 +153,7 @@ def test_warnings_are_logged_and_stop_nothing(tmp_path: Path, caplog: pytest.Log
     assert (list(cases), cases.failed) == (given, [])
     (found,) = cases.findings
     assert str(found) == (
-        f"{given[0]['image']}: gives its spacing in meters; converted to 2 x 2 x 3 mm. Check that this is the scan's "
+        f"{given[0]['image']}: records its spacing in meters; converted to 2 x 2 x 3 mm. Check that this is the scan's "
         "spacing."
     )
     told = [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "i2net.checks"]

@@ -447,7 +447,7 @@ def test_a_training_image_in_the_test_list_is_an_error_however_it_was_saved(
     (found,) = check_path(folder).findings
     assert (found.severity, found.rule, found.file) == ("error", "shared-case", str(folder / name))
     assert found.problem == f"holds the same image as {source.name} of 'training', in 'test'"
-    assert found.remedy.startswith("Take it out of one of them")
+    assert found.remedy.startswith("Remove it from one of them")
 
 
 @pytest.mark.parametrize("split", ["validation", "test", "testA"])

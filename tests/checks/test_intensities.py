@@ -61,9 +61,9 @@ def test_hu_with_an_offset_is_told_with_its_remedy(phantom: np.ndarray, change: 
     found = the_finding(change(phantom))
     assert found.rule == "offset"
     assert found.problem.startswith("looks like HU + 1024: ")
-    around = int(found.problem.split()[-1])  # "... and most of what is no air lies around 1054"
+    around = int(found.problem.split()[-1])  # "... and most voxels that are not air lie around 1054"
     assert 900 < around < 1200
-    assert found.remedy == f"Have it shifted with hu_offset: -1024 (--hu-offset -1024). {GO_ON}"
+    assert found.remedy == f"Shift it with hu_offset: -1024 (--hu-offset -1024). {GO_ON}"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_one_value_alone_is_refused() -> None:
 def test_padding_alone_is_refused() -> None:
     voxels = np.where(np.arange(64) % 2, -2000, -3024)
     (found,) = intensity_findings(voxels, FILE)
-    assert str(found) == (f"{FILE}: holds nothing but padding: values run from -3024 to -2000. Give the scan itself.")
+    assert str(found) == (f"{FILE}: holds only padding: values run from -3024 to -2000. Give the scan itself.")
 
 
 def test_a_crop_without_air_or_fat_passes_with_a_warning() -> None:
@@ -131,13 +131,13 @@ def test_a_crop_without_air_or_fat_passes_with_a_warning() -> None:
     assert voxels.min() < 0
     found = the_finding(voxels, Severity.WARNING)
     assert found.problem.startswith("holds neither air nor fat: ")
-    assert found.remedy == "Give the whole scan; the network has not seen such crops."
+    assert found.remedy == "Pass the whole scan; the network was not trained on such crops."
 
 
 def test_a_scan_with_little_soft_tissue_passes_with_a_warning(phantom: np.ndarray) -> None:
     found = the_finding(np.where(phantom > -500, phantom * 2 + 600, phantom), Severity.WARNING)
     assert found.rule == "intensities"
-    assert "of what is no air lies between -200 and 300 HU" in found.problem
+    assert "of the voxels that are not air lie between -200 and 300 HU" in found.problem
     assert found.remedy == "Check that it is a CT of the body, in Hounsfield units."
 
 
@@ -147,7 +147,7 @@ def test_voxels_without_a_finite_value_are_counted() -> None:
     (found,) = nonfinite_findings(voxels, FILE)
     assert found.severity is Severity.ERROR
     assert str(found) == (
-        f"{FILE}: holds 3 NaN and 2 infinite voxels of 960. Convert the scan again, or have them filled with "
+        f"{FILE}: holds 3 NaN and 2 infinite voxels of 960. Convert the scan again, or fill them with "
         "fill_nonfinite: -1024 (--fill-nonfinite -1024)."
     )
 

@@ -127,7 +127,7 @@ def test_hu_with_an_offset_are_refused_until_it_is_given(tmp_path: Path) -> None
     found = refusal(load_volume, path)
     assert found.rule == "offset"
     assert found.problem.startswith("looks like HU + 1024: values run from 0 to 1")
-    assert found.remedy == f"Have it shifted with hu_offset: -1024 (--hu-offset -1024). {GO_ON}"
+    assert found.remedy == f"Shift it with hu_offset: -1024 (--hu-offset -1024). {GO_ON}"
     image, findings = load_volume(path, VolumeOptions(hu_offset=-1024))
     assert findings == []
     np.testing.assert_array_equal(image.dataobj, np.clip(hu_volume(), -1024, None))
@@ -138,7 +138,7 @@ def test_voxels_without_a_finite_value_are_refused_until_a_filling_is_given(tmp_
     voxels[0, 0, :2], voxels[1, 0, 0], voxels[2, 0, 0] = np.nan, np.inf, -np.inf
     path = save(tmp_path / "ct.nii.gz", voxels)
     assert str(refusal(load_volume, path)) == (
-        f"{path}: holds 2 NaN and 2 infinite voxels of 960. Convert the scan again, or have them filled with "
+        f"{path}: holds 2 NaN and 2 infinite voxels of 960. Convert the scan again, or fill them with "
         "fill_nonfinite: -1024 (--fill-nonfinite -1024)."
     )
     image, (found,) = load_volume(path, VolumeOptions(fill_nonfinite=-1024))
@@ -319,7 +319,7 @@ def test_the_chosen_header_holds_for_both_and_is_warned_of(
     (found,) = check_volume(pair["image"], pair["label"], options)
     assert (found.severity, found.file) == (Severity.WARNING, pair["label"])
     assert found.problem.startswith(f"lies {apart_mm} mm off its image {pair['image']}: ")
-    assert found.remedy == f"The {geometry}'s header was taken for both, as chosen."
+    assert found.remedy == f"The {geometry}'s header was used for both, as chosen."
     with caplog.at_level(logging.WARNING, logger="i2net.checks"):
         read = volume_reading(KEYS, options)(pair)
     assert str(found) in caplog.messages
@@ -343,8 +343,7 @@ def test_a_label_of_another_shape_is_refused_whatever_geometry_is_chosen(tmp_pat
     for geometry in (None, *KEYS):
         (found,) = check_volume(image, label, VolumeOptions(geometry=geometry))
         assert str(found) == (
-            f"{label}: has shape (12, 10, 7), its image {image} (12, 10, 8). Give the label of this very image, on its "
-            "grid."
+            f"{label}: has shape (12, 10, 7), its image {image} (12, 10, 8). Pass the label of this image, on its grid."
         )
         assert found.severity is Severity.ERROR
 

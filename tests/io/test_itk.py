@@ -34,25 +34,25 @@ FAULTS = {
         ".nhdr",
         [(r"^space directions:.*\n", "")],
         "spacing",
-        "says nothing of its spacing (no 'space directions'). Correct the header from the scan's own record",
+        "does not record its spacing (no 'space directions'). Correct the header from the scan's own record",
     ),
     "spacings without directions": (
         ".nhdr",
         [(r"^space: .*\n", ""), (r"^space origin:.*\n", ""), (r"^space directions:.*", "spacings: 2 2 3")],
         "no-orientation",
-        "says nothing of its orientation in the patient (no 'space' or no 'space directions'). Add 'space: left-",
+        "does not record its orientation in the patient (no 'space' or no 'space directions'). Add 'space: left-",
     ),
     "a space that is not the patient's": (
         ".nhdr",
         [("left-posterior-superior", "scanner-xyz")],
         "no-orientation",
-        "says nothing of its orientation in the patient (its space is 'scanner-xyz')",
+        "does not record its orientation in the patient (its space is 'scanner-xyz')",
     ),
     "another unit": (
         ".nhdr",
         [("^space origin", 'space units: "cm" "cm" "cm"\nspace origin')],
         "units",
-        "gives its spacing in cm. Write it in mm",
+        "records its spacing in cm. Write it in mm",
     ),
     "degenerate directions in NRRD": (
         ".nhdr",
@@ -64,7 +64,7 @@ FAULTS = {
         ".mhd",
         [(r"^ElementSpacing.*\n", "")],
         "spacing",
-        "says nothing of its spacing (no ElementSpacing)",
+        "does not record its spacing (no ElementSpacing)",
     ),
     "negative spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = -2 2 3")], "spacing", "spacing -2 x 2 x 3"),
     "zero spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = 0 2 3")], "spacing", "spacing 0 x 2 x 3"),
@@ -73,7 +73,7 @@ FAULTS = {
         ".mhd",
         [(r"^TransformMatrix.*\n", "")],
         "no-orientation",
-        "says nothing of its orientation (no TransformMatrix). Add 'TransformMatrix = 1 0 0 0 1 0 0 0 1' if",
+        "does not record its orientation (no TransformMatrix). Add 'TransformMatrix = 1 0 0 0 1 0 0 0 1' if",
     ),
     "degenerate directions in MetaImage": (
         ".mhd",
@@ -131,7 +131,7 @@ def test_a_file_that_was_cut_off_is_refused(suffix: str, compressed: bool, tmp_p
     path = tmp_path / f"ct{suffix}"
     sitk.WriteImage(sitk.ReadImage(save(tmp_path / "ct.nii.gz", hu_volume())), str(path), useCompression=compressed)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(DataError, match=rf"ct\{suffix}: is cut off or damaged: its voxels cannot be read"):
+    with pytest.raises(DataError, match=rf"ct\{suffix}: is truncated or damaged: its voxels cannot be read"):
         load_volume(path, VolumeOptions())
 
 
@@ -141,7 +141,7 @@ def test_a_label_without_orientation_can_take_its_image_s(suffix: str, line: str
     label = converted(save(tmp_path / "label.nii.gz", label_volume()), suffix)
     text = "space dimension: 3" if suffix == ".nhdr" else ""
     label.write_text(re.sub(line, text, label.read_text(), flags=re.MULTILINE))
-    with pytest.raises(DataError, match="says nothing of its orientation"):
+    with pytest.raises(DataError, match="does not record its orientation"):
         load_volume_label(label, VolumeOptions())
     read = load_volume_pair(image, label, VolumeOptions(geometry="image"))[1]
     np.testing.assert_allclose(read.affine, AFFINE, atol=1e-5)

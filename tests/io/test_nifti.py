@@ -12,7 +12,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from i2net_bundle.io.findings import DataError, Finding, Severity
-from i2net_bundle.io.nifti import describe_affine, largest_corner_distance, read_nifti, same_grid
+from i2net_bundle.io.geometry import describe_affine, largest_corner_distance, same_grid
+from i2net_bundle.io.nifti import read_nifti
 from i2net_bundle.io.options import VolumeOptions
 from tests.checks.ct_files import AFFINE, hu_volume, save
 
@@ -109,7 +110,7 @@ def test_a_header_that_nibabel_and_simpleitk_read_differently_is_refused_and_bot
     found = refusal(path)
     assert found.rule == "readers"
     assert found.problem == (
-        "is read in two ways: by nibabel LPS, spacing 2 x 2 x 3 mm, origin (30, 20, -60); "
+        "is read differently: by nibabel LPS, spacing 2 x 2 x 3 mm, origin (30, 20, -60); "
         "by SimpleITK LPS, spacing 1 x 2 x 3 mm, origin (30, 20, -60)"
     )
     assert found.remedy == ("If nibabel's is right, choose header: sform (--header of i2net); else correct the header.")
@@ -124,7 +125,7 @@ def test_a_file_that_simpleitk_cannot_open_passes_with_a_warning(tmp_path: Path)
     image, (found,) = read_nifti(path, PLAIN)
     np.testing.assert_array_equal(image.affine, AFFINE)
     assert (found.severity, found.rule) == (Severity.WARNING, "readers")
-    assert str(found).startswith(f"{path}: is refused by SimpleITK (")
+    assert str(found).startswith(f"{path}: cannot be read by SimpleITK (")
     assert found.remedy == ("Programs built on ITK (3D Slicer, MONAI Label) cannot open it; convert it again for them.")
 
 
@@ -143,9 +144,9 @@ def test_a_sheared_affine_is_kept_with_a_warning(tmp_path: Path) -> None:
 
 def test_a_file_without_orientation_is_refused(tmp_path: Path) -> None:
     found = refusal(save(tmp_path / "ct.nii.gz", hu_volume(), sform_code=0, qform_code=0))
-    assert found.problem == "says nothing of its orientation (sform and qform codes are both 0)"
+    assert found.problem == "does not record its orientation (sform and qform codes are both 0)"
     assert found.remedy == (
-        "Take the file that still has its header, or convert the DICOM series again; a label without one can take its "
+        "Use a file that has its header, or convert the DICOM series again; a label without one can use its "
         "image's (geometry: image)."
     )
 
@@ -188,7 +189,7 @@ def test_other_units_become_millimetres_with_a_warning(tmp_path: Path, code: int
     assert image.header.get_xyzt_units()[0] == "mm"
     assert found.severity is Severity.WARNING
     assert str(found) == (
-        f"{path}: gives its spacing in {unit}s; converted to 2 x 2 x 3 mm. Check that this is the scan's spacing."
+        f"{path}: records its spacing in {unit}s; converted to 2 x 2 x 3 mm. Check that this is the scan's spacing."
     )
 
 
@@ -296,7 +297,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float, 
     content, path = whole_file(tmp_path, suffix), tmp_path / f"ct{suffix}"
     path.write_bytes(content[: int(len(content) * share)])
     found = refusal(path)
-    assert found.problem.startswith(f"is cut off or damaged: its voxels cannot be read ({cause}")
+    assert found.problem.startswith(f"is truncated or damaged: its voxels cannot be read ({cause}")
     assert found.remedy == AGAIN
 
 
@@ -306,7 +307,7 @@ def test_a_damaged_compressed_file_is_refused(tmp_path: Path) -> None:
     content[middle : middle + 200] = b"\x55" * 200
     path.write_bytes(content)
     found = refusal(path)
-    assert found.problem.startswith("is cut off or damaged: its voxels cannot be read (")
+    assert found.problem.startswith("is truncated or damaged: its voxels cannot be read (")
     assert found.remedy == AGAIN
 
 
@@ -315,7 +316,7 @@ def test_a_file_that_ends_within_its_header_is_refused(tmp_path: Path, suffix: s
     path = tmp_path / f"ct{suffix}"
     path.write_bytes(whole_file(tmp_path, suffix)[:60])
     found = refusal(path)
-    assert found.problem.startswith("is no NIfTI file that can be read (")
+    assert found.problem.startswith("cannot be read as NIfTI (")
     assert found.remedy == AGAIN
 
 
@@ -347,7 +348,7 @@ PAGE_REMEDY = "Download or copy the file again; the server sent a page, perhaps 
         (
             "ct.dcm",
             lambda plain: bytes(128) + b"DICM",
-            "is a DICOM file, of which a CT has many",
+            "is a single DICOM file of a series",
             "Pass the folder that holds all slices of the series.",
         ),
     ],

@@ -171,7 +171,7 @@ def test_pages_that_are_not_one_images_resolutions_are_refused(tmp_path: Path) -
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(RGB, photometric="rgb", **TILED)
         writer.write(255 - RGB, photometric="rgb", **TILED)
-    with pytest.raises(DataError, match=r"a\.tif: holds 2 pages that are not .*Save the page that is meant"):
+    with pytest.raises(DataError, match=r"a\.tif: holds 2 pages that are not .*Save the page you need"):
         TiledTiff(tmp_path / "a.tif")
 
 

@@ -93,7 +93,7 @@ def test_of_several_volumes_one_is_chosen(suffix: str, tmp_path: Path) -> None:
         ("absent.nrrd", None, r"absent\.nrrd: cannot be opened \(No such file or directory\)\. Check the path"),
         ("html.mha", b"<!doctype html>", r"html\.mha: is an HTML or XML page"),
         ("text.mha", b"no image", r"text\.mha: cannot be read \(.*\)\. Download it again"),
-        ("slice.dcm.nrrd", b"\0" * 128 + b"DICM", r"is a DICOM file, of which a CT has many\. Pass the folder"),
+        ("slice.dcm.nrrd", b"\0" * 128 + b"DICM", r"is a single DICOM file of a series\. Pass the folder"),
         ("empty.nrrd", b"", r"empty\.nrrd: is empty \(0 bytes\)"),
     ],
 )
@@ -107,7 +107,7 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes | None, said: st
 def test_the_voxels_that_a_header_names_must_be_there(tmp_path: Path) -> None:
     path = converted(save(tmp_path / "ct.nii.gz", hu_volume()), ".mhd")
     path.with_suffix(".raw").unlink()
-    with pytest.raises(DataError, match=r"ct\.mhd: is cut off or damaged: its voxels in ct\.raw, which it names"):
+    with pytest.raises(DataError, match=r"ct\.mhd: is truncated or damaged: its voxels in ct\.raw, which it names"):
         load_volume(path, VolumeOptions())
 
 

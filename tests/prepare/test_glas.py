@@ -341,7 +341,7 @@ def test_small_ids_in_a_16_bit_file_are_written_with_8_bits(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("file", "pixels", "message"),
     [
-        pytest.param("train_1.png", IDS, r"is not RGB \(mode L\)\. Take the file as distributed", id="grey image"),
+        pytest.param("train_1.png", IDS, r"is not RGB \(mode L\)\. Use the file as distributed", id="grey image"),
         pytest.param(
             "train_1.png",
             np.dstack([picture("train_1"), IDS]),
@@ -349,12 +349,12 @@ def test_small_ids_in_a_16_bit_file_are_written_with_8_bits(tmp_path: Path) -> N
             id="transparent image",
         ),
         pytest.param(
-            "train_1_anno.png", picture("train_1"), r"holds colours .*\. Take the file as distributed", id="RGB mask"
+            "train_1_anno.png", picture("train_1"), r"holds colours .*\. Use the file as distributed", id="RGB mask"
         ),
         pytest.param(
             "train_1_anno.png",
             255 * (IDS > 0).astype(np.uint8),
-            r"holds 0, 255 only and looks binary.*\. Take the file as distributed",
+            r"holds 0, 255 only and looks binary.*\. Use the file as distributed",
             id="binary mask",
         ),
         pytest.param("train_1_anno.png", IDS[:, :3], r"is 3 × 2 pixels, its image .* is 4 × 2\. ", id="other size"),
@@ -385,7 +385,7 @@ def test_sixteen_bit_colours_are_refused(tmp_path: Path) -> None:
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(2 * (1 + 4 * 6)))) + chunk(b"IEND", b"")
     source = write_source(tmp_path / "source", suffix=".png")
     (source / "train_1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
-    with pytest.raises(DataError, match=r"train_1\.png: has 16 bits per channel.*\. Take the file as distributed"):
+    with pytest.raises(DataError, match=r"train_1\.png: has 16 bits per channel.*\. Use the file as distributed"):
         prepare(source, tmp_path / "out")
 
 

@@ -169,7 +169,7 @@ def test_the_chosen_header_holds_for_both_where_they_disagree(
     pair = write_pair(tmp_path, phantom)
     write_nifti(tmp_path / "label.nii", phantom[1], "RAS", moved(shift_mm=15.0))
     read = volume_reading(KEYS, VolumeOptions(geometry=chosen))(pair)
-    assert f"The {chosen}'s header was taken for both, as chosen." in caplog.text
+    assert f"The {chosen}'s header was used for both, as chosen." in caplog.text
     alone = volume_reading(("image",))({"image": pair["image"]})["image"].affine
     for key in KEYS:
         shift = (read[key].affine - alone)[:3, 3].tolist()
@@ -415,7 +415,7 @@ def test_a_file_without_a_scale_is_refused_where_resampling_is_asked_for(
     with pytest.raises(RuntimeError) as caught:
         preparing(("image",), HistologyOptions(resample=True))(case)
     message = message_of(caught.value)
-    assert f"{case['image']}: does not say how many µm its pixels measure, and resampling was asked for" in message
+    assert f"{case['image']}: does not record its µm per pixel, and resampling was requested" in message
     assert "Pass um_per_px / --um-per-px" in message
 
 

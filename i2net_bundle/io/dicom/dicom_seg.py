@@ -55,7 +55,7 @@ def write_dicom_seg(
     shown = shown_path(folder)
     expected = (*series.size, series.num_slices)
     if mask.shape != expected:
-        raise ValueError(f"{shown} is a volume of {expected}, its mask {mask.shape}: the mask was not brought back.")
+        raise ValueError(f"{shown} is a volume of {expected}, its mask {mask.shape}: the mask is not on its grid.")
     sources = [pydicom.dcmread(item.path, stop_before_pixels=True) for item in series.slices]
     _complete(sources, series.spacing_mm[2], shown)
     segmentation = _segmentation(mask, sources, classes, shown)
