@@ -1,4 +1,4 @@
-"""What every workflow shares: checks of its configuration, the folder and record of its run, its errors."""
+"""Shared by all workflows: configuration checks, run folders, run records, errors."""
 
 from i2net_bundle.workflow.config_check import check_config
 from i2net_bundle.workflow.errors import show_root_cause
