@@ -34,7 +34,7 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
         newest_checkpoint(output_dir)
     elif _holds_run(Path(output_dir)):
         raise FileExistsError(
-            f"{output_dir} already holds a training run. Continue it with --resume true, or choose another --output_dir."
+            f"{output_dir} already holds a training run. Continue it with --resume true, or set another --output_dir."
         )
 
 

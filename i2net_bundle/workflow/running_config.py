@@ -67,8 +67,8 @@ def component_settings(id: str) -> dict[str, Any] | None:
         id: an id such as "network_def".
 
     Returns:
-        ``{"target": "package.Name", "arguments": {...}}``. The arguments are None if they are not plain data. The result
-        is None if the id is not a component with an import path.
+        ``{"target": "package.Name", "arguments": {...}}``. The arguments are None if they are not plain data. The
+        result is None if the id is not a component with an import path.
     """
     parser = running_parser()
     config: Any = parser.get(id)
