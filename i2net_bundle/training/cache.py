@@ -236,7 +236,8 @@ def _name(reading: Compose) -> str:
         return repr([describe(transform) for transform in reading.transforms])
     except TypeError as cause:
         raise ValueError(
-            f"These reading transforms cannot be cached on disk: {cause}. Use transforms with plain settings, or leave cache_dir unset."
+            f"These reading transforms cannot be cached on disk: {cause}. Use transforms with plain settings, "
+            "or leave cache_dir unset."
         ) from cause
 
 

@@ -41,7 +41,8 @@ def network_of_run(record: RunRecord, network: nn.Module, id: str = "network_def
         return network
     if not can_build(record.network):
         raise ValueError(
-            f"{record.path}: the weights belong to {record.network.target}, but the configuration builds {own['target']}. "
+            f"{record.path}: the weights belong to {record.network.target}, but the configuration builds "
+            f"{own['target']}. "
             f"Only networks from {' and '.join(ALLOWED)} are built from a record. Add the configuration that was used "
             "for training: --overlay FILE of i2net, or in --config_file of monai.bundle after the workflow's own."
         )

@@ -252,7 +252,7 @@ class TestWriting:
         "start",
         [
             pytest.param(threads, id="threads"),
-            pytest.param(processes, id="processes", marks=pytest.mark.slow),  # each imports everything anew
+            pytest.param(processes, id="processes", marks=pytest.mark.slow),  # each imports everything again
         ],
     )
     def test_two_writers_of_one_cache_both_read_it_correctly(self, tmp_path: Path, start: Start) -> None:

@@ -250,11 +250,11 @@ def test_a_page_saved_instead_of_a_scan_is_named(ct_dir: Path, tmp_path: Path) -
 def test_the_size_is_reported_before_the_first_case_is_decoded(
     ct_dir: Path, tmp_path: Path, on_disk: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[list[str]] = []
+    reported: list[list[str]] = []
     decode = CaseCache.decode
 
     def look(cache: CaseCache, case: Mapping[str, Any]) -> Any:
-        told.append([record.getMessage() for record in caplog.records if record.name == "i2net.cache"])
+        reported.append([record.getMessage() for record in caplog.records if record.name == "i2net.cache"])
         return decode(cache, case)
 
     monkeypatch.setattr(CaseCache, "decode", look)
@@ -262,8 +262,8 @@ def test_the_size_is_reported_before_the_first_case_is_decoded(
     with caplog.at_level(logging.INFO, logger="i2net.cache"):
         SliceDataset(cases, volume_reading(KEYS), as_cached(), cache_dir=tmp_path if on_disk else None)
     place = f"in {tmp_path}" if on_disk else "in memory"
-    assert len(told) == 2
-    assert told[0][0].startswith(f"2 decoded cases take about 0.00 GB {place}")
+    assert len(reported) == 2
+    assert reported[0][0].startswith(f"2 decoded cases take about 0.00 GB {place}")
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])

@@ -76,7 +76,7 @@ def misspellings() -> list[Any]:
 @pytest.mark.parametrize(("name", "misspelt"), misspellings())
 def test_every_misspelt_top_level_id_is_refused_with_the_right_one(name: str, misspelt: str) -> None:
     assert problems(**{misspelt: 7}) == (
-        f"The configuration has ids that nothing uses: '{misspelt}' (did you mean '{name}'?). Correct or remove them: "
+        f"The configuration has ids that nothing uses: '{misspelt}' (did you mean '{name}'?). "
         "Correct or remove them on the command line or in the overlay file."
     )
 

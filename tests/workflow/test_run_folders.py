@@ -41,7 +41,7 @@ def test_resuming_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_results_are_replaced_only_on_request(tmp_path: Path) -> None:
     (tmp_path / "summary.json").touch()
     with pytest.raises(
-        FileExistsError, match=rf"{tmp_path} already holds results.*--overwrite \(of monai.bundle: --overwrite true\)"
+        FileExistsError, match=rf"{tmp_path} already holds results.*--overwrite \(monai\.bundle: --overwrite true\)"
     ):
         check_results_dir(tmp_path, overwrite=False)
     check_results_dir(tmp_path, overwrite=True)
