@@ -10,6 +10,8 @@ from pathlib import Path
 
 import ignite.distributed as idist
 
+from i2net_bundle.workflow.folder_lock import holds_results, require_unlocked
+
 logger = logging.getLogger("i2net.training")
 
 WEIGHTS_NAME = "model.pt"
@@ -28,8 +30,10 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
         FileExistsError: the folder holds a run and ``resume`` is off.
         FileNotFoundError: ``resume`` is on and there is nothing to resume.
         PermissionError: the folder is not writable.
+        FolderInUseError: another process writes to it.
     """
     _require_writable(Path(output_dir))
+    require_unlocked(output_dir)
     if resume:
         newest_checkpoint(output_dir)
     elif _holds_run(Path(output_dir)):
@@ -48,6 +52,7 @@ def set_run_aside(output_dir: str | Path, resume: bool) -> None:
     folder = Path(output_dir)
     if resume or idist.get_rank() > 0 or not _holds_run(folder):
         return
+    require_unlocked(folder)
     names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
     aside = next(path for path in names if not path.exists())
     folder.rename(aside)
@@ -64,9 +69,11 @@ def check_results_dir(results_dir: str | Path, overwrite: bool) -> None:
     Raises:
         FileExistsError: the folder holds results and ``overwrite`` is off.
         PermissionError: the folder is not writable.
+        FolderInUseError: another process writes to it.
     """
     _require_writable(Path(results_dir))
-    if not overwrite and Path(results_dir).is_dir() and any(Path(results_dir).iterdir()):
+    require_unlocked(results_dir)
+    if not overwrite and holds_results(results_dir):
         raise FileExistsError(
             f"{results_dir} already holds results. Choose another folder, or replace them with --overwrite "
             "(monai.bundle: --overwrite true)."

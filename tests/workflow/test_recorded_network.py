@@ -103,7 +103,9 @@ def test_a_users_own_network_comes_from_the_configuration_that_names_it(tmp_path
 
 def test_a_users_own_network_without_its_configuration_is_refused(tmp_path: Path) -> None:
     weights = write(tmp_path, network={"target": "my_networks.Net", "arguments": {"width": 8}})
-    with pytest.raises(ValueError, match=r"weights belong to my_networks\.Net, but the configuration builds .*--overlay"):
+    with pytest.raises(
+        ValueError, match=r"weights belong to my_networks\.Net, but the configuration builds .*--overlay"
+    ):
         parsed(weights, SMALL)
 
 
