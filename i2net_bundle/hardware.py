@@ -1,4 +1,4 @@
-"""What the hardware can do: its number formats, its devices, how many slices it takes at a time."""
+"""Hardware capabilities: number formats, devices, and slices per forward pass."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ logger = logging.getLogger("i2net.hardware")
 
 @functools.cache
 def cpu_capabilities() -> dict[str, Any]:
-    """What PyTorch reports of this CPU: instruction sets and cache sizes; empty before PyTorch 2.10."""
+    """Instruction sets and cache sizes of this CPU, as PyTorch reports them; empty before PyTorch 2.10."""
     read: Callable[[], dict[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)  # not in PyTorch before 2.10
     return read()
 
 
 @functools.cache
 def multiplies_bfloat16(device_type: str) -> bool:
-    """Whether a device has bfloat16 instructions; without them bfloat16 is emulated, many times slower.
+    """Whether a device has bfloat16 instructions. Emulation is many times slower.
 
-    Where PyTorch does not report what a CPU can do (before 2.10), the answer is yes: the user decides.
+    PyTorch before 2.10 does not report the capabilities of a CPU; the answer is then True, and the user decides.
     """
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -39,10 +39,10 @@ def has_avx512() -> bool:
 
 
 def usable_device(name: str | torch.device) -> torch.device:
-    """The device of that name.
+    """Return the device with this name.
 
     Raises:
-        ValueError: this machine does not have it; lists the devices it has.
+        ValueError: this machine has no such device; the message lists the ones it has.
     """
     try:
         device = torch.device(name)
@@ -54,7 +54,7 @@ def usable_device(name: str | torch.device) -> torch.device:
 
 
 def bfloat16(device_type: str, enabled: bool) -> contextlib.AbstractContextManager:
-    """Autocast to bfloat16 where the device has it; elsewhere stay in float32, which is faster there, and warn once."""
+    """Autocast to bfloat16 if the device supports it; else stay in float32, which is faster there, and warn once."""
     if enabled and not multiplies_bfloat16(device_type):
         _warn_of_emulation()
         enabled = False
@@ -67,9 +67,9 @@ def _warn_of_emulation() -> None:
 
 
 def slices_at_a_time(device: torch.device) -> int:
-    """Default number of slices per forward pass outside training.
+    """Default number of slices per forward pass in evaluation and prediction.
 
-    Two slices keep a CPU as busy as twenty do, and their feature maps are small enough for the allocator to reuse;
-    larger maps go back to the system and are cleared again for each layer.
+    Two slices keep a CPU as busy as twenty, and the allocator reuses their small feature maps. It returns larger maps
+    to the system, which clears the memory again for each layer.
     """
     return 2 if device.type == "cpu" else 24

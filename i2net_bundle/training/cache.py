@@ -1,7 +1,7 @@
-"""Decoded cases, kept in memory or on disk under a key made of their content, so that they cannot go stale.
+"""A cache of decoded cases, in memory or on disk. The key is a hash of their content, so an entry never goes stale.
 
-On disk a case is three ``.npy`` files: image, label, and a checksum of every slice of both. Slices are read one by one,
-so memory does not grow with the number of cases; a slice whose checksum is wrong has its case decoded again.
+On disk, a case is three ``.npy`` files: the image, the label, and a checksum for each slice. Slices are read one at a
+time, so memory use does not grow with the number of cases. If a checksum does not match, the case is decoded again.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class CaseCache:
     """Slices of decoded cases.
 
     Args:
-        reading: files to arrays (C, H, W, D) or (C, H, W).
-        cache_dir: folder for the arrays; they stay in memory when not given.
-        limit_gb: largest size that the decoded cases may take, in GB; default what is free.
+        reading: transforms that read files as arrays (C, H, W, D) or (C, H, W).
+        cache_dir: folder for the arrays. Default: keep them in memory.
+        limit_gb: maximum size of all decoded cases, in GB. Default: the free space.
 
     Raises:
-        ValueError: ``reading`` holds something that cannot name an entry on disk, such as a function.
+        ValueError: ``reading`` holds something that cannot be hashed by its settings, such as a function.
     """
 
     def __init__(self, reading: Compose, cache_dir: str | Path | None = None, limit_gb: float | None = None) -> None:
@@ -53,10 +53,10 @@ class CaseCache:
         self.limit_gb = limit_gb
 
     def require_room(self, cases: Sequence[Mapping[str, Any]]) -> None:
-        """Say how much room decoded cases take, before any is decoded: 2 bytes for a voxel of CT, 4 where normalised.
+        """Check that the decoded cases fit, before any is decoded. A CT voxel takes 2 bytes, a normalised one 4.
 
         Raises:
-            OSError: they do not fit; says what to change.
+            OSError: they do not fit.
         """
         load = getattr(self.reading, "load", None)
         channels = len(getattr(getattr(load, "options", None), "channels", ("",)))
@@ -64,13 +64,13 @@ class CaseCache:
         needed = sum(_estimated_bytes(case, channels * voxel_bytes + 1) for case in cases)
         if self.cache_dir is None:
             place, room = "in memory", psutil.virtual_memory().available
-            remedy = "Set cache_dir, so that they lie on disk"
+            remedy = "Set cache_dir to keep them on disk"
         else:
             self.cache_dir.mkdir(parents=True, exist_ok=True)
             cached = sum(path.stat().st_size for path in self.cache_dir.glob("*.npy"))
             place, room = f"in {self.cache_dir}", shutil.disk_usage(self.cache_dir).free + cached
-            remedy = "Name a cache_dir on a larger disk"
-        logger.info(f"{len(cases)} decoded cases take about {needed / 1e9:.2f} GB {place} ({room / 1e9:.1f} GB there)")
+            remedy = "Set cache_dir to a folder on a larger disk"
+        logger.info(f"{len(cases)} decoded cases take about {needed / 1e9:.2f} GB {place} ({room / 1e9:.1f} GB free)")
         if self.limit_gb is not None and needed > self.limit_gb * 1e9:
             raise OSError(
                 f"{len(cases)} decoded cases need {needed / 1e9:.2f} GB {place}, and cache_limit_gb is "
@@ -79,20 +79,20 @@ class CaseCache:
         if needed > room:
             raise OSError(
                 f"{len(cases)} decoded cases need {needed / 1e9:.2f} GB {place}, and only "
-                f"{room / 1e9:.2f} GB are there. {remedy}."
+                f"{room / 1e9:.2f} GB are free. {remedy}."
             )
 
     def read(self, case: Mapping[str, Any]) -> CachedCase | DecodedCase:
-        """Read a case, from the cache where it holds this very content.
+        """Read a case, from the cache if it holds the same content.
 
         Args:
             case: a path, or one per channel, under "image", and a path under "label".
 
         Returns:
-            its slices; labels are uint8, images int16 or uint8 where that loses nothing, else float32.
+            its slices. Labels are uint8. Images are uint8 or int16 if that is lossless, else float32.
 
         Raises:
-            ValueError: the case has no label, or one that is not made of whole numbers; names the file.
+            ValueError: the case has no label, or its label holds values other than whole numbers.
         """
         if LABEL not in case:
             raise ValueError(
@@ -103,7 +103,7 @@ class CaseCache:
         return CachedCase(self, case, self.cache_dir / self.key(case))
 
     def decode(self, case: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Arrays (D, C, H, W) of a case's files."""
+        """Read the files of a case as arrays (D, C, H, W)."""
         decoded = self.reading({name: case[name] for name in _KEYS})
         arrays = {name: np.asarray(decoded[name]) for name in _KEYS}
         for name, array in arrays.items():
@@ -113,7 +113,7 @@ class CaseCache:
         return arrays
 
     def key(self, case: Mapping[str, Any]) -> str:
-        """Hash of the case's files, of every reading step with its settings, and of versions."""
+        """Hash the content of the case's files, every reading step with its settings, and the versions."""
         digest = hashlib.sha256()
         for path in (*image_paths(case), case[LABEL]):
             digest.update(content_sha256(path).encode())
@@ -135,17 +135,17 @@ class DecodedCase:
         return len(self.arrays[IMAGE])
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """Slice ``index`` of image and label, (C, H, W) each, as copies."""
+        """Copy slice ``index`` of image and label, (C, H, W) each."""
         return {name: array[index].copy() for name, array in self.arrays.items()}
 
 
 class CachedCase:
-    """A case on disk, decoded now if the disk does not hold it whole.
+    """A case on disk. It is decoded first if its files are missing or incomplete.
 
     Args:
-        cache: what decodes it.
-        case: its files.
-        stem: path of its ``.npy`` files without their endings.
+        cache: decodes the case.
+        case: the files of the case.
+        stem: path of the ``.npy`` files without their suffixes.
     """
 
     def __init__(self, cache: CaseCache, case: Mapping[str, Any], stem: Path) -> None:
@@ -156,7 +156,7 @@ class CachedCase:
             self._open()
         except FileNotFoundError:
             self._build()
-        except Exception as damage:  # numpy's parser of headers raises whatever damaged bytes lead it to
+        except Exception as damage:  # numpy's header parser raises many kinds of error on damaged bytes
             self._rebuild(damage)
 
     def __len__(self) -> int:
@@ -180,14 +180,14 @@ class CachedCase:
             )
             slices[name] = values.reshape(layout.shape[1:])
             if _checksum(slices[name]) != self.checksums[index, column]:
-                raise ValueError(f"slice {index} of {self.paths[name].name} is not what was written")
+                raise ValueError(f"slice {index} of {self.paths[name].name} does not match its checksum")
         return slices
 
     def _open(self) -> None:
         checksums = np.load(self.checksum_path)
         self.layouts = {name: _layout(path) for name, path in self.paths.items()}
         if any(checksums.shape != (layout.shape[0], len(_KEYS)) for layout in self.layouts.values()):
-            raise ValueError("its files do not belong together")
+            raise ValueError("its files do not match each other")
         self.checksums = checksums
 
     def _build(self) -> None:
@@ -197,7 +197,7 @@ class CachedCase:
             **{self.paths[name]: arrays[name] for name in _KEYS},
             self.checksum_path: np.array(checksums, np.uint32),
         }
-        for path, array in contents.items():  # the checksums last: where they lie, the rest is whole
+        for path, array in contents.items():  # the checksums last: if they exist, the rest is complete
             with written_whole(path) as temporary, temporary.open("wb") as file:
                 np.save(file, array)
         self._open()
@@ -209,14 +209,14 @@ class CachedCase:
             )
         logger.warning(
             f"{self.checksum_path.parent}: the cached copy of {image_paths(self.case)[0]} is damaged ({damage}); "
-            "it is decoded again."
+            "decoding it again."
         )
         self._build()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """Where the slices of an ``.npy`` file lie: shape (D, C, H, W), dtype, first byte, bytes of a slice."""
+    """Layout of an ``.npy`` file: shape (D, C, H, W), dtype, offset of the first slice, bytes per slice."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -225,23 +225,24 @@ class _Layout:
 
 
 def _layout(path: Path) -> _Layout:
-    mapped = np.load(path, mmap_mode="r")  # fails where the file is shorter than its header says
+    mapped = np.load(path, mmap_mode="r")  # fails if the file is shorter than its header says
     size = int(np.prod(mapped.shape[1:])) * mapped.dtype.itemsize
     return _Layout(mapped.shape, mapped.dtype, int(mapped.offset), size)
 
 
 def _name(reading: Compose) -> str:
-    """What is done to a file, in full."""
+    """Every reading step with its settings, as text."""
     try:
         return repr([describe(transform) for transform in reading.transforms])
     except TypeError as cause:
         raise ValueError(
-            f"Reading cannot be cached on disk: {cause}. Use transforms with plain settings, or leave cache_dir out."
+            f"These reading transforms cannot be cached on disk: {cause}. Use transforms with plain settings, "
+            "or leave cache_dir unset."
         ) from cause
 
 
 def _checksum(array: np.ndarray) -> int:
-    """CRC32 of a slice's values, type and shape, so that a damaged header does not pass either."""
+    """CRC32 of a slice's values, dtype and shape; the last two detect a damaged header."""
     return zlib.crc32(array.tobytes(), zlib.crc32(f"{array.dtype.str}{array.shape}".encode()))
 
 
@@ -252,12 +253,12 @@ def _estimated_bytes(case: Mapping[str, Any], voxel_bytes: int) -> int:
             return voxel_bytes * int(np.prod(volume_shape(path)[:3]))
         with Image.open(path) as image:
             return 4 * image.width * image.height  # three colours and a mask
-    except Exception:  # whatever it is, reading the case says it better
+    except Exception:  # reading the case reports the error
         return 0
 
 
 def _narrow(array: np.ndarray, dtypes: tuple[type, ...], path: str) -> np.ndarray:
-    """The first dtype that holds the values exactly; images fall back to float32."""
+    """Convert to the first dtype that holds the values exactly; images fall back to float32."""
     for dtype in dtypes:
         limits = np.iinfo(dtype)
         if limits.min <= array.min() and array.max() <= limits.max:

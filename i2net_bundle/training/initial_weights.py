@@ -1,4 +1,4 @@
-"""Handler that loads the weights that training starts from."""
+"""Load initial weights at the start of training."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from i2net_bundle.networks.weights import load_encoder, load_matching
 logger = logging.getLogger("i2net.training")
 
 NONE = "none"
-"""Stands for no file: on MONAI's command line ``None`` would leave the configuration's value in place."""
+"""Means "no file". On MONAI's command line, ``None`` would keep the configuration's value."""
 
 
 class InitialWeights:
-    """Load weights when a run starts; a resumed run has its own.
+    """Load weights when a run starts. A resumed run keeps its own.
 
     Args:
         network: the network to fill.
-        network_weights: weights of a network, perhaps with other classes or channels, see `load_matching`; ``"none"``
-            for random weights.
+        network_weights: weights of a whole network, possibly with other classes or channels, see `load_matching`;
+            ``"none"`` for random weights.
         encoder_weights: weights of ``network.encoder``: path of a state dict, ``"imagenet"`` for the published file,
-            or ``"none"``. ``network_weights`` takes its place.
+            or ``"none"``. Ignored if ``network_weights`` is set.
 
     Raises:
-        ValueError: encoder weights are asked for and the network has no ``encoder``.
+        ValueError: ``encoder_weights`` is set and the network has no ``encoder``.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class InitialWeights:
         if network_weights == NONE and encoder_weights != NONE and not hasattr(network, "encoder"):
             raise ValueError(
                 f"encoder_weights is '{encoder_weights}', and {type(network).__name__} has no 'encoder' to fill. Set "
-                "encoder_weights to none, or name weights of the whole network with init_weights."
+                "encoder_weights to none, or set init_weights to weights of the whole network."
             )
 
     def attach(self, engine: Engine) -> None:
@@ -50,7 +50,7 @@ class InitialWeights:
             return
         if self.network_weights != NONE:
             if self.encoder_weights != NONE:
-                logger.info(f"encoder_weights ({self.encoder_weights}) is not used: init_weights takes its place")
+                logger.info(f"encoder_weights ({self.encoder_weights}) is ignored: init_weights is set")
             load_matching(self.network, self.network_weights)
         elif self.encoder_weights != NONE:
             network: Any = self.network

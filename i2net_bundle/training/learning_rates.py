@@ -8,14 +8,14 @@ from torch import nn
 
 
 def parameter_groups(network: nn.Module, learning_rate: float, encoder_factor: float) -> list[dict[str, Any]]:
-    """The network's parameters in two groups: the encoder at a share of the learning rate, and all others.
+    """Group parameters: the encoder with a scaled learning rate, and all others.
 
-    A network without an ``encoder`` gives one group.
+    A network without an ``encoder`` yields one group.
 
     Args:
         network: the network to train.
-        learning_rate: of everything but the encoder.
-        encoder_factor: the encoder's rate as a share of it; below 1 where its weights are pretrained.
+        learning_rate: of all parameters outside the encoder.
+        encoder_factor: factor on the encoder's learning rate; below 1 for pretrained weights.
     """
     part: Any = getattr(network, "encoder", None)
     encoder = list(part.parameters()) if isinstance(part, nn.Module) else []

@@ -1,4 +1,4 @@
-"""Put a finished run's weights where inference looks for them, unless those that are there are better."""
+"""Publish a finished run's weights for inference, unless the published ones score better."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ logger = logging.getLogger("i2net.training")
 def publish_weights(
     output_dir: str | Path, models_dir: str | Path, network: nn.Module, validator: Evaluator, trained: Any = None
 ) -> None:
-    """Copy a run's weights to ``models/model.pt``; those that lay there are kept under a name of their own.
+    """Copy a run's weights to ``models/model.pt``. Earlier weights are kept under another name.
 
-    Where there are validation cases, both are scored on them, and weights that score lower than those that lie there
-    are not published. What was done is written to ``publication.json`` in the run's folder.
+    If there are validation cases, both are scored on them, and the new weights are published only if they score at
+    least as high. ``publication.json`` in the run's folder records the outcome.
 
     Args:
-        output_dir: the run's folder; its best validated epoch is taken, or the last one where none was validated.
-        models_dir: folder of the weights that inference uses.
-        network: network to score weights with; it ends with the run's.
-        validator: evaluator of that network with a key metric, larger is better.
-        trained: the finished training; named so that a configuration runs it first.
+        output_dir: the run's folder. Its best epoch is published, or its last epoch if none was validated.
+        models_dir: folder of the weights for inference.
+        network: the network to score with. It holds the run's weights afterwards.
+        validator: evaluator of that network with a key metric; larger is better.
+        trained: the finished training. Referring to it makes a configuration run it first.
     """
     if idist.get_rank() > 0:
         return
@@ -50,17 +50,17 @@ def publish_weights(
         record["published"] = record["score"] >= record["score_before"]
     if record["published"]:
         record["kept_as"] = _replace(published, candidate)
-    _tell(record, candidate, published)
+    _report(record, candidate, published)
     with written_whole(run / "publication.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _score(weights: Path, network: nn.Module, validator: Evaluator) -> float | None:
-    """Key metric of weights on the validation cases; None where there are no cases, or none that defines it."""
+    """Key metric of weights on the validation cases; None without cases or if the metric is undefined."""
     try:
         load_network(network, weights)
     except ValueError as misfit:
-        logger.warning(f"weights that cannot be used here are not compared: {misfit}")
+        logger.warning(f"not compared with unusable weights: {misfit}")
         return None
     if len(validator.data_loader.dataset) == 0:  # type: ignore[arg-type, union-attr]
         return None
@@ -70,10 +70,10 @@ def _score(weights: Path, network: nn.Module, validator: Evaluator) -> float | N
 
 
 def _replace(published: Path, weights: Path) -> str | None:
-    """Put weights in the place of the published ones; returns the name under which those are kept."""
+    """Replace the published weights; return the name under which the earlier ones are kept."""
     kept = None
     if published.is_file():
-        # longer than model.pt, which MONAI Label takes for the default by its length
+        # MONAI Label takes the shortest name as the default, so this one is longer than model.pt
         kept = published.with_name(f"model_until_{datetime.now(UTC):%Y%m%dT%H%M%S}.pt")
         with written_whole(kept) as temporary:
             shutil.copy2(published, temporary)
@@ -86,12 +86,12 @@ def _replace(published: Path, weights: Path) -> str | None:
     return kept.name if kept else None
 
 
-def _tell(record: dict[str, Any], candidate: Path, published: Path) -> None:
+def _report(record: dict[str, Any], candidate: Path, published: Path) -> None:
     before, score = record.get("score_before"), record["score"]
-    compared = f"score {score:.4f}, before {before:.4f}" if None not in (before, score) else "not compared with others"
+    compared = f"score {score:.4f}, before {before:.4f}" if None not in (before, score) else "not compared"
     if not record["published"]:
-        logger.warning(f"{published} stays: {candidate} is worse on the validation cases ({compared})")
+        logger.warning(f"{published} is kept: {candidate} scores lower on the validation cases ({compared})")
         return
-    logger.info(f"{published} is now {candidate} ({compared})")
+    logger.info(f"{candidate} was copied to {published} ({compared})")
     if record["kept_as"]:
-        logger.info(f"the weights before are kept as {published.with_name(record['kept_as'])}")
+        logger.info(f"the earlier weights are kept as {published.with_name(record['kept_as'])}")

@@ -1,4 +1,4 @@
-"""Training data: every 2D slice of every volume (or every 2D image) once an epoch, read once, cut on demand."""
+"""Training data: every 2D slice of every volume, or every 2D image, once per epoch."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from i2net_bundle.transforms.augmentation import reseed
 
 
 class SliceDataset(Dataset):
-    """Slices of whole labelled volumes; a 2D image is a volume of one slice.
+    """Slices of labelled volumes. A 2D image counts as a volume of one slice.
 
-    An item is addressed as (epoch, index), and its augmentation depends on (seed, epoch, index) alone: not on the
-    number of workers, nor on whether the run was interrupted. A bare index means epoch 0.
+    An item is addressed as (epoch, index). Its augmentation depends only on (seed, epoch, index), not on the number of
+    workers or on interruptions. A bare index means epoch 0.
 
     Args:
         data: ``[{"image": path, or one per channel, "label": path}, ...]``, one per volume.
-        reading: files to arrays (C, H, W, D) or (C, H, W), see `i2net_bundle.transforms`.
-        transform: cached slice to training item.
-        cache_dir: folder for the arrays; in memory when not given.
-        cache_limit_gb: largest size that they may take, in GB; default what is free.
-        seed: of the augmentation.
+        reading: transforms that read files as arrays (C, H, W, D) or (C, H, W), see `i2net_bundle.transforms`.
+        transform: turns a cached slice into a training item.
+        cache_dir: folder for the decoded arrays. Default: keep them in memory.
+        cache_limit_gb: maximum size of the decoded arrays, in GB. Default: the free space.
+        seed: seed of the augmentation.
 
     Raises:
-        ValueError: there are no volumes, or a file cannot be used; names it.
-        OSError: the decoded volumes do not fit into memory, cache folder or limit.
+        ValueError: there are no volumes, or a file cannot be used.
+        OSError: the decoded volumes exceed the memory, the disk or the limit.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class SliceDataset(Dataset):
         seed: int = 0,
     ) -> None:
         if not data:
-            raise ValueError("The training list is empty: name at least one case under 'training' in dataset.json.")
+            raise ValueError("The training list is empty. Add at least one case under 'training' in dataset.json.")
         self.transform = transform
         self.seed = seed
         cache = CaseCache(reading, cache_dir, cache_limit_gb)
@@ -74,13 +74,13 @@ class SliceDataset(Dataset):
 
 
 class EpochSampler(DistributedSampler):
-    """Shuffled (epoch, index) pairs, split between processes where there are several.
+    """Shuffled (epoch, index) pairs, split between the processes.
 
-    The order depends on seed and epoch alone. MONAI's engines call ``set_epoch``, as for any ``DistributedSampler``.
+    The order depends only on seed and epoch. MONAI's engines call ``set_epoch``, as for any ``DistributedSampler``.
 
     Args:
-        dataset: what to draw from.
-        seed: of the order.
+        dataset: the dataset to draw from.
+        seed: seed of the order.
     """
 
     def __init__(self, dataset: Dataset, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""The Ignite trainer: one step of any network, with I²Net's loss terms where the network has gates."""
+"""The Ignite trainer: one step of any network, with I²Net's loss terms if the network has gates."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ TERMS = "terms"
 
 
 class TrainingNetwork(nn.Module):
-    """Wraps a network for training: its forward also returns the gates, if any, and DDP can wrap it.
+    """Wrap a network for training. The forward pass also returns the gates, if any, and DDP can wrap it.
 
     Args:
-        network: any network; its parameters keep their names in checkpoints, which hold the network itself.
+        network: any network. Checkpoints hold this network itself, so its parameters keep their names.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -34,8 +34,8 @@ class TrainingNetwork(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Image (B, C, H, W) to logits (B, O, H, W) and gates (B, K, h, w), None for a network without gates."""
-        # a MetaTensor copies its metadata at every operator
+        """Map an image (B, C, H, W) to logits (B, O, H, W) and gates (B, K, h, w), or None without gates."""
+        # a MetaTensor copies its metadata in every operation
         return logits_and_gates(self.network, image.as_subclass(Tensor))
 
 
@@ -48,12 +48,12 @@ class SegmentationTrainer(SupervisedTrainer):
     Args:
         network: a `TrainingNetwork`, or its ``DistributedDataParallel``.
         loss_function: an `I2NetLoss`.
-        amp: run the network under bfloat16 autocast where the device computes in it; losses stay in float32.
+        amp: run the network under bfloat16 autocast if the device supports it; losses stay in float32.
         kwargs: see `monai.engines.SupervisedTrainer`.
     """
 
     def __init__(self, *, network: nn.Module, loss_function: nn.Module, amp: bool = False, **kwargs: Any) -> None:
-        kwargs.setdefault("decollate", False)  # nothing here works item by item
+        kwargs.setdefault("decollate", False)  # no handler needs single items
         super().__init__(network=network, loss_function=loss_function, optim_set_to_none=True, **kwargs)
         self.bfloat16 = amp
 
@@ -97,7 +97,7 @@ class SegmentationTrainer(SupervisedTrainer):
         return group, position == start, position == start + group - 1
 
     def _gradient_sync(self, is_last: bool) -> contextlib.AbstractContextManager:
-        """Let processes exchange gradients only once per group."""
+        """Synchronise gradients between processes once per group."""
         if isinstance(self.network, DistributedDataParallel) and not is_last:
             return self.network.no_sync()
         return contextlib.nullcontext()
@@ -108,7 +108,7 @@ class SegmentationTrainer(SupervisedTrainer):
         shown = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
         raise FloatingPointError(
             f"The {what} is not finite at iteration {self.state.iteration} ({shown}). "
-            f"Batch: {', '.join(batch['case'])}. The weights were not changed, and earlier checkpoints are whole. "
+            f"Batch: {', '.join(batch['case'])}. The weights were not changed, and earlier checkpoints are intact. "
             "Check these cases, or lower learning_rate."
         )
 
@@ -119,8 +119,8 @@ class SegmentationTrainer(SupervisedTrainer):
         health["gate_entropy"] = gate_instance_sharpening(gates)
         learners: Any = getattr(self.loss_function, "learners", ())
         if gates.shape[1] > 1 and learners and "learner_cosine" not in terms and is_first:
-            # without the penalty, the learners' .grad is that of the segmentation loss alone; later batches of a group
-            # add to it
+            # without the penalty, the learners' .grad comes from the segmentation loss alone; later batches of a
+            # group add to it
             gradients = _learner_grads(learners)
             health["learner_cosine"] = learner_cosines(flatten_learners(gradients)).abs().mean()
         return health

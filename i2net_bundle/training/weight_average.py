@@ -1,4 +1,4 @@
-"""A running average of the weights, which generalises better than where training happens to stop."""
+"""A running average of the weights, which often generalises better than the last weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class WeightAverage:
 
     Args:
         network: the network in training.
-        decay: what an iteration keeps of the average, in [0, 1); 0 leaves the network as it is, at no cost.
+        decay: fraction of the average kept per iteration, in [0, 1); 0 turns averaging off.
 
     Attributes:
-        network: what to validate and to keep: the averaged network, or with ``decay`` 0 the one in training.
+        network: the network to validate and to save: the averaged one, or with ``decay`` 0 the one in training.
 
     Raises:
         ValueError: ``decay`` is outside [0, 1).
@@ -35,34 +35,34 @@ class WeightAverage:
         self.network: nn.Module = self.average.module if self.average is not None else network
 
     def update(self) -> None:
-        """Take the weights in after an iteration; the first call copies them, pretrained encoder included."""
+        """Update the average after an iteration. The first call copies the weights, pretrained encoder included."""
         if self.average is not None:
             self.average.update_parameters(self.trained)
 
     def state_dict(self) -> dict[str, Any]:
-        """The decay, and the average where there is one, for a checkpoint."""
+        """Return the decay and the average, if any, for a checkpoint."""
         return {"decay": self.decay, "average": self.average.state_dict() if self.average is not None else None}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint.
+        """Restore the average from a checkpoint.
 
         Raises:
-            ValueError: the checkpoint's run averaged otherwise.
+            ValueError: the checkpoint has another decay.
         """
         if state["decay"] != self.decay:
             raise ValueError(
-                f"The checkpoint comes from a run with weight_average {state['decay']:g}, this one has {self.decay:g}. "
-                "Resume with the same one."
+                f"The checkpoint has weight_average {state['decay']:g}, this run has {self.decay:g}. "
+                "Resume with the same value."
             )
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 
 
 class UpdateAverage:
-    """Handler that takes the weights of every iteration into their average.
+    """Handler that updates the average after every iteration.
 
     Args:
-        average: the average.
+        average: the average to update.
     """
 
     def __init__(self, average: WeightAverage) -> None:

@@ -1,7 +1,7 @@
-"""Fix what MONAI's command line does to a configuration; workflows name `check_config` first in ``initialize``.
+"""Correct a configuration after MONAI's command line; workflows list `check_config` first in ``initialize``.
 
-MONAI adds unknown overrides (``--epoch 7``) and overlay keys to the configuration, where nothing uses them: they stop
-the workflow. ``--amp false`` arrives as the text "false", which counts as true: it becomes the truth value.
+MONAI silently adds unknown overrides (``--epoch 7``) and overlay keys to the configuration. They are errors here.
+``--amp false`` arrives as the text "false", which is truthy. It is converted to a boolean.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _ENTRY_POINTS = {"_meta_", "imports", "run", "initialize", "finalize", "training
 
 
 class UnknownConfigKeyError(ValueError):
-    """An id of the configuration is used by nothing."""
+    """Nothing uses an id of the configuration."""
 
 
 def check_config() -> None:
-    """Check the configuration whose ``initialize`` list is being run, see `unknown_keys`, and read its truth values.
+    """Refuse unknown keys in the running configuration, see `unknown_keys`, and convert its booleans.
 
     Raises:
-        UnknownConfigKeyError: names every unused id and the nearest valid one.
+        UnknownConfigKeyError: lists every unused id and the nearest valid one.
         RuntimeError: not called from a configuration.
     """
     parser = running_parser()
@@ -43,13 +43,13 @@ def check_config() -> None:
 
 
 def refuse_unknown_keys(config: Mapping[str, Any]) -> None:
-    """Refuse ids that nothing uses, see `unknown_keys`; settings of the shipped workflows may stand unused.
+    """Refuse ids that nothing uses, see `unknown_keys`. Settings of the shipped workflows may be unused.
 
     Args:
-        config: a configuration's content.
+        config: content of a configuration.
 
     Raises:
-        UnknownConfigKeyError: names every unused id and the nearest valid one.
+        UnknownConfigKeyError: lists every unused id and the nearest valid one.
     """
     problems = [
         f"'{key}'" + (f" (did you mean '{near[0]}'?)" if near else "")
@@ -58,23 +58,23 @@ def refuse_unknown_keys(config: Mapping[str, Any]) -> None:
     ]
     if problems:
         raise UnknownConfigKeyError(
-            f"The configuration has ids that nothing uses: {', '.join(problems)}. Correct or remove them: they come "
-            "from the command line or from an overlay file."
+            f"The configuration has ids that nothing uses: {', '.join(problems)}. Correct or remove them on "
+            "the command line or in the overlay file."
         )
 
 
 def unknown_keys(config: Mapping[str, Any], settings: Collection[str] = ()) -> Iterator[tuple[str, list[str]]]:
-    """Ids that no expression refers to and no callable takes.
+    """Find ids that no expression refers to and no callable accepts.
 
-    Ids of plain sections must be referred to somewhere, or be an entry point or property that MONAI knows; keys of a
-    component must be parameters of its ``_target_``.
+    An id of a plain section is known if something refers to it, or if it is an entry point or property of MONAI. A key
+    of a component must be a parameter of its ``_target_``.
 
     Args:
-        config: a configuration's content.
+        config: content of a configuration.
         settings: further ids to allow.
 
     Yields:
-        full id, joined by ``::``, and the valid ids it could have been.
+        the full id, joined by ``::``, and the valid ids in its place.
     """
     known = _known_ids(config) | set(settings) | set(references(config))
     known |= {prefix for key in known for prefix in _prefixes(key)}
@@ -82,12 +82,12 @@ def unknown_keys(config: Mapping[str, Any], settings: Collection[str] = ()) -> I
 
 
 def _read_booleans(parser: ConfigParser, config: Mapping[str, Any]) -> None:
-    """Replace the texts "true" and "false", which precede what is built of them."""
+    """Replace the texts "true" and "false" by booleans, before anything is built from them."""
     whole: Any = parser.config
     resolver: Any = parser.ref_resolver
     for path, truth in list(_texts_of_booleans(config)):
         _set_nested(whole, path, truth)
-        for depth in range(1, len(path) + 1):  # each item of the resolver holds a copy of what is below it
+        for depth in range(1, len(path) + 1):  # each resolver item holds a copy of its subtree
             item = resolver.get_item("::".join(map(str, path[:depth])))
             if depth == len(path):
                 item.update_config(truth)
@@ -96,7 +96,7 @@ def _read_booleans(parser: ConfigParser, config: Mapping[str, Any]) -> None:
 
 
 def _texts_of_booleans(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], bool]]:
-    """Where a configuration holds "true" or "false" as text, and the truth value that is meant."""
+    """Paths of the texts "true" and "false" in a configuration, with their boolean values."""
     if isinstance(value, str) and value.lower() in _BOOLEANS:
         yield path, _BOOLEANS[value.lower()]
     children = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
@@ -136,7 +136,7 @@ def _unknown_in_components(value: Any, key: str) -> Iterator[tuple[str, list[str
 
 
 def _parameters(target: Any) -> list[str] | None:
-    """Names of a target's parameters, or None where it takes any or cannot be inspected."""
+    """Parameter names of a target; None if it accepts any or cannot be inspected."""
     if not isinstance(target, str) or target.startswith("$"):
         return None
     found: Any = located(target)
@@ -154,11 +154,11 @@ def _parameters(target: Any) -> list[str] | None:
 
 
 def _known_ids(config: Mapping[str, Any]) -> set[str]:
-    """Entry points, the properties of the configuration's kind of workflow, and the settings of MLflow tracking."""
+    """Entry points, properties of this kind of workflow, and the settings of MLflow tracking."""
     properties = {**MetaProperties, **(TrainProperties if "train" in config else InferProperties)}
     ids: set[str] = {str(entry[BundlePropertyConfig.ID]) for entry in properties.values()}
     configs: Any = DEFAULT_MLFLOW_SETTINGS["configs"]
-    engines: Any = DEFAULT_MLFLOW_SETTINGS["handlers_id"]  # tracking adds to these, it makes no ids of their names
+    engines: Any = DEFAULT_MLFLOW_SETTINGS["handlers_id"]  # tracking extends these engines and adds no ids
     tracking: set[str] = {*configs, "save_execute_config"} - {*engines}
     return ids | _ENTRY_POINTS | tracking
 

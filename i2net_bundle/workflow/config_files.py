@@ -1,4 +1,4 @@
-"""Where the bundle's configurations lie: beside the package in a checkout, inside it once installed from a wheel."""
+"""Find the configurations: beside the package in a checkout, inside it when installed from a wheel."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def bundle_root() -> Path:
-    """Folder that holds ``configs/``: the value for ``--bundle_root`` and the start of configuration paths.
+    """Folder with ``configs/``: the value for ``--bundle_root``.
 
     Raises:
-        FileNotFoundError: the installation carries no configurations.
+        FileNotFoundError: the installation has no configurations.
     """
     for root in (_PACKAGE.parent, _PACKAGE / "_bundle"):
         if (root / "configs" / "metadata.json").is_file():
             return root
-    raise FileNotFoundError(f"No configs/ beside or inside {_PACKAGE}. Reinstall the package, or work in its checkout.")
+    raise FileNotFoundError(
+        f"There is no configs/ beside or inside {_PACKAGE}. Reinstall the package, or work in its checkout."
+    )
 
 
 def config_files(*names: str) -> list[str]:
-    """Paths of configurations by file name, in the order in which they override each other."""
+    """Paths of configuration files by name, in the same order."""
     return [str(bundle_root() / "configs" / name) for name in names]

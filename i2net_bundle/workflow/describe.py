@@ -1,4 +1,4 @@
-"""Transforms as plain data, so that what was done to an image can be recorded, hashed and compared."""
+"""Describe transforms as plain data, to record, hash and compare the processing of an image."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def describe(value: Any) -> Any:
-    """Everything that a transform, or a setting, consists of.
+    """Describe a transform or setting completely as plain data.
 
     Args:
         value: a transform, a dataclass, a plain value, an array, or lists and mappings of these.
 
     Returns:
-        nested lists and dictionaries of plain values, the same for the same settings; random states are left out.
+        nested lists and dictionaries of plain values, equal for equal settings, without random states.
 
     Raises:
-        TypeError: it holds something whose behaviour cannot be told from its settings, such as a function.
+        TypeError: it holds something that its settings do not describe, such as a function.
     """
     if isinstance(value, _PLAIN):
         return value.value if isinstance(value, Enum) else value

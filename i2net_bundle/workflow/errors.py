@@ -1,4 +1,4 @@
-"""Make an uncaught error end with its cause: MONAI wraps what fails in a configuration in errors that name no file."""
+"""Show the root cause of an uncaught error. MONAI wraps errors in configurations in ones that name no file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _WRAPPERS = ("Failed to instantiate", "Failed to evaluate", "applying transform"
 
 
 def show_root_cause() -> None:
-    """Let an uncaught exception end with the error that MONAI's own wrapped, as the last line of the traceback."""
+    """Print the root cause of an uncaught exception after its traceback, see `root_cause`."""
     sys.excepthook = _print_root_cause_last
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The error that MONAI's own wrapped, or the error itself."""
+    """Unwrap the error inside MONAI's own errors; return any other error unchanged."""
     while error.__cause__ is not None and str(error).startswith(_WRAPPERS):
         error = error.__cause__
     return error

@@ -1,6 +1,6 @@
-"""The network that weights belong to, built from their record without running anything that the record names.
+"""Build the network of some weights from their record, without running code from the record.
 
-Only networks of MONAI and of this bundle are built so, by their public names and from plain arguments.
+Only public networks of MONAI and of this bundle are built this way, from plain arguments.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ logger = logging.getLogger("i2net.weights")
 
 
 def network_of_run(record: RunRecord, network: nn.Module, id: str = "network_def") -> nn.Module:
-    """The network that weights were trained with.
+    """Return the network that weights were trained with.
 
     Args:
-        record: of the weights.
-        network: the configuration's own, which is taken where the record names the same one, or none.
-        id: of that network in the running configuration.
+        record: record of the weights.
+        network: network of the configuration; returned if the record names the same network or none.
+        id: id of that network in the running configuration.
 
     Raises:
-        ValueError: the record names another network, which cannot be built from it; asks for the overlay.
+        ValueError: the record names another network that cannot be built from it.
     """
     if record.network is None:
         return network
@@ -41,30 +41,31 @@ def network_of_run(record: RunRecord, network: nn.Module, id: str = "network_def
         return network
     if not can_build(record.network):
         raise ValueError(
-            f"{record.path}: the weights are of {record.network.target}, and the configuration builds {own['target']}. "
-            f"Only networks of {' and '.join(ALLOWED)} are built from a record; add the configuration that the weights "
-            "were trained with: --overlay FILE of i2net, or after the workflow's own in --config_file of monai.bundle."
+            f"{record.path}: the weights belong to {record.network.target}, but the configuration builds "
+            f"{own['target']}. "
+            f"Only networks from {' and '.join(ALLOWED)} are built from a record. Add the configuration that was used "
+            "for training: --overlay FILE of i2net, or in --config_file of monai.bundle after the workflow's own."
         )
     logger.info(f"{record.network.target}, as {record.path} records it")
     return build_network(record.network)
 
 
 def can_build(record: NetworkRecord) -> bool:
-    """Whether `build_network` builds this."""
+    """Whether `build_network` can build this network."""
     return record.arguments is not None and _factory(record.target) is not None
 
 
 def build_network(record: NetworkRecord) -> nn.Module:
-    """Build a network with random weights; those that its arguments would download are left out.
+    """Build a network with random weights; nothing is downloaded.
 
     Raises:
-        ValueError: its target is no network of `ALLOWED`, or its arguments are not the network's.
+        ValueError: the target is not a network from `ALLOWED`, or the arguments do not fit it.
     """
     factory, arguments = _factory(record.target), record.arguments
     if factory is None or arguments is None:
         raise ValueError(
-            f"{record.target} is not built from a record: only networks of {' and '.join(ALLOWED)} with plain "
-            "arguments are. Add the configuration that the weights were trained with: --overlay FILE."
+            f"{record.target} cannot be built from a record. Only networks from {' and '.join(ALLOWED)} with "
+            "plain arguments can. Add the configuration that was used for training: --overlay FILE."
         )
     refuse_expressions(arguments, "network")
     arguments = {name: False if name == "pretrained" else value for name, value in arguments.items()}
@@ -73,12 +74,12 @@ def build_network(record: NetworkRecord) -> nn.Module:
     except Exception as cause:
         raise ValueError(f"{record.target} cannot be built with {arguments} ({cause}).") from cause
     if not isinstance(network, nn.Module):
-        raise ValueError(f"{record.target} builds no network.")
+        raise ValueError(f"{record.target} does not build a network.")
     return network
 
 
 def _factory(target: str) -> Any:
-    """A network's class, or one of this bundle's functions that build one; None for everything else."""
+    """A network class or one of this bundle's network functions; None for everything else."""
     package, _, name = target.rpartition(".")
     if package not in ALLOWED or name.startswith("_"):
         return None

@@ -1,4 +1,4 @@
-"""Which ids a configuration refers to."""
+"""Find the ids that a configuration refers to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _REFERENCE = re.compile(r"[@%]([A-Za-z_]\w*(?:::\w+|#\w+)*)")
 
 
 def references(value: Any) -> Iterator[str]:
-    """Ids that expressions, references and macros of a configuration name, joined by ``::``; metadata is left out."""
+    """Ids in the expressions, references and macros of a configuration, joined by ``::``; metadata is skipped."""
     if isinstance(value, str):
         for reference in _REFERENCE.findall(value):
             yield reference.replace("#", "::")

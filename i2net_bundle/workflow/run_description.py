@@ -1,4 +1,4 @@
-"""Classes and channels of a run: those that weights were trained with, and a check that the data agrees."""
+"""Classes and channels that weights were trained with, checked against the data."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def describe_run(
     label_table: str = "synapse",
     channels: Sequence[str] = ("CT",),
 ) -> DataDescription:
-    """Classes, channels and label values that weights were trained with; without a record, those of the data.
+    """Read the classes, channels and label values of weights; without a record, those of the data.
 
     Args:
-        weights: file of weights, with or without ``settings.json`` beside it.
-        dataset_dir: folder of labelled cases to compare with; None where there are none.
+        weights: weights file, with or without ``settings.json`` beside it.
+        dataset_dir: folder of labelled cases to compare with, if any.
         datalist: name of the data list in that folder.
-        label_table: name of a built-in table, or path of a user's, for data without labels; a user's also replaces the
-            recorded colours, codes and volumes.
-        channels: of the images, where neither record nor data list names any.
+        label_table: name of a built-in table or path of a table file, for data without labels. A table file also
+            replaces the recorded colours, codes and volumes.
+        channels: image channels, if neither the record nor the data list names them.
 
     Raises:
-        ValueError: the data list names other classes or channels than the weights were trained with; names both.
+        ValueError: the classes or channels of the data list differ from those of the weights.
     """
     record = run_record(weights)
     if record.classes is None:
@@ -46,7 +46,7 @@ def describe_run(
         label_values=record.label_values,
         ignore_id=record.ignore_id,
     )
-    if record.label_values is None and dataset_dir is not None:  # what masks hold is a property of the data
+    if record.label_values is None and dataset_dir is not None:  # label values are a property of the data
         return replace(
             recorded, label_values=describe_dataset(dataset_dir, datalist, label_table, channels).label_values
         )
@@ -56,11 +56,11 @@ def describe_run(
 def _refuse_other_data(record: RunRecord, weights: Path, path: Path) -> None:
     data = read_datalist(path)
     pairs = [("classes", list(data.class_names or ()), [item.name for item in record.classes or ()])]
-    if record.task != "histology":  # where channels are always red, green and blue, whatever a list calls them
+    if record.task != "histology":  # histology always has red, green and blue, whatever a list calls them
         pairs.append(("channels", list(data.channels or ()), list(record.channels or ())))
     for what, found, own in pairs:
         if found and own and found != own:
             raise ValueError(
-                f"{path} names the {what} {', '.join(found)}; {weights} was trained with {', '.join(own)}. Use weights "
-                "that were trained for these data, or correct the data list."
+                f"{path} lists the {what} {', '.join(found)}; {weights} was trained with {', '.join(own)}. Use weights "
+                "trained on such data, or correct the data list."
             )

@@ -1,4 +1,4 @@
-"""Nothing is overwritten unasked: folders are checked before any work starts."""
+"""Check output folders before any work starts. Nothing is overwritten without being asked."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pathlib import Path
 
 import ignite.distributed as idist
 
+from i2net_bundle.workflow.folder_lock import holds_results, require_unlocked
+
 logger = logging.getLogger("i2net.training")
 
 WEIGHTS_NAME = "model.pt"
 BEST_NAME = "model_best.pt"
-_NAME_ANOTHER = "Name another folder to write: --out of i2net, --output_dir of monai.bundle."
+_NAME_ANOTHER = "Choose another output folder: --out of i2net, --output_dir of monai.bundle."
 
 
 def check_output_dir(output_dir: str | Path, resume: bool) -> None:
@@ -22,32 +24,35 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
 
     Args:
         output_dir: the run's folder.
-        resume: whether the run continues the one that lies there.
+        resume: continue the run in this folder.
 
     Raises:
         FileExistsError: the folder holds a run and ``resume`` is off.
-        FileNotFoundError: ``resume`` is on and there is nothing to continue.
-        PermissionError: the folder cannot be written to.
+        FileNotFoundError: ``resume`` is on and there is nothing to resume.
+        PermissionError: the folder is not writable.
+        FolderInUseError: another process writes to it.
     """
     _require_writable(Path(output_dir))
+    require_unlocked(output_dir)
     if resume:
         newest_checkpoint(output_dir)
     elif _holds_run(Path(output_dir)):
         raise FileExistsError(
-            f"{output_dir} already holds a training run. Continue it with --resume true, or name another --output_dir."
+            f"{output_dir} already holds a training run. Continue it with --resume true, or set another --output_dir."
         )
 
 
 def set_run_aside(output_dir: str | Path, resume: bool) -> None:
-    """Make room for a training run: an earlier one in its folder is renamed to ``<folder>-1``, ``<folder>-2``, ….
+    """Rename an earlier run in the output folder to ``<folder>-1``, ``<folder>-2``, ….
 
     Args:
         output_dir: the run's folder.
-        resume: whether the run continues the one that lies there, which then stays.
+        resume: continue the run in this folder, which then keeps its name.
     """
     folder = Path(output_dir)
     if resume or idist.get_rank() > 0 or not _holds_run(folder):
         return
+    require_unlocked(folder)
     names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
     aside = next(path for path in names if not path.exists())
     folder.rename(aside)
@@ -58,18 +63,20 @@ def check_results_dir(results_dir: str | Path, overwrite: bool) -> None:
     """Refuse to mix the results of two evaluations or predictions.
 
     Args:
-        results_dir: folder of scores, masks and pictures.
-        overwrite: whether results that are there may be replaced.
+        results_dir: folder for scores, masks and pictures.
+        overwrite: allow existing results to be replaced.
 
     Raises:
         FileExistsError: the folder holds results and ``overwrite`` is off.
-        PermissionError: the folder cannot be written to.
+        PermissionError: the folder is not writable.
+        FolderInUseError: another process writes to it.
     """
     _require_writable(Path(results_dir))
-    if not overwrite and Path(results_dir).is_dir() and any(Path(results_dir).iterdir()):
+    require_unlocked(results_dir)
+    if not overwrite and holds_results(results_dir):
         raise FileExistsError(
-            f"{results_dir} already holds results. Name another folder, or replace them with --overwrite (of "
-            "monai.bundle: --overwrite true)."
+            f"{results_dir} already holds results. Choose another folder, or replace them with --overwrite "
+            "(monai.bundle: --overwrite true)."
         )
 
 
@@ -78,22 +85,22 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _require_writable(folder: Path) -> None:
-    """Find out before any work whether a folder, or the nearest one above it that exists, can be written to."""
+    """Check that a folder, or its nearest existing parent, is writable."""
     if folder.resolve().is_relative_to(Path(__file__).resolve().parents[1]):
-        raise PermissionError(f"{folder} lies inside the installed package, and would go with it. {_NAME_ANOTHER}")
+        raise PermissionError(f"{folder} is inside the installed package and would be deleted with it. {_NAME_ANOTHER}")
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as cause:
-        raise PermissionError(f"{existing} cannot be written to ({cause.strerror}). {_NAME_ANOTHER}") from cause
+        raise PermissionError(f"{existing} is not writable ({cause.strerror}). {_NAME_ANOTHER}") from cause
 
 
 def newest_checkpoint(output_dir: str | Path) -> Path:
     """Path of the checkpoint with the highest epoch in a run's folder.
 
     Raises:
-        FileNotFoundError: the folder holds none.
+        FileNotFoundError: the folder holds no checkpoint.
     """
     files = Path(output_dir, "checkpoints").glob("epoch_*.pt")
     found = [path for path in files if re.fullmatch(r"epoch_\d+", path.stem)]

@@ -1,8 +1,7 @@
-"""``settings.json`` beside a run's weights: what they were trained with, as data of a strict schema.
+"""Read and write ``settings.json``, the record beside a run's weights, with a strict schema.
 
-A record may come from anyone, with weights that were shared. Every value is checked for its type and range when it is
-read; texts that a configuration would evaluate ("$…", "@…", "%…", ``_target_``) are refused, and nothing of a record
-becomes part of a configuration as an expression.
+Shared weights come with records from anyone. Every value is checked for its type and range. Text that a configuration
+would evaluate ("$…", "@…", "%…", ``_target_``) is refused, so a record never becomes an expression.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ _V1_TASKS = {"synapse": "ct", "glas": "histology"}
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """How a network was configured.
+    """Configuration of a network.
 
     Attributes:
-        target: path of its class or function.
-        arguments: plain data; None where the configuration gave it more than that.
+        target: import path of its class or function.
+        arguments: plain data; None if the configuration used anything else.
     """
 
     target: str
@@ -41,19 +40,19 @@ class NetworkRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What weights were trained with; what a record does not say is None.
+    """Settings that weights were trained with; None where a record has no value.
 
     Attributes:
         path: file of the record.
         task: kind of task, see `i2net_bundle.tasks`.
-        network: how the network was configured.
-        classes: in the order of their ids, background first.
-        channels: names of the image's channels.
-        label_values: what masks of images hold, see `HistologyOptions`.
-        ignore_id: label that counts in no loss.
+        network: configuration of the network.
+        classes: classes in the order of their ids, background first.
+        channels: names of the image channels.
+        label_values: meaning of mask values, see `HistologyOptions`.
+        ignore_id: label that the loss ignores.
         image_size: rows and columns of the network's input in training.
-        divisor: what the sides of the network's input were padded to multiples of.
-        intensity: the transform of intensities, described as plain data.
+        divisor: the network's input was padded to multiples of it.
+        intensity: intensity transform, described as plain data.
         training: further settings of the run.
     """
 
@@ -70,11 +69,11 @@ class RunRecord:
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, name: str, default: Any) -> Any:
-        """A recorded value, or ``default`` where there is none; for expressions of configurations.
+        """Return a recorded value or ``default``; for expressions in configurations.
 
         Args:
-            name: "image_size", "divisor" or a name of ``training``.
-            default: what holds without a record.
+            name: "image_size", "divisor" or a key of ``training``.
+            default: value without a record.
         """
         found = getattr(self, name) if name in ("image_size", "divisor") else self.training.get(name)
         if found is None:
@@ -82,7 +81,7 @@ class RunRecord:
         return list(found) if isinstance(found, tuple) else found
 
     def as_json(self) -> dict[str, Any]:
-        """The record as it is written."""
+        """The record as JSON data."""
         network = self.network and {"target": self.network.target, "arguments": self.network.arguments}
         content = {
             "schema": SCHEMA,
@@ -102,19 +101,19 @@ class RunRecord:
 
 
 def write_record(record: RunRecord, folder: Path) -> None:
-    """Write a record as ``settings.json`` of a folder."""
+    """Write a record to ``settings.json`` in a folder."""
     with written_whole(folder / SETTINGS_NAME) as temporary:
         temporary.write_text(json.dumps(record.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def run_record(weights: str | Path) -> RunRecord:
-    """The record beside weights; an empty one where there is none.
+    """Read the record beside weights; an empty one if there is none.
 
     Args:
-        weights: file of weights.
+        weights: weights file.
 
     Raises:
-        ValueError: the record is damaged or holds what it must not; names the file and the value.
+        ValueError: the record is damaged or holds a forbidden value.
     """
     path = Path(weights).with_name(SETTINGS_NAME)
     return read_record(path) if path.is_file() else RunRecord()
@@ -125,21 +124,21 @@ def read_record(path: Path) -> RunRecord:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         refuse_expressions(content)
         return _version_2(content, path) if "schema" in content else _version_1(content, path)
     except (ValueError, RecursionError) as cause:
         raise ValueError(
-            f"{path} is no record of a run's settings ({type(cause).__name__}: {cause}). Copy it again from the run "
+            f"{path} is not a valid record of a run ({type(cause).__name__}: {cause}). Copy it again from the run "
             "that wrote the weights, or remove it to use them unchecked."
         ) from cause
 
 
 def check_record(record: RunRecord) -> None:
-    """Check that a record can be read back once it is written.
+    """Check that a record can be read back after it is written.
 
     Raises:
-        ValueError: a name or value is none that a record can hold.
+        ValueError: a record cannot hold one of the names or values.
     """
     content = record.as_json()
     try:
@@ -150,17 +149,17 @@ def check_record(record: RunRecord) -> None:
 
 
 def refuse_expressions(value: Any, where: str = "it") -> None:
-    """Refuse what a configuration would evaluate, at any depth.
+    """Refuse text that a configuration would evaluate, at any depth.
 
     Raises:
         ValueError: a text begins with "$", "@" or "%", or a key is ``_target_`` or another of MONAI's markers.
     """
     if isinstance(value, str) and value[:1] in ("$", "@", "%"):
-        raise ValueError(f"{where} holds the expression {value[:60]!r}, which a record must not")
+        raise ValueError(f"{where} holds the expression {value[:60]!r}, which is not allowed in a record")
     if isinstance(value, Mapping):
         for name, item in value.items():
             if re.fullmatch(r"_\w+_", name) or name[:1] in ("$", "@", "%"):
-                raise ValueError(f"{where} holds the key {name[:60]!r}, which a record must not")
+                raise ValueError(f"{where} holds the key {name[:60]!r}, which is not allowed in a record")
             refuse_expressions(item, name)
     if isinstance(value, list):
         for item in value:
@@ -168,11 +167,11 @@ def refuse_expressions(value: Any, where: str = "it") -> None:
 
 
 class _Fields:
-    """Reads a JSON object field by field; what is unknown, of another type or out of range is refused."""
+    """Read a JSON object field by field. Unknown fields, wrong types and values out of range are errors."""
 
     def __init__(self, content: Any, where: str) -> None:
         if not isinstance(content, Mapping):
-            raise ValueError(f"{where or 'it'} is no object")
+            raise ValueError(f"{where or 'it'} is not an object")
         self.content, self.where, self.read = content, f"{where}: " if where else "", set[str]()
 
     def get(self, name: str, accept: Callable[[Any], bool], wanted: str, required: bool = False) -> Any:
@@ -216,7 +215,7 @@ def _version_2(content: Mapping[str, Any], path: Path) -> RunRecord:
 
 
 def _version_1(content: Mapping[str, Any], path: Path) -> RunRecord:
-    """A record of version 0.1: input size, class names and intensities under "network", the rest under "training"."""
+    """Read a record of version 0.1: size, class names and intensities under "network", the rest under "training"."""
     outer = _Fields(content, "")
     inner = _Fields(outer.get("network", lambda value: isinstance(value, Mapping), "an object", True), "network")
     training = outer.get("training", lambda value: isinstance(value, Mapping), "an object") or {}
@@ -237,7 +236,7 @@ def _version_1(content: Mapping[str, Any], path: Path) -> RunRecord:
 
 
 def _with_own_neighbours(classes: Sequence[LabelClass]) -> list[LabelClass]:
-    """Classes whose positions name none but these."""
+    """Remove references to other classes from the positions of each class."""
     names = [item.name for item in classes]
     return [replace(item, positions=tuple(pair for pair in item.positions if pair[1] in names)) for item in classes]
 
@@ -263,7 +262,7 @@ def _classes(content: Any) -> tuple[LabelClass, ...] | None:
             raise ValueError(f"class {number}, '{item.name}', has no color")
     names = [item.name for item in classes]
     if len(set(names)) < len(names):
-        raise ValueError("two of its classes have one name")
+        raise ValueError("two of its classes have the same name")
     return classes or None
 
 

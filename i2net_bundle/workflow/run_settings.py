@@ -1,4 +1,4 @@
-"""Nobody resumes a run, or uses its weights, with other settings unawares."""
+"""Compare settings with those of a run, before resuming it or using its weights."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from i2net_bundle.workflow.run_records import (
 
 
 class SettingsRecord:
-    """Handler that keeps a run's settings in ``settings.json``, and refuses to resume the run with others.
+    """Write a run's settings to ``settings.json``, and refuse to resume the run with other settings.
 
     Args:
         output_dir: the run's folder.
         task: kind of task.
         description: classes, channels and label values of the data.
-        network: how the network is configured, see `component_settings`.
+        network: configuration of the network, see `component_settings`.
         image_size: rows and columns of the network's input.
-        divisor: what its sides are padded to multiples of.
-        intensity: transform of intensities.
-        training: what the course of training depends on besides, see `training_settings`.
-        resume: whether the run continues the one in its folder.
+        divisor: the network's input is padded to multiples of it.
+        intensity: intensity transform.
+        training: everything else that determines the result, see `training_settings`.
+        resume: continue the run in this folder.
 
     Raises:
-        ValueError: a name or value is none that a record can hold.
+        ValueError: a record cannot hold one of the names or values.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class SettingsRecord:
 
 
 def require_settings(weights: str | Path, settings: Mapping[str, Any]) -> None:
-    """Compare what weights were trained with, if ``settings.json`` lies beside them, with what they are used with.
+    """Check settings against the record of the weights, if there is one.
 
     Args:
-        weights: file of weights.
-        settings: name to value, such as "image_size", "divisor" and "intensity".
+        weights: weights file.
+        settings: values by name, such as "image_size", "divisor" and "intensity".
 
     Raises:
-        ValueError: they differ; names the settings. Or the record cannot be read.
+        ValueError: settings differ, or the record cannot be read.
     """
     saved = _comparable(run_record(weights))
     remedy = "Use the weights with the settings they were trained with."
@@ -97,7 +97,7 @@ def require_settings(weights: str | Path, settings: Mapping[str, Any]) -> None:
 
 
 def _comparable(record: RunRecord) -> dict[str, Any]:
-    """Settings by name, without those that the record does not hold."""
+    """The recorded settings by name."""
     content = record.as_json()
     classes, training = content.pop("classes"), content.pop("training")
     content["class_names"] = [item["name"] for item in classes] or None

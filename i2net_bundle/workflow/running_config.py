@@ -1,4 +1,4 @@
-"""What a component can learn of the configuration that builds it: plain settings, and how a network is configured."""
+"""Read the running configuration from inside a component: plain settings, and the configuration of a network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from i2net_bundle.workflow.references import references
 WORKFLOWS = ("train.json", "evaluate.json", "inference.json")
 _NOT_OF_TRAINING = frozenset(
     {
-        # where a run works
+        # location and resources
         "bundle_root",
         "cache_dir",
         "cache_limit_gb",
@@ -31,22 +31,22 @@ _NOT_OF_TRAINING = frozenset(
         "num_workers",
         "output_dir",
         "val_interval",
-        # how it starts
+        # start
         "encoder_weights",
         "init_weights",
         "resume",
-        # recorded on their own
+        # recorded in fields of their own
         "divisor",
         "image_size",
         "label_table",
         "task",
     }
 )
-"""Settings that may differ when a run is resumed, or that its record holds elsewhere."""
+"""Settings that may differ in a resumed run, or that its record holds elsewhere."""
 
 
 def running_parser() -> ConfigParser:
-    """The parser of the configuration that is being built, found among the callers.
+    """Find the parser of the running configuration among the callers.
 
     Raises:
         RuntimeError: not called from a configuration.
@@ -57,18 +57,18 @@ def running_parser() -> ConfigParser:
         if isinstance(parser, ConfigParser):
             return parser
         frame = frame.f_back  # type: ignore[assignment]
-    raise RuntimeError("This component works within a bundle configuration alone.")
+    raise RuntimeError("This component works only inside a bundle configuration.")
 
 
 def component_settings(id: str) -> dict[str, Any] | None:
     """Target and resolved arguments of a component of the running configuration, as plain data.
 
     Args:
-        id: such as "network_def".
+        id: an id such as "network_def".
 
     Returns:
-        ``{"target": "package.Name", "arguments": {...}}``; arguments are None where they are more than plain data, and
-        the whole is None where the id is no component that is named by its path.
+        ``{"target": "package.Name", "arguments": {...}}``. The arguments are None if they are not plain data. The
+        result is None if the id is not a component with an import path.
     """
     parser = running_parser()
     config: Any = parser.get(id)
@@ -83,10 +83,10 @@ def component_settings(id: str) -> dict[str, Any] | None:
 
 
 def training_settings() -> dict[str, Any]:
-    """Top-level settings of the running configuration that the course of training depends on, by name.
+    """Top-level settings of the running configuration that determine the result, by name.
 
-    Those are all plain values that something refers to. Left out are those that follow from others, those that the
-    record holds elsewhere, and those that may differ when a run is resumed.
+    These are all plain values that something refers to, except derived values, values that the record holds elsewhere,
+    and values that may differ in a resumed run.
     """
     parser = running_parser()
     config = parser.get()
@@ -103,20 +103,20 @@ def training_settings() -> dict[str, Any]:
 
 @cache
 def shipped_ids() -> frozenset[str]:
-    """Top-level ids of the shipped workflows: an overlay for all of them may set some that one does not use."""
+    """Top-level ids of the shipped workflows. A shared overlay may set some that one workflow does not use."""
     configs: list[Any] = [ConfigParser.load_config_file(file) for file in config_files(*WORKFLOWS)]
     return frozenset(name for config in configs for name in config if not name.startswith("_"))
 
 
 def is_setting(value: Any) -> bool:
-    """Whether a value of a configuration is plain or an expression, no section and no component."""
+    """Whether a value is plain or an expression, not a section or component."""
     if isinstance(value, list):
         return not any(isinstance(item, Mapping | list) for item in value)
     return not isinstance(value, Mapping)
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value consists of numbers, texts, truth values and lists and mappings of these."""
+    """Whether a value consists of numbers, text, booleans, and lists and mappings of these."""
     if isinstance(value, list | tuple):
         return all(is_plain(item) for item in value)
     if isinstance(value, Mapping):
@@ -133,13 +133,13 @@ def _plain(value: Any) -> Any:
 
 
 def located(target: str) -> Any:
-    """The callable of a ``_target_``, which MONAI also finds by its name alone; None where there is none."""
+    """Find the callable of a ``_target_``, also by its bare name as MONAI does; None if there is none."""
     modules = _LOCATOR.get_component_module_name(target) if "." not in target else None
     return locate(f"{modules if isinstance(modules, str) else modules[0]}.{target}" if modules else target)
 
 
 def _public_path(target: str) -> str:
-    """The shortest path from which a target can be imported: ``monai.networks.nets.UNet``."""
+    """The shortest import path of a target, such as ``monai.networks.nets.UNet``."""
     found: Any = located(target)
     module, name = getattr(found, "__module__", None), getattr(found, "__qualname__", ".")
     if module is None or "." in name:

@@ -427,7 +427,7 @@ def test_several_tables_are_listed(tmp_path: Path) -> None:
 def test_a_folder_that_holds_something_is_not_written_over(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
     prepare(source, tmp_path / "out")
-    with pytest.raises(FileExistsError, match=r"out exists and is not empty\. Name another --out"):
+    with pytest.raises(FileExistsError, match=r"out exists and is not empty\. Choose another --out"):
         prepare(source, tmp_path / "out")
 
 

@@ -398,7 +398,7 @@ def test_options_for_ct_reach_the_files(tmp_path: Path) -> None:
 
 def test_a_folder_that_holds_something_is_not_written_into(gland_page: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(FileExistsError, match=rf"{tmp_path} exists and is not empty\. Name another --out"):
+    with pytest.raises(FileExistsError, match=rf"{tmp_path} exists and is not empty\. Choose another --out"):
         preview_dataset(gland_page.parents[1], tmp_path)
     with pytest.raises(FileExistsError, match=r"preview exists and is not empty"):
         preview_dataset(gland_page.parents[1])

@@ -1,4 +1,4 @@
-"""Whole runs in small: everything that train.json puts together, to be killed and resumed."""
+"""Complete small runs, with every part of train.json, to kill and resume."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Make = Callable[..., Any]
 
 
 class KilledError(RuntimeError):
-    """Stands for whatever ends a process."""
+    """Simulates the end of a process."""
 
 
 class Run(NamedTuple):
@@ -45,7 +45,7 @@ class Run(NamedTuple):
 
 
 def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[..., Run]:
-    """Build everything anew, as a fresh process does: batch normalisation, momentum, poly schedule, augmentation.
+    """Build all parts of a run, as a new process does: batch normalisation, momentum, poly schedule, augmentation.
 
     Args:
         folder: where one training case of 12 slices is written.
@@ -106,12 +106,12 @@ def kill() -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A file that torch saved."""
+    """Load a file saved by torch."""
     return torch.load(path, weights_only=True)
 
 
 def assert_equal(found: Any, expected: Any, where: str = "") -> None:
-    """Equal to the last bit, in tensors, mappings and sequences."""
+    """Require bitwise equality of tensors, mappings and sequences."""
     if isinstance(expected, torch.Tensor):
         assert torch.equal(found, expected), where
     elif isinstance(expected, dict):

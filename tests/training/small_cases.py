@@ -1,4 +1,4 @@
-"""CT cases small enough to compare voxel by voxel, and what a cache should serve of them."""
+"""CT cases small enough to compare voxel by voxel, and their expected slices."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ def slices_first(ras: np.ndarray) -> np.ndarray:
 
 
 def expected(case: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """What the case's files hold, (S, 1, P, L)."""
+    """Content of the case's files, (S, 1, P, L)."""
     return {key: slices_first(np.asarray(nib.load(case[key]).dataobj)) for key in KEYS}
 
 
 def stacked(read: CachedCase | DecodedCase) -> dict[str, np.ndarray]:
-    """All slices of a case that was read, (D, C, H, W)."""
+    """All slices of a case, (D, C, H, W)."""
     slices = [read[index] for index in range(len(read))]
     return {key: np.stack([item[key] for item in slices]) for key in KEYS}
 
 
 def assert_same(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> None:
-    """Equal values and types."""
+    """Require equal values and types."""
     for key in KEYS:
         assert found[key].dtype == wanted[key].dtype, key
         np.testing.assert_array_equal(found[key], wanted[key], key)
 
 
 def counting(cache_dir: Path | None, options: VolumeOptions | None = None) -> tuple[CaseCache, Count]:
-    """A cache, and how often it had a case decoded."""
+    """A cache, and its number of decoded cases."""
     count = Count()
     return CaseCache(Compose([count, *volume_reading(KEYS, options).transforms]), cache_dir), count
 

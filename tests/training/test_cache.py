@@ -1,4 +1,4 @@
-"""Decoded cases are kept exactly, never stale, and never half written."""
+"""Cached cases are exact, never stale and never incomplete."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def message_of(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-def test_a_case_is_its_slices_with_labels_uint8_and_hu_int16(tmp_path: Path, on_disk: bool) -> None:
+def test_slices_hold_labels_as_uint8_and_hu_as_int16(tmp_path: Path, on_disk: bool) -> None:
     case = write_case(tmp_path)
     read = CaseCache(volume_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
     assert len(read) == SHAPE[2]
@@ -119,7 +119,7 @@ def test_slices_are_read_without_keeping_the_volume_in_memory(tmp_path: Path) ->
 
 
 class TestStaleness:
-    """What a file held before, or what another reading made of it, is never served."""
+    """Earlier content of a file, or that of other reading steps, is never served."""
 
     @pytest.mark.parametrize("changed", KEYS)
     def test_new_content_of_a_file_is_served_although_name_and_time_stay(self, tmp_path: Path, changed: str) -> None:
@@ -208,9 +208,9 @@ def processes(cases: list[dict[str, str]], cache_dir: Path, results: list[Path])
 
 
 class TestWriting:
-    """Entries are whole or absent."""
+    """Entries are complete or absent."""
 
-    def test_while_a_file_is_being_written_it_is_not_in_sight_and_checksums_come_last(
+    def test_partly_written_files_are_hidden_and_checksums_come_last(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         case, cache_dir = write_case(tmp_path), tmp_path / "cache"
@@ -228,7 +228,7 @@ class TestWriting:
         assert sorted(path.name.split(".")[1] for path in cache_dir.iterdir()) == ["crc32", "image", "label"]
 
     @pytest.mark.parametrize("interrupted", [0, 1, 2], ids=["image", "label", "checksums"])
-    def test_an_interrupted_write_leaves_nothing_behind_that_a_later_run_trips_over(
+    def test_a_later_run_ignores_what_an_interrupted_write_leaves(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: int, caplog: pytest.LogCaptureFixture
     ) -> None:
         case, cache_dir = write_case(tmp_path), tmp_path / "cache"
@@ -252,10 +252,10 @@ class TestWriting:
         "start",
         [
             pytest.param(threads, id="threads"),
-            pytest.param(processes, id="processes", marks=pytest.mark.slow),  # each imports everything anew
+            pytest.param(processes, id="processes", marks=pytest.mark.slow),  # each imports everything again
         ],
     )
-    def test_two_that_build_one_cache_at_once_both_read_it_right(self, tmp_path: Path, start: Start) -> None:
+    def test_two_writers_of_one_cache_both_read_it_correctly(self, tmp_path: Path, start: Start) -> None:
         cases = [write_case(tmp_path / f"case{seed}", seed=seed) for seed in range(4)]
         cache_dir, results = tmp_path / "cache", [tmp_path / f"read_by_{rank}.npz" for rank in range(2)]
         start(cases, cache_dir, results)
@@ -272,7 +272,7 @@ class TestWriting:
 
 
 class TestRefusals:
-    """Files that cannot be used are named."""
+    """Errors name the unusable file."""
 
     @pytest.mark.parametrize(
         ("wrong", "found"),
@@ -284,7 +284,7 @@ class TestRefusals:
         ],
         ids=["fraction", "negative", "over 255", "nan"],
     )
-    def test_labels_that_are_no_small_whole_numbers_are_refused(self, tmp_path: Path, wrong: float, found: str) -> None:
+    def test_labels_other_than_small_whole_numbers_are_refused(self, tmp_path: Path, wrong: float, found: str) -> None:
         label = np.zeros(SHAPE, np.float32)
         label[1, 2, 3] = wrong
         case = write_case(tmp_path, label=label)
@@ -293,7 +293,7 @@ class TestRefusals:
         assert f"{case['label']}: {found}" in message_of(caught.value)
 
     @pytest.mark.parametrize("added", [0.5, -10.0, 256.0, np.nan], ids=["fraction", "negative", "over 255", "nan"])
-    def test_labels_that_further_steps_of_the_reading_spoil_are_refused(self, tmp_path: Path, added: float) -> None:
+    def test_labels_made_fractional_by_reading_steps_are_refused(self, tmp_path: Path, added: float) -> None:
         reading = Compose([*volume_reading(KEYS).transforms, Lambdad("label", lambda label: label + added)])
         with pytest.raises(ValueError, match=r"label\.nii\.gz: labels must be whole numbers from 0 to 255, found"):
             CaseCache(reading).read(write_case(tmp_path))

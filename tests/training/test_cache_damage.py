@@ -1,4 +1,4 @@
-"""What a disk damages of a cache is noticed, and mended by decoding the case again."""
+"""Damage to cached files is detected and repaired by decoding the case again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.training.small_cases import KEYS, assert_same, counting, expected, st
 
 
 def file_of(cache_dir: Path, kind: str) -> Path:
-    """The cache's only file of a kind: image, label or crc32."""
+    """The only cached file of a kind: image, label or crc32."""
     (path,) = cache_dir.glob(f"*.{kind}.npy")
     return path
 
@@ -26,7 +26,7 @@ def emptied(path: Path) -> None:
 
 
 def zeroed(path: Path) -> None:
-    """As a disk that lost its power may leave a file: its length is right."""
+    """Damage a file as a power failure may: its length stays right."""
     path.write_bytes(bytes(path.stat().st_size))
 
 
@@ -49,7 +49,7 @@ def removed(path: Path) -> None:
 
 
 def header_flipped(old: bytes, new: bytes) -> Callable[[Path], None]:
-    """Exchange bytes of the .npy header."""
+    """Replace bytes of the .npy header."""
 
     def damage(path: Path) -> None:
         contents = path.read_bytes()
@@ -74,14 +74,14 @@ HEADER_DAMAGES = {
 
 
 class TestDamage:
-    """A damaged entry is decoded again with a warning, and what is served is right."""
+    """A damaged entry is decoded again with a warning, and the served arrays are right."""
 
     @pytest.mark.parametrize(
         "damage",
         [pytest.param(function, id=name) for name, function in (CONTENT_DAMAGES | HEADER_DAMAGES).items()],
     )
     @pytest.mark.parametrize("kind", KEYS)
-    def test_to_an_array_is_mended_by_the_next_run(
+    def test_to_an_array_is_repaired_by_the_next_run(
         self, tmp_path: Path, kind: str, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
     ) -> None:
         case, cache_dir = write_case(tmp_path), tmp_path / "cache"
@@ -91,7 +91,7 @@ class TestDamage:
         assert_same(stacked(second.read(case)), expected(case))
         (warning,) = warnings_in(caplog)
         assert f"the cached copy of {case['image']} is damaged" in warning
-        assert "it is decoded again" in warning
+        assert "decoding it again" in warning
         assert_same(stacked(third.read(case)), expected(case))
         assert (decoded.calls, decoded_again.calls) == (1, 0)
         assert len(list(cache_dir.iterdir())) == 3
@@ -103,7 +103,7 @@ class TestDamage:
             pytest.param(header_flipped(b"<i2", b"<u2"), id="signed to unsigned"),
         ],
     )
-    def test_to_the_type_in_a_header_is_mended_by_the_next_run(
+    def test_to_the_type_in_a_header_is_repaired_by_the_next_run(
         self, tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
     ) -> None:
         case, cache_dir = write_case(tmp_path), tmp_path / "cache"
@@ -117,7 +117,7 @@ class TestDamage:
         [truncated, emptied, zeroed, one_bit_flipped_in_slice_2, another_depth],
         ids=lambda damage: damage.__name__.replace("_", " "),
     )
-    def test_to_the_checksums_is_mended_by_the_next_run(
+    def test_to_the_checksums_is_repaired_by_the_next_run(
         self, tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
     ) -> None:
         case, cache_dir = write_case(tmp_path), tmp_path / "cache"
@@ -130,7 +130,7 @@ class TestDamage:
         assert decoded.calls == 1
 
     @pytest.mark.parametrize("kind", [*KEYS, "crc32"])
-    def test_by_which_a_file_is_gone_has_the_case_decoded_again(self, tmp_path: Path, kind: str) -> None:
+    def test_through_a_missing_file_is_repaired_by_decoding_the_case_again(self, tmp_path: Path, kind: str) -> None:
         case, cache_dir = write_case(tmp_path), tmp_path / "cache"
         counting(cache_dir)[0].read(case)
         removed(file_of(cache_dir, kind))

@@ -1,4 +1,4 @@
-"""How much room a cache takes is known before it is built."""
+"""The size of a cache is known before it is built."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.training.small_cases import KEYS, SHAPE, stacked, write_case
 
 
 class TestRoom:
-    """How much decoded cases take is told before they are decoded, and refused where it does not fit."""
+    """The size of decoded cases is reported before decoding, and refused if it does not fit."""
 
     @pytest.fixture
     def half_a_gb(self, tmp_path: Path) -> list[dict[str, str]]:
@@ -47,7 +47,7 @@ class TestRoom:
         return pretend
 
     @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-    def test_is_told(
+    def test_is_reported(
         self,
         half_a_gb: list[dict[str, str]],
         free: Callable[[float], None],
@@ -59,7 +59,7 @@ class TestRoom:
         with caplog.at_level(logging.INFO, logger="i2net.cache"):
             CaseCache(volume_reading(KEYS), tmp_path / "cache" if on_disk else None).require_room(half_a_gb)
         place = f"in {tmp_path / 'cache'}" if on_disk else "in memory"
-        assert caplog.messages == [f"2 decoded cases take about 0.50 GB {place} (7.0 GB there)"]
+        assert caplog.messages == [f"2 decoded cases take about 0.50 GB {place} (7.0 GB free)"]
 
     @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
     def test_beyond_the_limit_is_refused(
@@ -74,13 +74,16 @@ class TestRoom:
     @pytest.mark.parametrize(
         ("on_disk", "message"),
         [
-            (False, r"need 0\.50 GB in memory, and only 0\.49 GB are there\. Set cache_dir, so that they lie on disk"),
-            (True, r"need 0\.50 GB in .*cache, and only 0\.49 GB are there\. Name a cache_dir on a larger disk"),
+            (False, r"need 0\.50 GB in memory, and only 0\.49 GB are free\. Set cache_dir to keep them on disk"),
+            (
+                True,
+                r"need 0\.50 GB in .*cache, and only 0\.49 GB are free\. Set cache_dir to a folder on a larger disk",
+            ),
         ],
         ids=["memory", "disk"],
     )
     @pytest.mark.parametrize("limit_gb", [None, 100.0], ids=["no limit", "a generous limit"])
-    def test_that_is_not_there_is_refused(
+    def test_beyond_the_free_space_is_refused(
         self,
         half_a_gb: list[dict[str, str]],
         free: Callable[[float], None],
@@ -96,10 +99,10 @@ class TestRoom:
         free(0.51)
         cache.require_room(half_a_gb)
 
-    def test_is_there_when_the_cache_is_built_already(self, free: Callable[[float], None], tmp_path: Path) -> None:
+    def test_is_sufficient_when_the_cache_already_exists(self, free: Callable[[float], None], tmp_path: Path) -> None:
         case, cache = write_case(tmp_path), CaseCache(volume_reading(KEYS), tmp_path / "cache")
         free(0)
-        with pytest.raises(OSError, match="Name a cache_dir on a larger disk"):
+        with pytest.raises(OSError, match="Set cache_dir to a folder on a larger disk"):
             cache.require_room([case])
         cache.read(case)
         cache.require_room([case])
@@ -107,7 +110,7 @@ class TestRoom:
     @pytest.mark.parametrize(
         ("kind", "reading"), [("ct_dir", volume_reading), ("gland_dir", histology_reading)], ids=["ct", "glands"]
     )
-    def test_is_what_the_arrays_take(self, kind: str, reading: Any, request: pytest.FixtureRequest) -> None:
+    def test_equals_the_size_of_the_arrays(self, kind: str, reading: Any, request: pytest.FixtureRequest) -> None:
         cases = load_cases(request.getfixturevalue(kind), "training")
         taken = sum(array.nbytes for case in cases for array in stacked(CaseCache(reading(KEYS)).read(case)).values())
         CaseCache(reading(KEYS), limit_gb=(taken + 0.5) / 1e9).require_room(cases)
@@ -123,7 +126,7 @@ class TestRoom:
         ],
         ids=["NIfTI-2", "one volume in 4D", "one of three volumes"],
     )
-    def test_is_that_of_the_volume_which_is_read(
+    def test_counts_only_the_volume_that_is_read(
         self, tmp_path: Path, image_class: type, shape: tuple[int, ...], options: VolumeOptions
     ) -> None:
         case = write_case(tmp_path)

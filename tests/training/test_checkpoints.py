@@ -1,4 +1,4 @@
-"""A run can be killed at any time and goes on as if it had not been."""
+"""A run can be killed at any time and resumed with the same result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def uninterrupted(make_run: Make, tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize("kill_at", [7, 6, 10], ids=["in epoch 3", "before epoch 2 is saved", "in epoch 4"])
-def test_a_killed_run_goes_on_to_the_same_weights_and_the_same_record(
+def test_a_killed_run_resumes_to_the_same_weights_and_the_same_record(
     make_run: Make, uninterrupted: Run, tmp_path: Path, kill_at: int
 ) -> None:
     with pytest.raises(KilledError):
@@ -58,7 +58,9 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_the_same_record(
     assert [row["epoch"] for row in record(tmp_path / "killed")] == ["1", "2", "3", "4"]
 
 
-def test_the_comparison_would_notice_a_run_that_starts_anew(make_run: Make, uninterrupted: Run, tmp_path: Path) -> None:
+def test_the_comparison_detects_a_run_with_other_initial_weights(
+    make_run: Make, uninterrupted: Run, tmp_path: Path
+) -> None:
     run = make_run(tmp_path / "other", resume=False)
     with torch.no_grad():
         next(run.network.parameters()).mul_(1.001)
@@ -96,9 +98,7 @@ def test_a_run_is_not_resumed_with_another_batch_size(make_run: Make, tmp_path: 
         make_run(tmp_path, resume=True, batch_size=2).trainer.run()
 
 
-def test_pretrained_encoder_weights_are_where_a_new_run_starts(
-    make_run: Make, make_network: Make, tmp_path: Path
-) -> None:
+def test_a_new_run_starts_from_pretrained_encoder_weights(make_run: Make, make_network: Make, tmp_path: Path) -> None:
     pretrained = make_network(seed=11, num_classes=9).encoder.state_dict()
     torch.save(pretrained, tmp_path / "encoder.pt")
     run = make_run(tmp_path / "run", encoder_weights=tmp_path / "encoder.pt")
@@ -117,9 +117,7 @@ def test_a_resumed_run_does_not_read_pretrained_encoder_weights(make_run: Make, 
     assert (tmp_path / "checkpoints" / "epoch_0004.pt").exists()
 
 
-def test_weights_of_other_classes_are_where_a_new_run_starts(
-    make_run: Make, make_network: Make, tmp_path: Path
-) -> None:
+def test_a_new_run_starts_from_weights_of_other_classes(make_run: Make, make_network: Make, tmp_path: Path) -> None:
     other = make_network(seed=11, num_classes=4).state_dict()
     torch.save(other, tmp_path / "other.pt")
     run = make_run(tmp_path / "run", init_weights=tmp_path / "other.pt", encoder_weights=tmp_path / "not_read.pt")
@@ -140,7 +138,7 @@ def test_encoder_weights_of_a_network_without_encoder_are_refused() -> None:
         InitialWeights(torch.nn.Conv2d(1, 1, 1), encoder_weights="imagenet")
 
 
-def test_a_finished_run_that_is_resumed_stays_as_it_is(make_run: Make, uninterrupted: Run, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(make_run: Make, uninterrupted: Run, tmp_path: Path) -> None:
     before = load(tmp_path / "whole" / "model.pt")
     resumed = make_run(tmp_path / "whole", resume=True)
     resumed.trainer.run()
@@ -187,7 +185,7 @@ def test_an_interval_saves_every_so_many_epochs_and_at_the_end(make_run: Make, t
     ],
     ids=["padded", "bare", "past four digits", "beside other files"],
 )
-def test_the_newest_checkpoint_is_that_of_the_highest_number(names: list[str], newest: str, tmp_path: Path) -> None:
+def test_the_newest_checkpoint_has_the_highest_number(names: list[str], newest: str, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     for name in names:
         (tmp_path / "checkpoints" / name).touch()
@@ -195,7 +193,7 @@ def test_the_newest_checkpoint_is_that_of_the_highest_number(names: list[str], n
 
 
 class TestFailingSave:
-    """A save that breaks off, as on a full disk."""
+    """A save that fails, as on a full disk."""
 
     @pytest.fixture
     def break_off(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
@@ -219,7 +217,7 @@ class TestFailingSave:
         return arrange
 
     @pytest.mark.parametrize("call", [1, 2], ids=["checkpoint", "weights"])
-    def test_leaves_the_previous_files_whole_and_nothing_else(
+    def test_keeps_the_previous_files_and_leaves_nothing_else(
         self, make_run: Make, tmp_path: Path, break_off: Callable[[int], None], call: int
     ) -> None:
         with pytest.raises(KilledError):
@@ -254,7 +252,7 @@ class TestFailingSave:
 
 
 class TestBest:
-    """model_best.pt and what a resumed run knows of it."""
+    """model_best.pt, also in a resumed run."""
 
     def test_the_best_epoch_is_kept_and_ties_keep_the_first(self, make_run: Make, tmp_path: Path) -> None:
         run = make_run(tmp_path, scores={1: 0.5, 2: 0.7, 3: 0.7, 4: 0.6})
@@ -294,7 +292,7 @@ class TestBest:
 
 
 class TestRefusals:
-    """Resuming where no run lies, or another network's."""
+    """Resuming without a run, or with another network."""
 
     def test_the_handler_refuses_to_resume_without_a_checkpoint(self, make_run: Make, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="No checkpoint to resume from"):

@@ -1,4 +1,4 @@
-"""The encoder trains at its own rate, and nothing is left out."""
+"""The encoder has its own learning rate, and no parameter is left out."""
 
 from __future__ import annotations
 

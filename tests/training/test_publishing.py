@@ -1,4 +1,4 @@
-"""Which weights inference finds after a run, and what becomes of those before."""
+"""Published weights after a run, and the weights they replace."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_weights_that_score_lower_on_the_validation_cases_are_not_published(
     assert score_of(tmp_path / "run" / "model.pt") == pytest.approx(after)
 
 
-def test_the_best_validated_epoch_goes_before_the_last(tmp_path: Path) -> None:
+def test_the_best_validated_epoch_is_preferred_to_the_last(tmp_path: Path) -> None:
     weights(tmp_path / "run" / "model.pt", 0.2)
     weights(tmp_path / "run" / "model_best.pt", 0.3)
     assert publish(tmp_path, cases=1)["weights"] == "model_best.pt"
@@ -77,7 +77,7 @@ def test_without_a_comparison_the_new_weights_are_published_and_the_old_ones_kep
     validator.run = lambda: validator.state.metrics.update(dice=after)
     with caplog.at_level("INFO", "i2net.training"):
         publish_weights(tmp_path / "run", tmp_path / "models", network, validator)
-    assert "not compared with others" in caplog.text
+    assert "not compared" in caplog.text
     assert score_of(tmp_path / "models" / "model.pt") == pytest.approx(0.1)
     assert [path.read_bytes() for path in (tmp_path / "models").glob("model_until_*.pt")] == [before]
 
@@ -92,7 +92,7 @@ def test_weights_of_another_network_are_replaced_and_kept(tmp_path: Path) -> Non
     assert "other" in torch.load(tmp_path / "models" / record["kept_as"], weights_only=True)
 
 
-def test_the_settings_of_the_weights_go_with_them(tmp_path: Path) -> None:
+def test_the_settings_of_the_weights_are_published_with_them(tmp_path: Path) -> None:
     weights(tmp_path / "run" / "model.pt", 0.1)
     (tmp_path / "run" / "settings.json").write_text('{"network": {}}')
     assert publish(tmp_path, cases=0)["kept_as"] is None

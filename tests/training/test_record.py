@@ -1,4 +1,4 @@
-"""What is kept of training: one row an epoch, cut to where a run resumes."""
+"""The training record: one row per epoch, cut at the epoch that a run resumes from."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_resumed_run_keeps_validation_columns_of_earlier_epochs(make_recorded:
     assert [row["val_mean_dice"] for row in read_rows(tmp_path)] == ["0.5", "", ""]
 
 
-def test_a_run_that_starts_anew_forgets_the_rows_of_another(make_recorded: Make, tmp_path: Path) -> None:
+def test_a_new_run_discards_the_rows_of_another(make_recorded: Make, tmp_path: Path) -> None:
     for _ in range(2):
         make_recorded(tmp_path).run()
     assert [row["epoch"] for row in read_rows(tmp_path)] == ["1", "2"]
@@ -117,7 +117,7 @@ def test_tensorboard_holds_every_iteration_and_epoch_once_also_after_a_resume(
     assert [(event.step, event.value) for event in events.Scalars("epoch/val_mean_dice")] == [(3, 0.5)]
 
 
-def test_each_epoch_leaves_one_log_line(make_recorded: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_epoch_writes_one_log_line(make_recorded: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="i2net.training"):
         make_recorded(tmp_path).run()
     lines = [record.getMessage() for record in caplog.records if record.name == "i2net.training"]

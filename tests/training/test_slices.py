@@ -1,4 +1,4 @@
-"""Training slices: each once an epoch, the same whatever reads them."""
+"""Training slices: each once per epoch, independent of workers and order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS = ("image", "label")
 
 
 def as_cached() -> Compose:
-    """Leave slices as they are cached."""
+    """Return cached slices unchanged."""
     return Compose([])
 
 
@@ -47,7 +47,7 @@ def same(item: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def message_of(error: BaseException) -> str:
-    """What the first error of the chain says."""
+    """Message of the first error in the chain."""
     return str(error) if error.__cause__ is None else message_of(error.__cause__)
 
 
@@ -103,12 +103,12 @@ def test_another_epoch_or_seed_gives_another_order(seed: int, epoch: int) -> Non
     assert sorted(indices[0]) == sorted(indices[1]) == list(range(50))
 
 
-def test_the_sampler_hands_the_epoch_to_the_dataset() -> None:
+def test_the_sampler_passes_the_epoch_to_the_dataset() -> None:
     assert {epoch for epoch, _ in order_of(50, seed=0, epoch=7)} == {7}
 
 
 @pytest.mark.parametrize("length", [32, 33], ids=["even", "odd"])
-def test_two_processes_share_the_slices(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_divide_the_slices(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
     shares = []
@@ -212,7 +212,7 @@ def test_histology_patches_do_not_depend_on_the_order_of_access(gland_dir: Path)
     assert not torch.equal(dataset[4, 0]["image"], first["image"])
 
 
-def test_batches_have_the_shape_and_types_that_the_trainer_takes(augmented: SliceDataset) -> None:
+def test_batches_have_the_shape_and_types_of_the_trainer(augmented: SliceDataset) -> None:
     batch = next(iter(DataLoader(augmented, batch_size=4, sampler=EpochSampler(augmented))))
     assert (batch["image"].shape, batch["image"].dtype) == ((4, 1, 24, 24), torch.float32)
     assert (batch["label"].shape, batch["label"].dtype) == ((4, 1, 24, 24), torch.uint8)
@@ -247,14 +247,14 @@ def test_a_page_saved_instead_of_a_scan_is_named(ct_dir: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-def test_the_size_is_told_before_the_first_case_is_decoded(
+def test_the_size_is_reported_before_the_first_case_is_decoded(
     ct_dir: Path, tmp_path: Path, on_disk: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[list[str]] = []
+    reported: list[list[str]] = []
     decode = CaseCache.decode
 
     def look(cache: CaseCache, case: Mapping[str, Any]) -> Any:
-        told.append([record.getMessage() for record in caplog.records if record.name == "i2net.cache"])
+        reported.append([record.getMessage() for record in caplog.records if record.name == "i2net.cache"])
         return decode(cache, case)
 
     monkeypatch.setattr(CaseCache, "decode", look)
@@ -262,8 +262,8 @@ def test_the_size_is_told_before_the_first_case_is_decoded(
     with caplog.at_level(logging.INFO, logger="i2net.cache"):
         SliceDataset(cases, volume_reading(KEYS), as_cached(), cache_dir=tmp_path if on_disk else None)
     place = f"in {tmp_path}" if on_disk else "in memory"
-    assert len(told) == 2
-    assert told[0][0].startswith(f"2 decoded cases take about 0.00 GB {place}")
+    assert len(reported) == 2
+    assert reported[0][0].startswith(f"2 decoded cases take about 0.00 GB {place}")
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])

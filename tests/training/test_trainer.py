@@ -1,4 +1,4 @@
-"""A step of the trainer is the step one would write by hand."""
+"""A step of the trainer equals a step written by hand."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_accumulated_gradients_are_the_mean_over_their_own_group(
     assert_same_state(network, by_hand)
 
 
-def test_groups_do_not_reach_into_the_next_epoch(make_network: Make, make_batches: Make, make_trainer: Make) -> None:
+def test_groups_end_with_their_epoch(make_network: Make, make_batches: Make, make_trainer: Make) -> None:
     network, batches = make_network(), make_batches(3)
     by_hand = copy.deepcopy(network)
     make_trainer(network, batches, accumulation_steps=2, max_epochs=2).run()
@@ -162,7 +162,7 @@ def test_the_output_holds_the_batch_the_logits_and_the_loss(
 
 @pytest.fixture(autouse=True)
 def bfloat16_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also by processors that only emulate it: what is computed is the same."""
+    """Use bfloat16 even on processors that emulate it: the results are the same."""
     monkeypatch.setattr(hardware, "multiplies_bfloat16", lambda device_type: True)
 
 
@@ -211,7 +211,7 @@ class TestNotFinite:
         with pytest.raises(FloatingPointError, match=r"at iteration 2 \(loss nan, segmentation .*Batch: 1/0, 1/1\."):
             make_trainer(make_network(), batches).run()
 
-    def test_parameters_stay_as_the_last_good_step_left_them(
+    def test_parameters_keep_the_values_of_the_last_good_step(
         self, batches: list[dict[str, Any]], make_network: Make, make_trainer: Make
     ) -> None:
         network, good = make_network(), make_network()
@@ -263,7 +263,7 @@ def test_the_gradient_norm_is_that_of_the_whole_group(
 
 
 class TestHealth:
-    """What is recorded about the learners."""
+    """Recorded values of the learners."""
 
     @pytest.mark.parametrize("num_learners", [1, 2, 4])
     def test_mean_gates_sum_to_1_and_their_entropy_is_bounded(
@@ -334,7 +334,7 @@ def test_images_with_metadata_train_as_those_without(
 
 
 class TestWithoutGates:
-    """Any network trains; what gates and learners add is left out."""
+    """Any network trains; terms of gates and learners are left out."""
 
     @pytest.fixture
     def network(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The running average is what its formula says, costs nothing when off, and survives a killed run."""
+"""The running average follows its formula, is free when off, and survives a killed run."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def train(average: WeightAverage, tensor: torch.Tensor, values: Sequence[float])
     ],
     ids=["weight", "running mean", "running variance"],
 )
-def test_the_average_starts_as_a_copy_and_then_keeps_its_share(
+def test_the_average_starts_as_a_copy_and_then_decays(
     make: Callable[[], nn.Module], name: str, decay: float, expected: list[float]
 ) -> None:
     network = make()
@@ -90,12 +90,12 @@ def test_the_averaged_network_shares_nothing_with_the_one_in_training(make_netwo
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 1.5, 99.0, float("nan")])
-def test_a_decay_that_is_no_share_is_refused(decay: float) -> None:
+def test_a_decay_outside_0_to_1_is_refused(decay: float) -> None:
     with pytest.raises(ValueError, match=rf"weight_average must lie in \[0, 1\), got {decay}"):
         WeightAverage(nn.Linear(1, 1), decay)
 
 
-def test_a_restored_average_goes_on_where_it_was() -> None:
+def test_a_restored_average_continues() -> None:
     network = nn.Linear(1, 1)
     whole = WeightAverage(network, 0.5)
     assert train(whole, network.weight, [4.0, 8.0]) == [4.0, 6.0]
@@ -110,9 +110,9 @@ def test_a_restored_average_goes_on_where_it_was() -> None:
 @pytest.mark.parametrize(
     ("saved", "resumed"), [(0.5, 0.0), (0.0, 0.5), (0.5, 0.9)], ids=["switched off", "switched on", "changed"]
 )
-def test_a_state_of_a_run_that_averaged_otherwise_is_refused(saved: float, resumed: float) -> None:
+def test_a_checkpoint_with_another_decay_is_refused(saved: float, resumed: float) -> None:
     state = WeightAverage(nn.Linear(1, 1), saved).state_dict()
-    with pytest.raises(ValueError, match=rf"weight_average {saved:g}, this one has {resumed:g}\. Resume with the same"):
+    with pytest.raises(ValueError, match=rf"weight_average {saved:g}, this run has {resumed:g}\. Resume with the same"):
         WeightAverage(nn.Linear(1, 1), resumed).load_state_dict(state)
 
 
@@ -160,7 +160,7 @@ class TestRuns:
         torch.testing.assert_close(load(tmp_path / "model.pt")[name].double(), expected, rtol=1e-5, atol=1e-6)
 
     @pytest.mark.parametrize("kill_at", [7, 6], ids=["in epoch 3", "before epoch 2 is saved"])
-    def test_a_killed_run_goes_on_to_the_same_average(
+    def test_a_killed_run_resumes_to_the_same_average(
         self, make_run: Make, uninterrupted: Run, whole_dir: Path, tmp_path: Path, kill_at: int
     ) -> None:
         with pytest.raises(KilledError):
@@ -207,6 +207,6 @@ class TestRuns:
         with pytest.raises(KilledError):
             make_run(tmp_path, kill_at=7, weight_average=saved).trainer.run()
         with pytest.raises(
-            ValueError, match=rf"weight_average {saved:g}, this one has {resumed:g}\. Resume with the same"
+            ValueError, match=rf"weight_average {saved:g}, this run has {resumed:g}\. Resume with the same"
         ):
             make_run(tmp_path, resume=True, weight_average=resumed).trainer.run()

@@ -1,4 +1,4 @@
-"""Records of runs, to be read, changed and refused."""
+"""Records of runs to read and change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ["background", "spleen", "tumour"]
 
 
 def settings_record(folder: Path, resume: bool = False, **changed: Any) -> SettingsRecord:
-    """A handler as train.json makes it, of a UNet for two classes."""
+    """A handler as in train.json, for a UNet with two classes."""
     arguments = {
         "task": "ct",
         "description": DataDescription(classes_of(NAMES), ("CT",), None, None),
@@ -34,7 +34,7 @@ def settings_record(folder: Path, resume: bool = False, **changed: Any) -> Setti
 
 
 def write(folder: Path, **changed: Any) -> Path:
-    """A record with some keys changed, and the path that its weights would have."""
+    """Write a record with some keys changed; return the path of its weights."""
     content = settings_record(folder).record.as_json() | changed
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(content), encoding="utf-8")

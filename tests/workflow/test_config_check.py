@@ -1,4 +1,4 @@
-"""A misspelt id stops a workflow, and nothing else does."""
+"""Only misspelt ids stop a workflow."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def misspellings() -> list[Any]:
 @pytest.mark.parametrize(("name", "misspelt"), misspellings())
 def test_every_misspelt_top_level_id_is_refused_with_the_right_one(name: str, misspelt: str) -> None:
     assert problems(**{misspelt: 7}) == (
-        f"The configuration has ids that nothing uses: '{misspelt}' (did you mean '{name}'?). Correct or remove them: "
-        "they come from the command line or from an overlay file."
+        f"The configuration has ids that nothing uses: '{misspelt}' (did you mean '{name}'?). "
+        "Correct or remove them on the command line or in the overlay file."
     )
 
 
@@ -108,7 +108,7 @@ def test_a_misspelt_nested_id_is_refused_with_the_right_one(misspelt: str, sugge
     assert found.count("did you mean") == 1
 
 
-def test_the_override_that_is_meant_is_allowed_wherever_a_misspelt_one_is_not() -> None:
+def test_the_correct_override_is_allowed_wherever_a_misspelt_one_is_refused() -> None:
     overrides = {"epochs": 7, "optimizer::momentum": 0.5, "train::dataloader::batch_size": 2}
     assert problems(**overrides, **{"network_def::num_learners": 4, "train::trainer::max_epochs": 7}) == ""
 
@@ -119,7 +119,7 @@ def test_all_misspelt_ids_are_named_at_once() -> None:
     assert found.count("did you mean") == 3
 
 
-def test_an_id_like_no_other_is_refused_without_a_suggestion() -> None:
+def test_an_id_unlike_any_other_is_refused_without_a_suggestion() -> None:
     assert "that nothing uses: 'zzzzzz'. Correct" in problems(zzzzzz=1)
 
 
@@ -136,7 +136,7 @@ def test_a_misspelt_override_is_refused_in_every_configuration(files: list[str])
 
 
 @pytest.mark.parametrize("files", COMPOSITIONS, ids=" + ".join)
-def test_every_id_of_the_shipped_workflows_may_stand_unused_in_every_configuration(files: list[str]) -> None:
+def test_every_id_of_the_shipped_workflows_may_be_unused_in_every_configuration(files: list[str]) -> None:
     parser = ConfigParser()
     parser.read_config([CONFIGS / name for name in files])
     absent = shipped_ids() - {*parser.get()}
@@ -190,17 +190,17 @@ def test_ids_of_monai_s_own_properties_are_allowed(file: str, properties: dict[s
 
 
 @pytest.mark.parametrize("expression", ["@warmup", "$@warmup * 2", "$min(@warmup, @batch_size)"])
-def test_an_id_of_one_s_own_is_allowed_where_an_expression_refers_to_it(expression: str) -> None:
+def test_a_users_id_is_allowed_if_an_expression_refers_to_it(expression: str) -> None:
     assert "'warmup'" in problems(warmup=5)
     assert problems(**{"warmup": 5, "lr_scheduler::total_iters": expression}) == ""
 
 
 @pytest.mark.parametrize("reference", ["@mine::deep::0", "@mine#deep#0", "@mine"])
-def test_a_section_of_one_s_own_is_allowed_where_a_part_of_it_is_referred_to(reference: str) -> None:
+def test_a_users_section_is_allowed_if_part_of_it_is_referred_to(reference: str) -> None:
     assert problems(mine={"deep": [1, 2]}, epochs=reference) == ""
 
 
-def test_an_unused_part_of_a_section_of_one_s_own_is_refused() -> None:
+def test_an_unused_part_of_a_users_section_is_refused() -> None:
     found = problems(mine={"used": 1, "usd": 2}, epochs="@mine::used")
     assert "'mine::usd' (did you mean 'mine::used'?)" in found
 
@@ -210,7 +210,7 @@ def test_comments_and_monai_s_own_markers_are_allowed(key: str) -> None:
     assert problems(**{key: True}) == ""
 
 
-def test_components_that_take_any_argument_or_cannot_be_found_are_not_judged() -> None:
+def test_components_that_accept_any_argument_or_cannot_be_found_are_not_checked() -> None:
     config = {
         "a": {"_target_": "builtins.dict", "anything": 1},
         "b": {"_target_": "no.such.thing", "x": 1},
@@ -225,7 +225,7 @@ def test_settings_are_allowed_although_nothing_refers_to_them() -> None:
 
 
 def test_outside_a_configuration_the_check_refuses_to_run() -> None:
-    with pytest.raises(RuntimeError, match="works within a bundle configuration alone"):
+    with pytest.raises(RuntimeError, match="works only inside a bundle configuration"):
         check_config()
 
 
@@ -257,14 +257,14 @@ def test_configurations_are_plain_ascii(path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "meant"), [("false", False), ("true", True), ("False", False), (True, True)], ids=str
 )
-def test_a_truth_value_written_in_lower_case_is_read_as_one(written: Any, meant: bool) -> None:
+def test_a_boolean_in_lower_case_is_read_as_a_boolean(written: Any, meant: bool) -> None:
     workflow = ConfigWorkflow(str(CONFIGS / "evaluate.json"), workflow_type="infer", overwrite=written)
     workflow.initialize()
     assert workflow.parser.get_parsed_content("overwrite") is meant
 
 
 @pytest.mark.parametrize(("written", "meant"), [("false", False), ("true", True)])
-def test_so_is_one_of_a_component_or_of_one_in_a_list(written: str, meant: bool) -> None:
+def test_a_boolean_inside_a_component_or_a_list_is_read_as_a_boolean(written: str, meant: bool) -> None:
     files = [str(CONFIGS / "evaluate.json"), str(CONFIGS / "histology.yaml")]
     nested = {"inferer::average_flips": written, "postprocessing::transforms::1::nearest_interp": written}
     workflow = ConfigWorkflow(files, workflow_type="infer", **nested)

@@ -1,4 +1,4 @@
-"""Two transforms are described alike exactly when they do the same."""
+"""Two transforms have equal descriptions exactly if they do the same."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def test_arrays_and_tensors_are_described_by_their_content() -> None:
     assert describe(np.arange(4)) == describe(torch.arange(4)) != describe(np.arange(4, dtype=np.int16))
 
 
-def test_what_a_function_does_cannot_be_told() -> None:
+def test_a_function_cannot_be_described() -> None:
     with pytest.raises(TypeError, match="cannot be described by its settings"):
         describe(Compose([Lambdad("image", lambda image: image)]))

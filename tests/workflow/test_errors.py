@@ -1,4 +1,4 @@
-"""An uncaught error ends with its cause."""
+"""The output of an uncaught error ends with its root cause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ except FileNotFoundError as error:
 """
 
 
-def test_the_last_line_names_the_cause() -> None:
+def test_the_last_line_shows_the_root_cause() -> None:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=root, capture_output=True, text=True)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""A network is built from its record where that is safe, and asked for where it is not."""
+"""A network is built from its record if that is safe; otherwise its configuration is requested."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ def test_a_network_of_this_bundle_is_built_by_its_function() -> None:
     ],
 )
 def test_nothing_else_is_built(target: str) -> None:
-    with pytest.raises(ValueError, match=r"not built from a record|cannot be built|builds no network"):
+    with pytest.raises(ValueError, match=r"cannot be built|does not build a network"):
         build_network(NetworkRecord(target, {}))
 
 
-def test_arguments_that_are_not_the_networks_are_named() -> None:
+def test_arguments_that_do_not_fit_the_network_are_named() -> None:
     with pytest.raises(ValueError, match=r"UNet cannot be built with .*unexpected keyword argument 'colour'"):
         build_network(NetworkRecord(UNET["target"], {**UNET["arguments"], "colour": 1}))
 
 
-def test_weights_that_a_network_would_download_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_downloads_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *_, **__: pytest.fail("downloads weights"))
     arguments = {"in_channels": 3, "out_channels": 1, "backbone": "efficientnet-b0", "pretrained": True}
     build_network(NetworkRecord("monai.networks.nets.FlexibleUNet", arguments))
 
 
-def test_a_network_whose_arguments_are_more_than_data_cannot_be_built() -> None:
+def test_a_network_with_arguments_beyond_plain_data_cannot_be_built() -> None:
     assert can_build(NetworkRecord(**UNET)) and not can_build(NetworkRecord(UNET["target"], None))
 
 
@@ -88,7 +88,7 @@ def parsed(weights: Path, network_def: dict[str, Any]) -> Any:
 SMALL = {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 2, "kernel_size": 1}
 
 
-def test_the_recorded_network_takes_the_place_of_the_configurations(tmp_path: Path) -> None:
+def test_the_recorded_network_replaces_that_of_the_configuration(tmp_path: Path) -> None:
     assert isinstance(parsed(write(tmp_path), SMALL), UNet)
 
 
@@ -101,9 +101,11 @@ def test_a_users_own_network_comes_from_the_configuration_that_names_it(tmp_path
     assert isinstance(parsed(weights, SMALL), torch.nn.Conv2d)
 
 
-def test_a_users_own_network_without_its_configuration_is_asked_for(tmp_path: Path) -> None:
+def test_a_users_own_network_without_its_configuration_is_refused(tmp_path: Path) -> None:
     weights = write(tmp_path, network={"target": "my_networks.Net", "arguments": {"width": 8}})
-    with pytest.raises(ValueError, match=r"weights are of my_networks\.Net, and the configuration builds .*--overlay"):
+    with pytest.raises(
+        ValueError, match=r"weights belong to my_networks\.Net, but the configuration builds .*--overlay"
+    ):
         parsed(weights, SMALL)
 
 

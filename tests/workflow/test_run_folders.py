@@ -1,4 +1,4 @@
-"""Nothing is started over something that is there."""
+"""No work starts in a folder that is in use."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def test_a_run_is_not_started_over_another(tmp_path: Path, present: str) -> None
 
 
 @pytest.mark.parametrize("folder", ["empty", "absent"])
-def test_work_is_started_in_an_empty_or_absent_folder(tmp_path: Path, folder: str) -> None:
+def test_work_starts_in_an_empty_or_absent_folder(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     check_output_dir(tmp_path / folder, resume=False)
     check_results_dir(tmp_path / folder, overwrite=False)
 
 
-def test_a_run_is_resumed_where_a_checkpoint_lies(tmp_path: Path) -> None:
+def test_a_run_with_a_checkpoint_can_be_resumed(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "epoch_0001.pt").touch()
     check_output_dir(tmp_path, resume=True)
@@ -38,36 +38,36 @@ def test_resuming_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
         check_output_dir(tmp_path, resume=True)
 
 
-def test_results_are_replaced_only_when_told(tmp_path: Path) -> None:
+def test_results_are_replaced_only_on_request(tmp_path: Path) -> None:
     (tmp_path / "summary.json").touch()
     with pytest.raises(
-        FileExistsError, match=rf"{tmp_path} already holds results.*--overwrite \(of monai.bundle: --overwrite true\)"
+        FileExistsError, match=rf"{tmp_path} already holds results.*--overwrite \(monai\.bundle: --overwrite true\)"
     ):
         check_results_dir(tmp_path, overwrite=False)
     check_results_dir(tmp_path, overwrite=True)
 
 
 @pytest.mark.parametrize("check", [check_output_dir, check_results_dir], ids=["training", "results"])
-def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(check: Any, tmp_path: Path) -> None:
+def test_a_read_only_folder_is_refused_before_any_work(check: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
         PermissionError,
-        match=r"file cannot be written to \(.*\)\. Name another folder to write: --out of i2net, --output_dir of",
+        match=r"file is not writable \(.*\)\. Choose another output folder: --out of i2net, --output_dir of",
     ):
         check(tmp_path / "file" / "run", False)
 
 
-def test_asking_whether_a_folder_can_be_written_to_leaves_nothing(tmp_path: Path) -> None:
+def test_checking_whether_a_folder_is_writable_leaves_nothing(tmp_path: Path) -> None:
     check_output_dir(tmp_path / "a" / "b", False)
     assert not list(tmp_path.iterdir())
 
 
 def test_results_are_not_written_into_the_installed_package() -> None:
-    with pytest.raises(PermissionError, match="lies inside the installed package"):
+    with pytest.raises(PermissionError, match="is inside the installed package"):
         check_output_dir(Path(run_folders.__file__).parent / "_bundle" / "runs", False)
 
 
-def test_earlier_runs_are_set_aside_in_their_order(tmp_path: Path) -> None:
+def test_earlier_runs_are_renamed_in_their_order(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for content in ("first", "second"):
         run.mkdir()
@@ -81,7 +81,7 @@ def test_earlier_runs_are_set_aside_in_their_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_a_run_to_be_resumed_and_a_folder_without_a_run_stay(resume: bool, tmp_path: Path) -> None:
+def test_a_run_to_resume_and_a_folder_without_a_run_keep_their_names(resume: bool, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ("model.pt" if resume else "notes.txt")).touch()
     set_run_aside(tmp_path / "run", resume)

@@ -1,4 +1,4 @@
-"""A record is data of a strict schema: what is damaged, out of range or an expression is refused by name."""
+"""A record has a strict schema: damage, values out of range and expressions are refused by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.workflow.records import write
 CLASS = {"name": "spleen", "color": "#112233"}
 
 
-def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     record = run_record(write(tmp_path))
     write_record(record, tmp_path / "copy")
     copied = run_record(tmp_path / "copy" / "model.pt")
@@ -52,7 +52,7 @@ def test_recorded_values_replace_the_defaults(tmp_path: Path) -> None:
         ({"channels": ["CT", 3]}, "channels must be a list of names"),
         ({"channels": ["a\nb"]}, "channels must be a list of names"),
         ({"classes": [CLASS] * 300}, "classes must be a list of at most 256"),
-        ({"classes": [CLASS, CLASS]}, "two of its classes have one name"),
+        ({"classes": [CLASS, CLASS]}, "two of its classes have the same name"),
         ({"classes": [{"name": "spleen"}]}, "class 0, 'spleen', has no color"),
         ({"classes": [CLASS | {"color": "red"}]}, "color of 'spleen' must be written #RRGGBB"),
         ({"classes": [CLASS | {"volume_ml": [1, "x"]}]}, "volume_ml of 'spleen'"),
@@ -65,9 +65,9 @@ def test_recorded_values_replace_the_defaults(tmp_path: Path) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_the_schema_does_not_know_is_refused_by_name(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+def test_values_outside_the_schema_are_refused_by_name(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     weights = write(tmp_path, **changed)
-    with pytest.raises(ValueError, match=rf"settings\.json is no record of a run's settings .*{said}"):
+    with pytest.raises(ValueError, match=rf"settings\.json is not a valid record of a run .*{said}"):
         run_record(weights)
 
 
@@ -86,9 +86,9 @@ def test_what_the_schema_does_not_know_is_refused_by_name(tmp_path: Path, change
     ],
     ids=["task", "channel", "class", "argument", "nested argument", "intensity", "setting", "key"],
 )
-def test_what_a_configuration_would_evaluate_is_refused(text: str, place: Any, tmp_path: Path) -> None:
+def test_text_that_a_configuration_would_evaluate_is_refused(text: str, place: Any, tmp_path: Path) -> None:
     weights = write(tmp_path, **place(text))
-    with pytest.raises(ValueError, match=r"settings\.json is no record .*which a record must not"):
+    with pytest.raises(ValueError, match=r"settings\.json is not a valid record .*not allowed in a record"):
         run_record(weights)
 
 
@@ -102,7 +102,7 @@ def test_markers_of_a_component_are_refused(key: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", '{"network"', "[]", "{}", '{"network": 3}', "[" * 100_000])
 def test_a_damaged_record_is_named(content: str, tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text(content)
-    with pytest.raises(ValueError, match=r"settings\.json is no record of a run's settings .*Copy it again"):
+    with pytest.raises(ValueError, match=r"settings\.json is not a valid record of a run .*Copy it again"):
         run_record(tmp_path / "model.pt")
 
 

@@ -1,4 +1,4 @@
-"""Weights are resumed and used with the settings they were trained with."""
+"""Weights are resumed and used only with the settings of their training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def start(folder: Path, resume: bool = False, **changed: Any) -> None:
     engine.run([0])
 
 
-def test_a_run_records_what_its_weights_are_used_with(tmp_path: Path) -> None:
+def test_a_run_records_the_settings_for_its_weights(tmp_path: Path) -> None:
     start(tmp_path)
     record = run_record(tmp_path / "model.pt")
     assert (record.task, record.image_size, record.divisor, record.channels) == ("ct", (64, 64), 16, ("CT",))
@@ -69,12 +69,12 @@ def test_weights_are_not_used_with_other_settings(tmp_path: Path, changed: dict[
         require_settings(tmp_path / "model.pt", changed)
 
 
-def test_weights_without_a_record_are_used_as_they_are(tmp_path: Path) -> None:
+def test_weights_without_a_record_are_used_unchecked(tmp_path: Path) -> None:
     require_settings(tmp_path / "model.pt", {"image_size": [224, 224]})
 
 
 @pytest.mark.parametrize("name", ["$os.system('x')", "@weights", "%run"])
-def test_a_class_that_a_record_cannot_hold_stops_the_run_before_it_starts(name: str, tmp_path: Path) -> None:
+def test_a_class_name_that_a_record_cannot_hold_is_refused_at_the_start(name: str, tmp_path: Path) -> None:
     description = DataDescription(classes_of(["background", name]), ("CT",), None, None)
     with pytest.raises(ValueError, match="These settings cannot be recorded"):
         settings_record(tmp_path, description=description)

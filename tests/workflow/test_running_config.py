@@ -1,4 +1,4 @@
-"""What a component learns of the configuration that builds it."""
+"""Components read the configuration that builds them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def network_of(network_def: dict[str, Any], **others: Any) -> Any:
     return parser.get_parsed_content("found")
 
 
-def test_a_networks_references_are_resolved() -> None:
+def test_references_of_a_network_are_resolved() -> None:
     network = {"_target_": "UNet", "_desc_": "x", "in_channels": "@n", "channels": [4, "$2 * 4"], "strides": [2]}
     assert network_of(network, n=3) == {
         "target": "monai.networks.nets.UNet",
@@ -44,11 +44,11 @@ def test_arguments_beyond_plain_data_are_not_recorded() -> None:
     assert network_of(network) == {"target": "torch.nn.Sequential", "arguments": None}
 
 
-def test_a_network_that_is_no_component_is_not_recorded() -> None:
+def test_a_network_other_than_a_component_is_not_recorded() -> None:
     assert network_of("$torch.nn.Identity()") is None  # type: ignore[arg-type]
 
 
-def test_training_records_every_setting_that_is_used_and_may_not_change() -> None:
+def test_the_record_holds_every_setting_that_must_not_change() -> None:
     parser = ConfigParser()
     parser.read_config(config_files("train.json"))
     parser["warmup"] = 5
@@ -68,17 +68,17 @@ def test_settings_that_the_network_does_not_use_are_not_recorded() -> None:
     assert "num_learners" not in parser.get_parsed_content("found")
 
 
-def test_every_top_level_id_of_the_shipped_workflows_may_stand_unused() -> None:
+def test_every_top_level_id_of_the_shipped_workflows_may_be_unused() -> None:
     assert {"epochs", "split", "overwrite", "encoder_weights", "weights_settings"} <= shipped_ids()
     assert not any(name.startswith("_") for name in shipped_ids())
 
 
 @pytest.mark.parametrize("component", [lambda: component_settings("network_def"), training_settings])
-def test_outside_a_configuration_there_is_nothing_to_learn(component: Any) -> None:
-    with pytest.raises(RuntimeError, match="works within a bundle configuration alone"):
+def test_components_refuse_to_run_outside_a_configuration(component: Any) -> None:
+    with pytest.raises(RuntimeError, match="works only inside a bundle configuration"):
         component()
 
 
-def test_a_setting_may_be_read_before_anything_else_was_built(tmp_path: Path) -> None:
+def test_a_setting_can_be_read_before_anything_else_is_built(tmp_path: Path) -> None:
     parser = ConfigParser({"a": 3, "found": {"_target_": "builtins.dict", "x": "@a"}})
     assert parser.get_parsed_content("found") == {"x": 3}

@@ -1,4 +1,4 @@
-"""The shipped workflows agree where they must, and say what each block is for."""
+"""The shipped workflows agree with each other and describe every block."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DIFFERING = {
     "run",
     "weights",
 }
-"""Ids that differ between evaluation and inference: what comes in, and what becomes of the masks."""
+"""Ids that differ between evaluation and inference: inputs, and the use of masks."""
 EVERYWHERE = {
     "bundle_root",
     "channels",
@@ -47,7 +47,7 @@ EVERYWHERE = {
 }
 
 
-def test_evaluation_and_inference_are_equal_where_they_do_the_same() -> None:
+def test_evaluation_and_inference_share_their_common_settings() -> None:
     evaluate, inference = WORKFLOWS["evaluate.json"], WORKFLOWS["inference.json"]
     shared = evaluate.keys() & inference.keys()
     assert {name for name in shared if evaluate[name] != inference[name]} == DIFFERING
@@ -55,13 +55,13 @@ def test_evaluation_and_inference_are_equal_where_they_do_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EVERYWHERE))
-def test_a_file_becomes_the_networks_input_in_one_way_in_all_workflows(name: str) -> None:
+def test_all_workflows_preprocess_a_file_in_the_same_way(name: str) -> None:
     first, *others = (config[name] for config in WORKFLOWS.values())
     assert all(other == first for other in others)
 
 
 @pytest.mark.parametrize("file", WORKFLOWS)
-def test_every_block_says_what_it_is_for(file: str) -> None:
+def test_every_block_has_a_description(file: str) -> None:
     def is_silent(value: Any) -> bool:
         parts = [value] if "_target_" in value or "_desc_" in value else value.values()
         return any("_desc_" not in part for part in parts)  # of metrics, which have names of their own, each one
