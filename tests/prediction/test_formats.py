@@ -49,7 +49,7 @@ def test_a_mask_takes_over_no_text_of_an_nrrd_header(tmp_path: Path) -> None:
     assert b"Doe" in (tmp_path / "a.nrrd").read_bytes()
     write_mask(np.ones(hu_volume().shape), tmp_path / "a.nrrd", tmp_path / "m.nrrd")
     assert b"Doe" not in (tmp_path / "m.nrrd").read_bytes()
-    with pytest.raises(ValueError, match=r"a\.nrrd is .*: the mask was not brought back"):
+    with pytest.raises(ValueError, match=r"a\.nrrd is .*: the mask is not on its grid"):
         write_mask(np.ones((2, 2, 2)), tmp_path / "a.nrrd", tmp_path / "n.nrrd")
 
 

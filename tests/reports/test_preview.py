@@ -139,7 +139,7 @@ def test_findings_come_first_and_errors_before_warnings(faulty_page: Path) -> No
     assert "The checks found nothing." not in text
     assert text.index("Look at these first") < text.index("<table>") < text.index("<img")
     findings = re.findall(r'<li class="marked">(.*?)</li>', text)
-    assert findings[0].startswith("error: imagesTr/case0005.nii.gz: is cut off or damaged")
+    assert findings[0].startswith("error: imagesTr/case0005.nii.gz: is truncated or damaged")
     assert all(finding.startswith("warning: ") for finding in findings[1:])
     assert any("labelsTr/case0006.nii.gz: aorta of" in finding for finding in findings)
     assert any("labelsTs/case0008.nii.gz: the patient seems mirrored left to right" in finding for finding in findings)
@@ -417,10 +417,10 @@ def test_a_data_list_without_cases_is_named(tmp_path: Path) -> None:
 
 def test_a_preview_that_fails_leaves_nothing(gland_page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "the disk is full")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match="the disk is full"):
         preview_dataset(gland_page.parents[1], tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
