@@ -105,7 +105,7 @@ def check_path(
             _check_dicom(path, ct, report, datalist)
         else:
             _check_images(cases, ct, histology, report)
-    elif path.is_file():
+    elif path.exists() or path.is_symlink():
         report.cases["files"] = 1
         report.findings += check_case({"image": path}, ct if is_volume(path) else histology)
     else:
