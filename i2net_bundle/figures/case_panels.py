@@ -1,4 +1,4 @@
-"""Pictures of a case: image, truth, prediction, and where they differ, as in the paper's Fig. 3."""
+"""Pictures of a case: image, truth, prediction and errors, as in the paper's Fig. 3."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from i2net_bundle.labels import LabelClass, classes_of
 from i2net_bundle.transforms.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 Classes = Sequence[LabelClass | str]
-"""Background first; names alone get the colours of the label tables."""
-_LONGEST_SIDE = 1024  # pixels of a picture without truth
-_TALLEST = 10  # times its width, of an image there: a strip's own shape would take a GiB to draw
-_OVERSHOOT = 0.2  # what cubic interpolation may add to an image of [0, 1]
+"""Classes or their names, background first. A name alone takes its colour from the label tables."""
+_LONGEST_SIDE = 1024
+"""Longest side of a picture without truth, in pixels."""
+_TALLEST = 10
+"""Largest ratio of height to width of a picture without truth; a long strip would take 1 GiB to draw."""
+_OVERSHOOT = 0.2
+"""How far cubic interpolation may exceed an image in [0, 1]."""
 FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS = "#ff0000", "#0050ff", "#ffb000"
 
 
 class ComparisonPictures:
-    """Handler that draws every evaluated case into ``<output_dir>/<case>.png``.
+    """Handler that draws evaluated cases into ``<output_dir>/<case>.png``.
 
     Args:
         output_dir: folder of the pictures.
-        classes: background first.
-        max_cases: how many cases to draw.
+        classes: classes or their names, background first.
+        max_cases: number of cases to draw.
     """
 
     def __init__(self, output_dir: str | Path, classes: Classes, max_cases: int = 20) -> None:
@@ -60,7 +63,7 @@ class ComparisonPictures:
 
 
 def with_colors(classes: Classes) -> tuple[LabelClass, ...]:
-    """Classes of names, with the colours of the label tables; classes stay as they are."""
+    """Turn names into classes with the colours of the label tables; classes are returned unchanged."""
     known = tuple(item for item in classes if isinstance(item, LabelClass))
     if len(known) == len(classes):
         return known
@@ -71,17 +74,17 @@ def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, classes: Cla
     """Draw a case.
 
     Args:
-        image: preprocessed (C, H, W), or a volume (C, H, W, D), of which the slice with most classes and the slice with
-            most errors are drawn.
+        image: preprocessed image (C, H, W) or volume (C, H, W, D); of a volume, the slice with the most classes and the
+            slice with the most errors are drawn.
         label: true class indices (H, W) or (H, W, D).
-        pred: predicted class indices, likewise.
-        classes: background first.
-        title: written above.
+        pred: predicted class indices, same shape.
+        classes: classes or their names, background first.
+        title: title of the figure.
 
     Returns:
-        a figure with a row per slice and four columns.
+        a figure with one row per slice and four columns.
     """
-    slices = telling_slices(label, pred) if label.ndim == 3 else [None]
+    slices = key_slices(label, pred) if label.ndim == 3 else [None]
     height, width = label.shape[:2]
     figure = Figure(figsize=(13, 0.9 + len(slices) * 3.1 * height / width), layout="constrained")
     axes = figure.subplots(len(slices), 4, squeeze=False)
@@ -96,16 +99,17 @@ def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, classes: Cla
 
 
 def show_prediction(image: np.ndarray, pred: np.ndarray, classes: Classes, title: str) -> Figure:
-    """Draw what was predicted for a case whose truth is not known.
+    """Draw the prediction for a case without a label.
 
     Args:
-        image: preprocessed (C, H, W), or a volume (C, H, W, D), of which the slice with most classes is drawn.
+        image: preprocessed image (C, H, W) or volume (C, H, W, D); of a volume, the slice with the most classes is
+            drawn.
         pred: predicted class indices (H, W) or (H, W, D).
-        classes: background first.
-        title: written above.
+        classes: classes or their names, background first.
+        title: title of the figure.
 
     Returns:
-        a figure: the image, and the prediction over it.
+        a figure with the image, and the image with the prediction over it.
     """
     where, classes = "image", with_colors(classes)
     rgb = pred.ndim == 2 and len(image) == 3
@@ -129,11 +133,11 @@ def show_prediction(image: np.ndarray, pred: np.ndarray, classes: Classes, title
 
 
 def add_legend(figure: Figure, classes: Classes, shown: Collection[int] | None = None) -> None:
-    """Add a legend of a comparison's colours below a figure.
+    """Add the legend of a comparison below a figure.
 
     Args:
-        figure: with a constrained layout.
-        classes: background first.
+        figure: figure with a constrained layout.
+        classes: classes or their names, background first.
         shown: class indices to list; default is all.
     """
     classes = with_colors(classes)
@@ -161,7 +165,7 @@ def legend_height(classes: Classes, shown: Collection[int]) -> float:
 
 
 def _legend_columns(classes: Classes) -> int:
-    """Columns of a legend that fit beside each other; long names are wrapped."""
+    """Number of columns of a legend; long names, which are wrapped, need wider columns."""
     return 6 if max(len(item if isinstance(item, str) else item.name) for item in classes) <= 14 else 4
 
 
@@ -176,16 +180,16 @@ def draw_comparison(
     """Draw image, truth, prediction and errors.
 
     Args:
-        axes: four.
-        image: RGB in [0, 1], (H, W, 3).
+        axes: four axes.
+        image: RGB image in [0, 1], (H, W, 3).
         label: true class indices (H, W).
         pred: predicted class indices (H, W).
-        classes: background first.
+        classes: classes or their names, background first.
         aspect: height of a pixel over its width.
     """
     classes = with_colors(classes)
     errors = image.copy() * 0.7 + 0.3
-    foreground = (label > 0) & (label < len(classes))  # an ignored id is no error
+    foreground = (label > 0) & (label < len(classes))  # ignored pixels are not errors
     errors[(pred > 0) & (label == 0)] = to_rgb(FALSE_POSITIVE)
     errors[(pred == 0) & foreground] = to_rgb(FALSE_NEGATIVE)
     errors[(pred > 0) & foreground & (pred != label)] = to_rgb(WRONG_CLASS)
@@ -198,7 +202,7 @@ def draw_comparison(
 
 
 def _painted(image: np.ndarray, labels: np.ndarray, classes: Sequence[LabelClass], opacity: float = 0.55) -> np.ndarray:
-    """Labels over an image; an id that is no class, such as an ignored one, stays unpainted."""
+    """Image with the labels painted over it. Ids beyond the classes, such as the ignored id, are not painted."""
     painted = image.copy()
     for index in np.unique(labels[labels > 0]):
         if index < len(classes):
@@ -208,15 +212,15 @@ def _painted(image: np.ndarray, labels: np.ndarray, classes: Sequence[LabelClass
 
 
 def displayed(image: np.ndarray, rgb: bool | None = None) -> np.ndarray:
-    """A preprocessed image as RGB in [0, 1].
+    """Convert a preprocessed image to RGB in [0, 1].
 
     Args:
-        image: (C, H, W).
-        rgb: whether the channels are colours, normalised as ImageNet's; default is where there are three. Otherwise the
-            first channel is shown in grey, stretched to its percentiles where it is not in [0, 1] already.
+        image: preprocessed image (C, H, W).
+        rgb: whether the channels are colours with ImageNet's normalisation; by default, images of three channels are.
+            Otherwise the first channel is shown in grey, rescaled between its percentiles unless it is in [0, 1].
 
     Returns:
-        (H, W, 3).
+        RGB image (H, W, 3).
     """
     if rgb or (rgb is None and len(image) == 3):
         return np.clip(np.moveaxis(image, 0, -1) * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN), 0, 1)
@@ -227,16 +231,16 @@ def displayed(image: np.ndarray, rgb: bool | None = None) -> np.ndarray:
 
 
 def stretched(grey: np.ndarray) -> np.ndarray:
-    """Values of any range, (H, W), to [0, 1] between their percentiles 0.5 and 99.5."""
+    """Rescale grey values (H, W) from their percentiles 0.5 and 99.5 to [0, 1], and clip them."""
     low, high = np.percentile(grey, (0.5, 99.5))
     return np.clip((grey - low) / max(float(high - low), 1e-6), 0, 1)
 
 
-def telling_slices(label: np.ndarray, pred: np.ndarray) -> list[int]:
-    """The slice with most classes and the one with most errors of label maps (H, W, D)."""
+def key_slices(label: np.ndarray, pred: np.ndarray) -> list[int]:
+    """Indices of the slice with the most classes and the slice with the most errors of label maps (H, W, D)."""
     return sorted({_richest_slice(label), int(np.argmax((label != pred).sum(axis=(0, 1))))})
 
 
 def _richest_slice(label: np.ndarray) -> int:
-    """The slice with most classes, and among those with most of them in it."""
+    """Index of the slice with the most classes; among equals, the one with the most foreground."""
     return int(np.argmax([len(np.unique(part)) + (part > 0).mean() for part in np.moveaxis(label, 2, 0)]))

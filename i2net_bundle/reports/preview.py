@@ -1,4 +1,4 @@
-"""Contact sheets of a data set, so that a person sees at a glance whether labels sit where they belong."""
+"""Contact sheets of a data set, which show at a glance whether the labels fit the images."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ _MARKED = "#b3261e"
 
 @dataclass
 class Tile:
-    """One case of a sheet.
+    """One case of a contact sheet.
 
     Attributes:
-        name: of its image file, or of its case where there is one file per channel.
-        split: list that it is in.
-        panels: pictures (H, W) or (H, W, 3) in [0, 1], class indices or instance ids (H, W), and the tile's aspect.
-        findings: of its check.
-        amounts: class name to volume in mL, or to its share of the image.
-        volume: whether it is of a volume.
+        name: name of the image file, or of the case if it has one file per channel.
+        split: list of the data list that names the case.
+        panels: pictures of the case.
+        findings: findings of its check.
+        amounts: class name to volume in mL, or to share of the image.
+        volume: whether the case is a volume.
     """
 
     name: str
@@ -69,24 +69,24 @@ def preview_dataset(
     datalist: str = DATALIST,
     label_table: str | Path | None = None,
 ) -> Path:
-    """Draw every case of a data set: volumes by three slices, 2D images whole, with the contours of their labels.
+    """Draw every case of a data set: three slices of a volume, or the whole 2D image, with the contours of its labels.
 
     Args:
         dataset_dir: folder of the data list.
-        out_dir: folder to write, absent or empty; default ``preview`` in the data set's folder.
-        ct: how volumes are read.
-        histology: how 2D images are read.
+        out_dir: folder to write; must be missing or empty; default is ``preview`` in the data set's folder.
+        ct: options for reading volumes.
+        histology: options for reading 2D images.
         datalist: name of the data list.
-        label_table: built-in label table or a user's file, with properties of the classes.
+        label_table: name of a built-in label table, or path of a label table, with properties of the classes.
 
     Returns:
-        path of the page; the sheets ``page_01.png``, … lie beside it. A file that cannot be read takes its tile with
-        what is wrong with it.
+        path of the page; the sheets ``page_01.png``, … are in the same folder. The page lists the fault of every file
+        that cannot be read, and its tile is left blank.
 
     Raises:
-        FileExistsError: ``out_dir`` holds something.
+        FileExistsError: ``out_dir`` is not empty.
         FileNotFoundError: there is no data list.
-        ValueError: it lists no cases.
+        ValueError: the data list names no cases.
     """
     folder = Path(dataset_dir)
     found = read_datalist(folder / datalist)
@@ -110,13 +110,13 @@ def preview_dataset(
                 pages.append(f"page_{len(pages) + 1:02d}.png")
                 _draw_sheet(tiles[first:], _contour_colors(classes, found)).savefig(target / pages[-1], dpi=100)
                 for tile in tiles[first:]:
-                    tile.panels.clear()  # drawn; only the numbers stay in memory
+                    tile.panels.clear()  # keeps only the numbers in memory
         (target / PAGE_NAME).write_text(_page(found, tiles, classes, ct, pages), encoding="utf-8")
     return out_dir / PAGE_NAME
 
 
 def _contour_colors(classes: Sequence[LabelClass], found: DataList) -> Sequence[str]:
-    """Colours of the labels from 1: those of the classes; object by object, colours only tell neighbours apart."""
+    """Colours of the labels from 1: those of the classes, or, for objects, any that tell neighbours apart."""
     objects = not found.volumes and len(classes) <= 2
     return PALETTE if objects or len(classes) < 2 else [item.color for item in classes[1:]]
 
@@ -143,7 +143,7 @@ def _tile(
 
 
 def _relative(finding: Finding, folder: Path) -> Finding:
-    """A finding whose paths start at the data set: the page may travel with it, and says nothing of the machine."""
+    """A finding with paths relative to the data set, so that the page names no folder of this computer."""
     if folder == Path():
         return finding
     file, problem, remedy = (
@@ -158,7 +158,7 @@ def _read_volume(tile: Tile, case: Mapping[str, Any], options: VolumeOptions, cl
     else:
         image, tile.findings = load_volume(image_paths(case), options)
         label = nib.Nifti1Image(np.zeros(image.shape[:3], np.uint8), image.affine)
-    if len(image.shape) > 3:  # the first channel is shown
+    if len(image.shape) > 3:  # only the first channel is drawn
         image = nib.Nifti1Image(np.asarray(image.dataobj)[..., 0], image.affine, image.header)
     organs = measure_organs(np.asarray(label.dataobj), image.affine)
     amounts = {item.name: organs[index].volume_ml for index, item in enumerate(classes) if index in organs}
@@ -170,7 +170,7 @@ def _read_volume(tile: Tile, case: Mapping[str, Any], options: VolumeOptions, cl
     else:
         grey = stretched(stored.astype(np.float32))
     rows, columns, height = nib.affines.voxel_sizes(_reoriented(image).affine)
-    row, column, depth = _telling_voxel(labels)
+    row, column, depth = _cut_position(labels)
     cuts: list[tuple[tuple[Any, ...], float, bool]] = [
         ((slice(None), slice(None), depth), rows / columns, False),  # axial
         ((row, slice(None), slice(None)), height / columns, True),  # coronal
@@ -211,12 +211,12 @@ def _reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
 
 
 def _radiological(image: nib.Nifti1Image) -> np.ndarray:
-    """Rows to posterior, columns to the patient's left, slices to superior."""
+    """Voxels with rows towards posterior, columns towards the patient's left and slices towards superior."""
     return np.asarray(_reoriented(image).dataobj)
 
 
-def _telling_voxel(labels: np.ndarray) -> tuple[int, int, int]:
-    """Along each axis the middle of what is labelled, of the whole without labels; the slice with most classes."""
+def _cut_position(labels: np.ndarray) -> tuple[int, int, int]:
+    """Where to cut: at the median labelled row and column, in the slice with the most classes; else in the middle."""
     where = np.nonzero(labels)
     if not len(where[0]):
         row, column, depth = (size // 2 for size in labels.shape)
@@ -243,7 +243,7 @@ def _draw_sheet(tiles: Sequence[Tile], colors: Sequence[str]) -> Figure:
         part.suptitle(title, fontsize=9, color=_MARKED if marked else "black", parse_math=False)
         if not tile.panels:
             axis = part.subplots()
-            axis.text(0.5, 0.5, "cannot be used:\nsee the page", ha="center", va="center", color=_MARKED)
+            axis.text(0.5, 0.5, "cannot be read;\nthe page says why", ha="center", va="center", color=_MARKED)
             axis.axis("off")
             continue
         axes = part.subplot_mosaic("AB\nAC" if len(tile.panels) == 3 else "A")
@@ -263,7 +263,7 @@ def _draw_panel(axis: Axes, picture: np.ndarray, ids: np.ndarray, aspect: float,
     columns, rows = np.arange(-1, width + 1), np.arange(-1, height + 1)
     for index in np.unique(ids[ids > 0]):
         color = colors[(int(index) - 1) % len(colors)]
-        inside = np.pad(ids == index, 1)  # closes contours at the border, and gives a single row its two sides
+        inside = np.pad(ids == index, 1)  # closes contours at the border, and outlines a single row on both sides
         axis.contour(columns, rows, inside, levels=[0.5], colors=color, linewidths=1.0)
     axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     axis.axis("off")
@@ -278,13 +278,13 @@ def _page(
     columns = [name for name in columns if any(name in tile.amounts for tile in tiles)]
     counts = ", ".join(f"{len(entries)} {split}" for split, entries in found.splits.items())
     what = (
-        "Axial, coronal and sagittal slices through the labels, as a radiologist sees them: the patient's right is on "
-        "the left of axial and coronal slices, the front is up in axial slices and on the left of sagittal ones."
+        "Axial, coronal and sagittal slices through the labels, in radiological convention: the patient's right is on "
+        "the left of axial and coronal slices; anterior is at the top of axial and on the left of sagittal slices."
         if volumes
         else "Images with the outlines of their labels."
     )
     if volumes and len(options.channels) > 1:
-        what += f" Of the channels {', '.join(options.channels)} the first is shown."
+        what += f" The channels are {', '.join(options.channels)}; only the first is shown."
     legend = [{"name": item.name, "color": item.color} for item in classes[1:]] if len(classes) > 2 else []
     environment = Environment(loader=PackageLoader("i2net_bundle.reports"), autoescape=True)
     return environment.get_template("preview.html.j2").render(

@@ -47,7 +47,7 @@ def evaluate(network: I2Net, inferer: Any, images: list[Tensor], num_classes: in
     return predictions
 
 
-def test_volumes_keep_their_telling_slices(tmp_path: Path) -> None:
+def test_the_slices_with_most_classes_and_most_errors_are_saved(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = small_i2net(3, 3)
     volumes = [torch.rand(1, 16, 24, 8), torch.rand(1, 16, 24, 2)]
