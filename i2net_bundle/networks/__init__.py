@@ -1,4 +1,4 @@
-"""The network: an image to features, an implicit decoder, logits. The plain form stands here, the fast one in fast/."""
+"""I²Net: encoder, neck, implicit decoder and head in their plain form; `networks.fast` has equivalent faster forms."""
 
 from i2net_bundle.networks.contract import has_gates, learner_parameters, logits_and_gates
 from i2net_bundle.networks.decoder import I2Layer, ImplicitDecoder

@@ -1,6 +1,6 @@
-"""Encoders: an image to one fine skip feature for the head and several levels for the implicit decoder.
+"""Encoders: they map an image to a fine skip feature for the head and several levels for the implicit decoder.
 
-An encoder is any module with ``forward(image) -> (skip, levels)``, levels fine to coarse, and the attributes
+An encoder is a module with ``forward(image) -> (skip, levels)``, with levels from fine to coarse, and the attributes
 ``skip_channels``, ``level_channels`` and ``imagenet_url``.
 """
 
@@ -27,10 +27,10 @@ class ResNetEncoder(nn.Module):
     Args:
         depth: 18, 34 or 50.
         in_channels: image channels.
-        deep_stem: three 3×3 convolutions (64-64-128) instead of one 7×7 (Cityscapes configuration).
+        deep_stem: use three 3×3 convolutions (64-64-128) instead of one 7×7 (Cityscapes configuration).
 
     Raises:
-        ValueError: unknown depth.
+        ValueError: the depth is unknown.
     """
 
     def __init__(self, depth: int = 18, in_channels: int = 3, deep_stem: bool = False) -> None:
@@ -38,7 +38,7 @@ class ResNetEncoder(nn.Module):
         if depth not in _RESNETS:
             raise ValueError(f"ResNet depth must be one of {sorted(_RESNETS)}, got {depth}.")
         block, blocks, weights_file = _RESNETS[depth]
-        # MONAI's defaults (stride 1 stem, biased shortcuts) load ImageNet weights too, but compute something else
+        # MONAI's defaults (stem of stride 1, shortcuts with bias) accept ImageNet weights, but compute something else
         trunk = ResNet(
             block,
             blocks,
@@ -83,8 +83,8 @@ class ResNetEncoder(nn.Module):
 class UNetEncoder(nn.Module):
     """Bilinear U-Net trunk: last up block (full size) as skip, up blocks at 1/2, 1/4 and 1/8 as levels.
 
-    Widths 64-128-256-512-512, two 3×3 conv-BN-ReLU per block; with a 1×1 head to 9 classes of its own it is the
-    17.26 M parameter U-Net of the paper's Table 1.
+    Every block has two 3×3 conv-BN-ReLU. With a 1×1 convolution to 9 classes as its head, this is the U-Net of 17.26 M
+    parameters in the paper's Table 1.
 
     Args:
         in_channels: image channels.
