@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ignite.engine import Engine, Events
@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from i2net_bundle.figures.side_letters import NO_LETTERS, draw_side_letters, letters_of
 from i2net_bundle.figures.style import wrapped
 from i2net_bundle.io.formats import image_stem
 from i2net_bundle.labels import LabelClass, classes_of
@@ -20,13 +21,14 @@ from i2net_bundle.transforms.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 Classes = Sequence[LabelClass | str]
 """Classes or their names, background first. A name alone takes its colour from the label tables."""
+_Place = Literal["outside lower left", "outside lower center", "outside lower right"]
 _LONGEST_SIDE = 1024
 """Longest side of a picture without truth, in pixels."""
 _TALLEST = 10
 """Largest ratio of height to width of a picture without truth; a long strip would take 1 GiB to draw."""
 _OVERSHOOT = 0.2
 """How far cubic interpolation may exceed an image in [0, 1]."""
-FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS = "#ff0000", "#0050ff", "#ffb000"
+FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS = "#ff0000", "#0050ff", "#80ff00"
 
 
 class ComparisonPictures:
@@ -57,7 +59,8 @@ class ComparisonPictures:
             self.drawn += 1
             image, label, pred = (np.asarray(output[key].cpu()) for key in ("image", "label", "pred"))
             name = batch.get("case") or image_stem(batch["image"].meta["filename_or_obj"])
-            figure = compare(image, label[0], pred[0], self.classes, title=name)
+            letters = letters_of(output["image"])
+            figure = compare(image, label[0], pred[0], self.classes, name, letters)
             self.output_dir.mkdir(parents=True, exist_ok=True)
             figure.savefig(self.output_dir / f"{name}.png", dpi=110)
 
@@ -70,7 +73,14 @@ def with_colors(classes: Classes) -> tuple[LabelClass, ...]:
     return classes_of([item.name if isinstance(item, LabelClass) else item for item in classes])
 
 
-def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, classes: Classes, title: str) -> Figure:
+def compare(
+    image: np.ndarray,
+    label: np.ndarray,
+    pred: np.ndarray,
+    classes: Classes,
+    title: str,
+    letters: tuple[str, str] = NO_LETTERS,
+) -> Figure:
     """Draw a case.
 
     Args:
@@ -80,6 +90,7 @@ def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, classes: Cla
         pred: predicted class indices, same shape.
         classes: classes or their names, background first.
         title: title of the figure.
+        letters: letters at the left and the right edge of slices, see `side_letters`.
 
     Returns:
         a figure with one row per slice and four columns.
@@ -91,14 +102,16 @@ def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, classes: Cla
     for row, index in zip(axes, slices, strict=True):
         part = (slice(None),) * 2 if index is None else (slice(None), slice(None), index)
         shown = displayed(image[(slice(None), *part)], rgb=index is None and len(image) == 3)
-        draw_comparison(row, shown, label[part], pred[part], classes)
+        draw_comparison(row, shown, label[part], pred[part], classes, letters=letters)
         row[0].set_title("image" if index is None else f"image, slice {index}")
     figure.suptitle(title, parse_math=False)
     add_legend(figure, classes)
     return figure
 
 
-def show_prediction(image: np.ndarray, pred: np.ndarray, classes: Classes, title: str) -> Figure:
+def show_prediction(
+    image: np.ndarray, pred: np.ndarray, classes: Classes, title: str, letters: tuple[str, str] = NO_LETTERS
+) -> Figure:
     """Draw the prediction for a case without a label.
 
     Args:
@@ -107,6 +120,7 @@ def show_prediction(image: np.ndarray, pred: np.ndarray, classes: Classes, title
         pred: predicted class indices (H, W) or (H, W, D).
         classes: classes or their names, background first.
         title: title of the figure.
+        letters: letters at the left and the right edge of a slice, see `side_letters`.
 
     Returns:
         a figure with the image, and the image with the prediction over it.
@@ -125,15 +139,18 @@ def show_prediction(image: np.ndarray, pred: np.ndarray, classes: Classes, title
         axis.imshow(panel)
         axis.set_title(name)
         axis.axis("off")
+        draw_side_letters(axis, letters)
     figure.suptitle(title, parse_math=False)
-    held = [classes[index] for index in np.unique(labels[labels > 0])]
-    if held:
-        _draw_legend(figure, [Patch(color=item.color, label=item.name) for item in held])
+    found = [classes[index] for index in np.unique(labels[labels > 0])]
+    if found:
+        _draw_legend(figure, [Patch(color=item.color, label=item.name) for item in found], "outside lower center", 6)
     return figure
 
 
 def add_legend(figure: Figure, classes: Classes, shown: Collection[int] | None = None) -> None:
-    """Add the legend of a comparison below a figure.
+    """Add the legends of a comparison below a figure: the classes on the left, the errors on the right.
+
+    They are separate, because a class may have the same colour as an error.
 
     Args:
         figure: figure with a constrained layout.
@@ -143,30 +160,46 @@ def add_legend(figure: Figure, classes: Classes, shown: Collection[int] | None =
     classes = with_colors(classes)
     several = len(classes) > 2
     listed = [item for index, item in enumerate(classes) if index and several and (shown is None or index in shown)]
-    handles = [
-        *(Patch(color=item.color, label=wrapped(item.name)) for item in listed),
+    errors = [
         Patch(color=FALSE_POSITIVE, label="false positive"),
         Patch(color=FALSE_NEGATIVE, label="false negative"),
-        *([Patch(color=WRONG_CLASS, label="wrong class")] if several else []),
     ]
-    _draw_legend(figure, handles, _legend_columns(classes))
+    if not several:
+        _draw_legend(figure, errors, "outside lower center", len(errors))
+        return
+    handles = [Patch(color=item.color, label=wrapped(item.name)) for item in listed]
+    if handles:
+        _draw_legend(figure, handles, "outside lower left", _legend_columns(classes), "truth and prediction")
+    _draw_legend(figure, [*errors, Patch(color=WRONG_CLASS, label="wrong class")], "outside lower right", 1, "errors")
 
 
-def _draw_legend(figure: Figure, handles: Sequence[Patch], columns: int = 6) -> None:
-    legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+def _draw_legend(
+    figure: Figure, handles: Sequence[Patch], place: _Place, columns: int, title: str | None = None
+) -> None:
+    legend = figure.legend(
+        handles=handles,
+        loc=place,
+        ncols=columns,
+        frameon=False,
+        title=title,
+        alignment="left",
+        title_fontproperties={"weight": "bold"},
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
 def legend_height(classes: Classes, shown: Collection[int]) -> float:
-    """Height in inches of the legend of a comparison; arguments as in `add_legend`."""
+    """Height in inches of the legends of a comparison; arguments as in `add_legend`."""
+    if len(classes) <= 2:
+        return 0.28
     columns = _legend_columns(classes)
-    return 0.28 * -(-(len(shown) + 3) // columns) + (0 if columns == 6 else 0.3)
+    return 0.28 * max(3, -(-len(shown) // columns)) + (0.3 if columns == 5 else 0.6)
 
 
 def _legend_columns(classes: Classes) -> int:
-    """Number of columns of a legend; long names, which are wrapped, need wider columns."""
-    return 6 if max(len(item if isinstance(item, str) else item.name) for item in classes) <= 14 else 4
+    """Number of columns of the classes; long names, which are wrapped, need wider columns."""
+    return 5 if max(len(item if isinstance(item, str) else item.name) for item in classes) <= 14 else 3
 
 
 def draw_comparison(
@@ -176,6 +209,7 @@ def draw_comparison(
     pred: np.ndarray,
     classes: Classes,
     aspect: float = 1.0,
+    letters: tuple[str, str] = NO_LETTERS,
 ) -> None:
     """Draw image, truth, prediction and errors.
 
@@ -186,6 +220,7 @@ def draw_comparison(
         pred: predicted class indices (H, W).
         classes: classes or their names, background first.
         aspect: height of a pixel over its width.
+        letters: letters at the left and the right edge, see `side_letters`.
     """
     classes = with_colors(classes)
     errors = image.copy() * 0.7 + 0.3
@@ -199,6 +234,7 @@ def draw_comparison(
         axis.imshow(panel, aspect=aspect)
         axis.set_title(name)
         axis.axis("off")
+        draw_side_letters(axis, letters)
 
 
 def _painted(image: np.ndarray, labels: np.ndarray, classes: Sequence[LabelClass], opacity: float = 0.55) -> np.ndarray:

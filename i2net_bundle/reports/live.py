@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from i2net_bundle.figures.case_panels import key_slices
+from i2net_bundle.figures.side_letters import letters_of
 from i2net_bundle.reports.gallery import draw_gates, draw_overlay
 from i2net_bundle.reports.run_results import read_training
 from i2net_bundle.reports.views import View, make_views, pixel_spacing, watch
@@ -70,7 +71,7 @@ class ValidationImages:
             labels = np.asarray(truth.cpu())[0]
             slices = key_slices(labels, labels)[-1:]
         forward = watch(self.network, self.inferer, image, slices)
-        self.view = make_views(forward, truth, prediction, slices, pixel_spacing(image))[0]
+        self.view = make_views(forward, truth, prediction, slices, pixel_spacing(image), letters=letters_of(image))[0]
 
     def _draw(self, engine: Engine) -> None:
         if self.view is None:

@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from i2net_bundle.figures.case_panels import key_slices
+from i2net_bundle.figures.side_letters import letters_of
 from i2net_bundle.io.formats import image_stem
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.reports.calibration import Calibration
@@ -68,7 +69,7 @@ class NetworkViews:
             self.calibration.add(forward.logits, sliced(truth, slices, forward.logits.shape[2:]))
             if chosen is not None and slices is not None:
                 forward = forward.take([slices.index(index) for index in chosen])
-            views = make_views(forward, truth, prediction, chosen, pixel_spacing(image))
+            views = make_views(forward, truth, prediction, chosen, pixel_spacing(image), letters=letters_of(image))
             name = batch.get("case") or image_stem(batch["image"].meta["filename_or_obj"])
             save_views(self.output_dir / VIEWS_NAME / f"{name}.npz", views)
             self.cases += 1

@@ -1,18 +1,16 @@
-"""Contact sheets of a data set, which show at a glance whether the labels fit the images."""
+"""Preview of a data set: a page with contact sheets, which show at a glance whether the labels fit the images."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from jinja2 import Environment, PackageLoader
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from i2net_bundle.checks.anatomy import measure_organs
@@ -22,6 +20,7 @@ from i2net_bundle.data.datalist import DATALIST, DataList, read_datalist
 from i2net_bundle.data.description import reading_options
 from i2net_bundle.data.image_files import image_paths, name_cases
 from i2net_bundle.figures.case_panels import stretched
+from i2net_bundle.figures.side_letters import side_letters
 from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.findings import DataError, Finding, errors
 from i2net_bundle.io.formats import is_volume
@@ -30,35 +29,12 @@ from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import staged_folder
 from i2net_bundle.labels import LabelClass
 from i2net_bundle.labels.colors import PALETTE
+from i2net_bundle.reports.contact_sheet import Panel, Tile, draw_sheet
 from i2net_bundle.transforms.preprocessing import WINDOW_HU
 
 PAGE_NAME = "index.html"
 _CASES_PER_PAGE = 12
-_COLUMNS = 3
-_TILE_INCHES = 3.6
 _LONGEST_SIDE = 512  # pixels of a picture in a tile
-_MARKED = "#b3261e"
-
-
-@dataclass
-class Tile:
-    """One case of a contact sheet.
-
-    Attributes:
-        name: name of the image file, or of the case if it has one file per channel.
-        split: list of the data list that names the case.
-        panels: pictures of the case.
-        findings: findings of its check.
-        amounts: class name to volume in mL, or to share of the image.
-        volume: whether the case is a volume.
-    """
-
-    name: str
-    split: str
-    panels: list[tuple[np.ndarray, np.ndarray, float]] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    amounts: dict[str, float] = field(default_factory=dict)
-    volume: bool = True
 
 
 def preview_dataset(
@@ -108,7 +84,7 @@ def preview_dataset(
             if index % _CASES_PER_PAGE == 0 or index == len(cases):
                 first = len(pages) * _CASES_PER_PAGE
                 pages.append(f"page_{len(pages) + 1:02d}.png")
-                _draw_sheet(tiles[first:], _contour_colors(classes, found)).savefig(target / pages[-1], dpi=100)
+                draw_sheet(tiles[first:], _contour_colors(classes, found)).savefig(target / pages[-1], dpi=100)
                 for tile in tiles[first:]:
                     tile.panels.clear()  # keeps only the numbers in memory
         (target / PAGE_NAME).write_text(_page(found, tiles, classes, ct, pages), encoding="utf-8")
@@ -169,18 +145,19 @@ def _read_volume(tile: Tile, case: Mapping[str, Any], options: VolumeOptions, cl
         grey = np.clip((stored.astype(np.float32) - low) / (high - low), 0, 1)
     else:
         grey = stretched(stored.astype(np.float32))
-    rows, columns, height = nib.affines.voxel_sizes(_reoriented(image).affine)
+    affine = _reoriented(image).affine
+    rows, columns, height = nib.affines.voxel_sizes(affine)
     row, column, depth = _cut_position(labels)
-    cuts: list[tuple[tuple[Any, ...], float, bool]] = [
-        ((slice(None), slice(None), depth), rows / columns, False),  # axial
-        ((row, slice(None), slice(None)), height / columns, True),  # coronal
-        ((slice(None), column, slice(None)), height / rows, True),  # sagittal
+    cuts: list[tuple[tuple[Any, ...], float, int]] = [  # slice, aspect, axis from left to right
+        ((slice(None), slice(None), depth), rows / columns, 1),  # axial
+        ((row, slice(None), slice(None)), height / columns, 1),  # coronal
+        ((slice(None), column, slice(None)), height / rows, 0),  # sagittal
     ]
-    for cut, aspect, upright in cuts:
+    for number, (cut, aspect, axis) in enumerate(cuts):
         picture, ids = grey[cut], labels[cut]
-        if upright:  # superior up
+        if number:  # superior up
             picture, ids = picture.T[::-1], ids.T[::-1]
-        tile.panels.append((*_shrunk(picture, ids), float(aspect)))
+        tile.panels.append(Panel(*_shrunk(picture, ids), float(aspect), side_letters(affine, axis)))
 
 
 def _read_histology(
@@ -200,7 +177,7 @@ def _read_histology(
             }
         else:
             tile.amounts = {classes[1].name if len(classes) > 1 else "foreground": float((ids > 0).mean())}
-    tile.panels.append((*_shrunk(pixels / 255, ids), 1.0))
+    tile.panels.append(Panel(*_shrunk(pixels / 255, ids)))
 
 
 def _reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
@@ -230,43 +207,6 @@ def _cut_position(labels: np.ndarray) -> tuple[int, int, int]:
 def _shrunk(picture: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     step = max(1, max(ids.shape) // _LONGEST_SIDE)
     return picture[::step, ::step], ids[::step, ::step]
-
-
-def _draw_sheet(tiles: Sequence[Tile], colors: Sequence[str]) -> Figure:
-    columns = min(_COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
-    figure = Figure(figsize=(columns * _TILE_INCHES * 1.25, rows * _TILE_INCHES * 1.1), layout="constrained")
-    parts = figure.subfigures(rows, columns, squeeze=False)
-    for part, tile in zip(parts.flat, tiles, strict=False):
-        marked = bool(tile.findings)
-        title = f"{tile.name}  ({tile.split})"
-        part.suptitle(title, fontsize=9, color=_MARKED if marked else "black", parse_math=False)
-        if not tile.panels:
-            axis = part.subplots()
-            axis.text(0.5, 0.5, "cannot be read;\nthe page says why", ha="center", va="center", color=_MARKED)
-            axis.axis("off")
-            continue
-        axes = part.subplot_mosaic("AB\nAC" if len(tile.panels) == 3 else "A")
-        for axis, (picture, ids, aspect) in zip(axes.values(), tile.panels, strict=True):
-            _draw_panel(axis, picture, ids, aspect, colors)
-        if len(tile.panels) == 3:
-            axes["A"].text(0.02, 0.5, "R", color="white", fontsize=8, transform=axes["A"].transAxes)
-        if marked:
-            rules = ", ".join(dict.fromkeys(finding.rule for finding in tile.findings))
-            part.supxlabel(f"marked: {rules}", fontsize=8, color=_MARKED)
-    return figure
-
-
-def _draw_panel(axis: Axes, picture: np.ndarray, ids: np.ndarray, aspect: float, colors: Sequence[str]) -> None:
-    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect=aspect)
-    height, width = ids.shape
-    columns, rows = np.arange(-1, width + 1), np.arange(-1, height + 1)
-    for index in np.unique(ids[ids > 0]):
-        color = colors[(int(index) - 1) % len(colors)]
-        inside = np.pad(ids == index, 1)  # closes contours at the border, and outlines a single row on both sides
-        axis.contour(columns, rows, inside, levels=[0.5], colors=color, linewidths=1.0)
-    axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    axis.axis("off")
 
 
 def _page(

@@ -16,6 +16,7 @@ from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from i2net_bundle.figures.case_panels import displayed
+from i2net_bundle.figures.side_letters import NO_LETTERS
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.networks.contract import logits_and_gates
 from i2net_bundle.prediction.padding import padded
@@ -35,6 +36,7 @@ class View:
         gates: (K, gh, gw), float16; they sum to 1 over K. K is 0 for a network without gates.
         spacing: height and width of a pixel of ``image``.
         index: index of the slice, or `WHOLE_IMAGE`.
+        letters: letters at its left and its right edge, see `side_letters`.
     """
 
     image: np.ndarray
@@ -43,6 +45,7 @@ class View:
     gates: np.ndarray
     spacing: tuple[float, float]
     index: int = WHOLE_IMAGE
+    letters: tuple[str, str] = NO_LETTERS
 
     @property
     def aspect(self) -> float:
@@ -127,6 +130,7 @@ def make_views(
     slices: Sequence[int] | None,
     spacing: Sequence[float] = (1.0, 1.0),
     max_side: int = 1024,
+    letters: tuple[str, str] = NO_LETTERS,
 ) -> list[View]:
     """Build the views of slices, or of an image.
 
@@ -137,6 +141,7 @@ def make_views(
         slices: indices of the slices; None for an image.
         spacing: height and width of a pixel of that grid.
         max_side: longer sides are reduced to this length.
+        letters: letters at the left and the right edge of slices, see `side_letters`.
     """
     inputs = forward.inputs
     shrink = min(1.0, max_side / max(inputs.shape[2:]))
@@ -155,6 +160,7 @@ def make_views(
                 gates=forward.gates[number].half().cpu().numpy(),
                 spacing=(float(height), float(width)),
                 index=WHOLE_IMAGE if slices is None else slices[number],
+                letters=letters,
             )
         )
     return views
@@ -187,6 +193,7 @@ def save_views(path: Path, views: Sequence[View]) -> None:
             gates=np.stack([view.gates for view in views]),
             spacing=np.array([view.spacing for view in views]),
             index=np.array([view.index for view in views]),
+            letters=np.array([view.letters for view in views], dtype="U1"),
         )
 
 
@@ -199,10 +206,16 @@ def load_views(path: Path) -> list[View]:
     try:
         with np.load(path, allow_pickle=False) as file:
             columns = [file[name] for name in ("image", "truth", "prediction", "gates", "spacing", "index")]
+            count = len(columns[0])
+            letters = file["letters"] if "letters" in file else [NO_LETTERS] * count  # files of version 0.1 have none
+            return [
+                View(
+                    image, truth, prediction, gates, (float(height), float(width)), int(index), (str(left), str(right))
+                )
+                for image, truth, prediction, gates, (height, width), index, (left, right) in zip(
+                    *columns, letters, strict=True
+                )
+            ]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as cause:
         remedy = "Evaluate again with --overwrite true."
         raise ValueError(f"{path} is damaged or holds no views ({cause}). {remedy}") from cause
-    return [
-        View(image, truth, prediction, gates, (float(spacing[0]), float(spacing[1])), int(index))
-        for image, truth, prediction, gates, spacing, index in zip(*columns, strict=True)
-    ]
