@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint benchmark docs
+.PHONY: demo test check lint benchmark fuzz docs
 
 # torch comes first and pinned, so that no other package chooses its build
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -30,6 +30,9 @@ test: lint ## everything
 
 benchmark: $(VENV)/.installed ## every comparison side by side, into docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+fuzz: $(VENV)/.installed ## 10,000 damaged files, fed to every reader
+	OMP_NUM_THREADS=1 $(BIN)/python -m fuzzing
 
 $(VENV)/.docs-installed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"

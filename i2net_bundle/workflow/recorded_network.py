@@ -8,9 +8,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import math
+from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from i2net_bundle.workflow.run_records import NetworkRecord, RunRecord, refuse_expressions
 from i2net_bundle.workflow.running_config import component_settings
@@ -47,7 +50,10 @@ def network_of_run(record: RunRecord, network: nn.Module, id: str = "network_def
             "for training: --overlay FILE of i2net, or in --config_file of monai.bundle after the workflow's own."
         )
     logger.info(f"{record.network.target}, as {record.path} records it")
-    return build_network(record.network)
+    try:
+        return build_network(record.network, _memory_limit(record.path))
+    except ValueError as cause:
+        raise ValueError(f"{record.path}: {cause} Copy it again from the run that wrote the weights.") from cause
 
 
 def can_build(record: NetworkRecord) -> bool:
@@ -55,11 +61,15 @@ def can_build(record: NetworkRecord) -> bool:
     return record.arguments is not None and _factory(record.target) is not None
 
 
-def build_network(record: NetworkRecord) -> nn.Module:
+def build_network(record: NetworkRecord, limit_bytes: float = math.inf) -> nn.Module:
     """Build a network with random weights; nothing is downloaded.
 
+    Args:
+        record: its class or function, and plain arguments.
+        limit_bytes: memory that its tensors may take while it is built.
+
     Raises:
-        ValueError: the target is not a network from `ALLOWED`, or the arguments do not fit it.
+        ValueError: the target is not a network from `ALLOWED`, the arguments do not fit it, or it is too large.
     """
     factory, arguments = _factory(record.target), record.arguments
     if factory is None or arguments is None:
@@ -70,12 +80,43 @@ def build_network(record: NetworkRecord) -> nn.Module:
     refuse_expressions(arguments, "network")
     arguments = {name: False if name == "pretrained" else value for name, value in arguments.items()}
     try:
-        network = factory(**arguments)
+        with _MemoryBudget(limit_bytes):
+            network = factory(**arguments)
     except Exception as cause:
-        raise ValueError(f"{record.target} cannot be built with {arguments} ({cause}).") from cause
+        raise ValueError(
+            f"{record.target} cannot be built with {_shortened(arguments)} ({_shortened(cause)})."
+        ) from cause
     if not isinstance(network, nn.Module):
         raise ValueError(f"{record.target} does not build a network.")
     return network
+
+
+def _shortened(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _memory_limit(record: Path | None) -> float:
+    """Bytes that a recorded network may take: several times the largest file beside the record, such as its weights."""
+    if record is None:
+        return math.inf
+    return 2**26 + 8 * max(path.stat().st_size for path in record.parent.iterdir() if path.is_file())
+
+
+class _MemoryBudget(TorchDispatchMode):
+    """Refuse to create tensors beyond a number of bytes, before they are allocated."""
+
+    def __init__(self, limit_bytes: float) -> None:
+        super().__init__()
+        self.left = limit_bytes
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        size = args[0] if args else None
+        if isinstance(size, list | tuple) and all(isinstance(side, int) for side in size):
+            self.left -= max(4096, 4 * math.prod(size))  # a module's Python objects cost memory, too
+            if self.left < 0:
+                raise ValueError("it takes far more memory than its weights")
+        return func(*args, **(kwargs or {}))
 
 
 def _factory(target: str) -> Any:

@@ -64,6 +64,16 @@ def test_a_network_downloads_no_weights(monkeypatch: pytest.MonkeyPatch) -> None
     build_network(NetworkRecord("monai.networks.nets.FlexibleUNet", arguments))
 
 
+@pytest.mark.parametrize("channels", [[10**6, 10**6], [1] * 100_000])
+def test_a_record_of_a_network_larger_than_its_weights_is_refused_before_memory_is_taken(
+    tmp_path: Path, channels: list[int]
+) -> None:
+    arguments = {**UNET["arguments"], "channels": channels, "strides": [1] * (len(channels) - 1)}
+    weights = write(tmp_path, network={"target": UNET["target"], "arguments": arguments})
+    with pytest.raises(ValueError, match=r"settings\.json: monai\.networks\.nets\.UNet cannot be built with"):
+        parsed(weights, SMALL)
+
+
 def test_a_network_with_arguments_beyond_plain_data_cannot_be_built() -> None:
     assert can_build(NetworkRecord(**UNET)) and not can_build(NetworkRecord(UNET["target"], None))
 
