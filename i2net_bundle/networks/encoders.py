@@ -89,9 +89,12 @@ class UNetEncoder(nn.Module):
     Args:
         in_channels: image channels.
         channels: widths of the five resolutions, fine to coarse.
+        up_blocks: number of up blocks; the finer levels are those of the downward path. Default is all four.
     """
 
-    def __init__(self, in_channels: int = 1, channels: tuple[int, ...] = (64, 128, 256, 512, 512)) -> None:
+    def __init__(
+        self, in_channels: int = 1, channels: tuple[int, ...] = (64, 128, 256, 512, 512), up_blocks: int = 4
+    ) -> None:
         super().__init__()
         self.stem = _double_conv(in_channels, channels[0], channels[0])
         self.down = nn.ModuleList(
@@ -100,13 +103,13 @@ class UNetEncoder(nn.Module):
         )
         self.up = nn.ModuleList()
         below, up_channels = channels[-1], []
-        for index in range(len(channels) - 2, -1, -1):
+        for index in range(len(channels) - 2, len(channels) - 2 - up_blocks, -1):
             joined, out = below + channels[index], channels[max(index - 1, 0)]
             self.up.append(_double_conv(joined, joined // 2, out))
             up_channels.append(out)
             below = out
-        self.skip_channels = up_channels[-1]
-        self.level_channels = tuple(reversed(up_channels[:-1]))
+        levels = (*channels[: len(channels) - 1 - up_blocks], *reversed(up_channels))
+        self.skip_channels, self.level_channels = levels[0], levels[1:]
         self.imagenet_url = None
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -123,6 +126,7 @@ class UNetEncoder(nn.Module):
             x = F.pad(x, [missing_x // 2, missing_x - missing_x // 2, missing_y // 2, missing_y - missing_y // 2])
             x = block(torch.cat([skip, x], dim=1))
             levels.insert(0, x)
+        levels = down + levels
         return levels[0], levels[1:]
 
 
