@@ -90,7 +90,7 @@ def evaluate_folders(
     write_csv(out_dir / FAILED, ["file", "reason"], failed)
     if not cases:
         raise DataError(errors(findings))
-    summary = summarize(cases, names)
+    summary = summarize(cases, names, data_set=description.name)
     write_tables(out_dir, cases, names, summary)
     return summary
 

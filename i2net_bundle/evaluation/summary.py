@@ -33,7 +33,12 @@ def mean_scores(cases: Sequence[CaseScores]) -> dict[str, float]:
     return {name: value for name, value in means.items() if not math.isnan(value)}
 
 
-def summarize(cases: Sequence[CaseScores], class_names: Sequence[str], weights: Path | None = None) -> dict[str, Any]:
+def summarize(
+    cases: Sequence[CaseScores],
+    class_names: Sequence[str],
+    weights: Path | None = None,
+    data_set: str | None = None,
+) -> dict[str, Any]:
     """Content of ``summary.json``.
 
     Every metric has a mean, standard deviation, median, 95 % bootstrap interval of the mean, and number of values. The
@@ -44,11 +49,13 @@ def summarize(cases: Sequence[CaseScores], class_names: Sequence[str], weights: 
         cases: scores of every case.
         class_names: names of the classes, background first.
         weights: file of the weights that made the predictions.
+        data_set: name of the data set, if it has one.
     """
     parts = sorted({case.part for case in cases if case.part is not None})
     mean = _mean_statistics(cases)
     protocols = {metric.protocol for name, metric in METRICS.items() if name in mean}
     return {
+        "data_set": data_set,
         "cases": len(cases),
         "resampled": "patients" if _patients(cases) else "cases",
         "distance_unit": " and ".join(sorted({case.unit for case in cases})),

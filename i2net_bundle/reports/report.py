@@ -24,6 +24,7 @@ from i2net_bundle.metrics.registry import PROTOCOLS
 from i2net_bundle.metrics.uncertainty import FEWEST
 from i2net_bundle.reports.curves import training_pictures
 from i2net_bundle.reports.gallery import draw_case
+from i2net_bundle.reports.phantom_notice import phantom_notice
 from i2net_bundle.reports.run_results import RunResults, read_run
 from i2net_bundle.reports.score_figures import bland_altman, box_plots, reliability_diagram
 from i2net_bundle.reports.score_tables import Table, calibration_table, case_table, object_table, score_table
@@ -92,6 +93,7 @@ def write_report(run: str | Path, out_dir: str | Path | None = None, max_cases: 
         page = environment.get_template("report.html.j2").render(
             name=results.name,
             facts=_facts(results),
+            notice=phantom_notice(results.trained_on, results.data_set),
             sections=sections,
             figures=drawn,
             version=i2net_bundle.__version__,
@@ -151,9 +153,11 @@ def _facts(results: RunResults) -> str:
     if target:
         facts.append(f"network {str(target).rpartition('.')[2]}")
     if results.training:
-        facts.append(f"trained for {counted(int(results.training['epoch'][-1]), 'epoch')}")
+        on = f" on {results.trained_on}" if results.trained_on else ""
+        facts.append(f"trained{on} for {counted(int(results.training['epoch'][-1]), 'epoch')}")
     if results.scores is not None:
-        facts.append(f"evaluated on {counted(len(results.scores.cases), 'case')}")
+        of = f" of {results.data_set}" if results.data_set else ""
+        facts.append(f"evaluated on {counted(len(results.scores.cases), 'case')}{of}")
     return ", ".join(facts)
 
 

@@ -127,6 +127,11 @@ def test_the_page_has_every_case_and_counts_them(
     assert counts in html(path)
 
 
+@pytest.mark.parametrize(("page", "notice"), [("ct_page", True), ("gland_page", True), ("faulty_page", False)])
+def test_a_preview_of_phantoms_says_so(page: str, notice: bool, request: pytest.FixtureRequest) -> None:
+    assert ("Phantoms, not patients: this page shows computed" in html(request.getfixturevalue(page))) == notice
+
+
 @pytest.mark.parametrize("page", ["ct_page", "gland_page"])
 def test_a_sound_data_set_has_no_findings_and_no_mark(page: str, request: pytest.FixtureRequest) -> None:
     path = request.getfixturevalue(page)
