@@ -18,6 +18,7 @@ from i2net_bundle.workflow.run_records import (
     RunRecord,
     check_record,
     read_record,
+    recordable_text,
     run_record,
     write_record,
 )
@@ -64,6 +65,7 @@ class SettingsRecord:
             image_size=(image_size[0], image_size[1]),
             divisor=divisor,
             intensity=describe(intensity),
+            trained_on=recordable_text(description.name),
             training=training,
         )
         check_record(self.record)

@@ -195,7 +195,7 @@ def test_a_check_without_findings_ends_well(glands: Path, capsys: pytest.Capture
 
 def test_warnings_alone_end_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(["check", str(with_warning(tmp_path))]) == 0
-    assert re.search(r"\nWARNING \[units\] .*metres\.nii\.gz: .*\n0 errors, 1 warnings\n$", capsys.readouterr().out)
+    assert re.search(r"\nWARNING \[units\] .*metres\.nii\.gz: .*\n0 errors, 1 warning\n$", capsys.readouterr().out)
 
 
 def test_an_error_in_any_of_several_paths_is_status_1_and_all_are_checked(
@@ -205,7 +205,7 @@ def test_an_error_in_any_of_several_paths_is_status_1_and_all_are_checked(
     assert status_of(["check", str(broken), str(glands)]) == 1
     first, second = capsys.readouterr().out.split("\n\n")
     assert re.fullmatch(
-        rf"{broken}: 1 files checked\nERROR   \[offset\] {broken}: looks like .*\n1 errors, 0 warnings", first
+        rf"{broken}: 1 file checked\nERROR   \[offset\] {broken}: looks like .*\n1 error, 0 warnings", first
     )
     assert second.startswith(f"{glands}: 2 training")
 
