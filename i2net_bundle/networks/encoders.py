@@ -89,11 +89,11 @@ class UNetEncoder(nn.Module):
     Args:
         in_channels: image channels.
         channels: widths of the five resolutions, fine to coarse.
-        up_blocks: number of up blocks; the finer levels are those of the downward path. Default is all four.
+        up_blocks: number of up blocks; the finer levels are those of the downward path. Default is all.
     """
 
     def __init__(
-        self, in_channels: int = 1, channels: tuple[int, ...] = (64, 128, 256, 512, 512), up_blocks: int = 4
+        self, in_channels: int = 1, channels: tuple[int, ...] = (64, 128, 256, 512, 512), up_blocks: int | None = None
     ) -> None:
         super().__init__()
         self.stem = _double_conv(in_channels, channels[0], channels[0])
@@ -102,6 +102,7 @@ class UNetEncoder(nn.Module):
             for fine, coarse in itertools.pairwise(channels)
         )
         self.up = nn.ModuleList()
+        up_blocks = len(channels) - 1 if up_blocks is None else up_blocks
         below, up_channels = channels[-1], []
         for index in range(len(channels) - 2, len(channels) - 2 - up_blocks, -1):
             joined, out = below + channels[index], channels[max(index - 1, 0)]

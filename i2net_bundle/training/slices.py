@@ -88,6 +88,12 @@ class EpochSampler(DistributedSampler):
         replicas = distributed.get_world_size() if parallel else 1
         rank = distributed.get_rank() if parallel else 0
         super().__init__(dataset, replicas, rank, shuffle=True, seed=seed)
+        self._skipped = 0
+
+    def skip(self, count: int) -> None:
+        """Leave out the first pairs of the next pass, to continue an epoch that was stopped."""
+        self._skipped = count
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((self.epoch, index) for index in super().__iter__())
+        start, self._skipped = self._skipped, 0
+        return ((self.epoch, index) for index in itertools.islice(super().__iter__(), start, None))

@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+import ignite.distributed as idist
 import torch
+from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.utils import CommonKeys
@@ -17,6 +19,7 @@ from i2net_bundle.hardware import bfloat16
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
 from i2net_bundle.networks.contract import logits_and_gates
+from i2net_bundle.workflow.stopping import Stop, graceful_stop
 
 TERMS = "terms"
 """Key of ``engine.state.output``: every loss term and the learners' health, as 0-d tensors."""
@@ -56,6 +59,40 @@ class SegmentationTrainer(SupervisedTrainer):
         kwargs.setdefault("decollate", False)  # no handler needs single items
         super().__init__(network=network, loss_function=loss_function, optim_set_to_none=True, **kwargs)
         self.bfloat16 = amp
+        self.stop = Stop()
+        self.add_event_handler(Events.ITERATION_COMPLETED, self._stop_between_steps)
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._stop_between_epochs)
+
+    def run(self) -> None:  # type: ignore[override]
+        """Train; SIGTERM and SIGINT end the run after the current optimizer step, or after a validation in progress.
+
+        Raises:
+            Stopped: the run was stopped before its end.
+        """
+        with graceful_stop() as self.stop:
+            super().run()
+            done, per_epoch = self.state.iteration, self.state.epoch_length or 1
+            if done < per_epoch * (self.state.max_epochs or 1):
+                self.stop.exit_if_requested(
+                    f"{done // per_epoch} of {self.state.max_epochs} epochs and {done % per_epoch} of {per_epoch} "
+                    "iterations of the next one are done. Continue with --resume true."
+                )
+
+    def _stop_between_steps(self) -> None:
+        _, _, is_last = self._accumulation_group()
+        if is_last and self.state.iteration % self.state.epoch_length:  # an epoch ends with its validation and record
+            self._stop_if_requested()
+
+    def _stop_between_epochs(self) -> None:
+        if self.state.epoch < self.state.max_epochs:
+            self._stop_if_requested()
+
+    def _stop_if_requested(self) -> None:
+        requested = self.stop.requested
+        if idist.get_world_size() > 1:  # all processes stop after the same step
+            requested = bool(idist.all_reduce(int(requested), "MAX"))
+        if requested:
+            self.terminate(skip_completed=True)
 
     def _iteration(self, engine: SegmentationTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)

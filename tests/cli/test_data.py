@@ -23,7 +23,7 @@ from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.io.findings import error, warning
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from tests.checks.ct_files import SHAPE, hu_volume, save
-from tests.io.test_dicom import DESCRIPTION, OTHER_UID, two_series
+from tests.io.dicom.files import DESCRIPTION, OTHER_UID, two_series
 from tests.prepare.lookalikes import write_btcv, write_transunet
 
 IDS = np.array([[0, 1, 1, 0], [0, 2, 0, 7]], np.uint8)
@@ -245,7 +245,7 @@ def test_series_are_listed_with_what_tells_them_apart_only_where_asked(
         f"   {DESCRIPTION}",
         f"   {OTHER_UID}",
     ]
-    assert "\n3. CT, 1 slice of 6 × 5, 0.8 × 0.9 × 1 mm, coronal, localiser\n   Topogram\n" in printed.out
+    assert "\n3. CT, 1 slice of 6 × 5, 0.8 × 0.9 × 4 mm, coronal, localiser\n   Topogram\n" in printed.out
     assert (printed.err, caplog.text) == ("", "")
 
 

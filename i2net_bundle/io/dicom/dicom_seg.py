@@ -51,19 +51,19 @@ def write_dicom_seg(
         import pydicom
     except ImportError as cause:
         raise ImportError(_INSTALL) from cause
-    series = find_series(folder, chosen)
+    series, _ = find_series(folder, chosen)
     shown = shown_path(folder)
     expected = (*series.size, series.num_slices)
     if mask.shape != expected:
         raise ValueError(f"{shown} is a volume of {expected}, its mask {mask.shape}: the mask is not on its grid.")
     sources = [pydicom.dcmread(item.path, stop_before_pixels=True) for item in series.slices]
-    _complete(sources, series.spacing_mm[2], shown)
+    _complete(sources, series.slice_spacing_mm, shown)
     segmentation = _segmentation(mask, sources, classes, shown)
     with written_whole(path) as temporary:
         segmentation.save_as(temporary)
 
 
-def _complete(sources: Sequence[Any], spacing_mm: float, folder: str) -> None:
+def _complete(sources: Sequence[Any], spacing_mm: float | None, folder: str) -> None:
     """Fill in attributes that de-identification emptied and a segmentation requires."""
     from pydicom.uid import generate_uid
 
