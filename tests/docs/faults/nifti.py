@@ -196,9 +196,7 @@ FAULTS: dict[str, Make] = {
     "numbering btcv8 given as synapse (last of its warnings)": label(btcv8()),
     "padding −2000, −3024": ct(np.where(hu_volume() < -900, -3024, hu_volume()).astype(np.int16)),
     "MR": ct(mr()),
-    "crop without air or fat": ct(
-        np.random.default_rng(0).integers(-20, 98, (24, 20, 16)).astype(np.int16)
-    ),
+    "crop without air or fat": ct(np.random.default_rng(0).integers(-20, 98, (24, 20, 16)).astype(np.int16)),
     "one value only, in a channel that is no CT (W beside other channels)": constant_channel,
     "channels on two grids": channels((AFFINE, SHAPE), (SHIFTED, SHAPE)),
     "channels of two shapes": channels((AFFINE, SHAPE), (AFFINE, (12, 10, 5))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -70,3 +71,16 @@ def found(findings: list[Finding], which: int = -1) -> Printed:
         return Printed(NOTHING)
     finding = findings[which]
     return Printed(ERROR if finding.severity is Severity.ERROR else WARNING, str(finding))
+
+
+def logged(call: Callable[[], Any], logger: str = "i2net") -> Printed:
+    """The last warning that a call logs, or nothing."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append  # type: ignore[method-assign]
+    logging.getLogger(logger).addHandler(handler)
+    try:
+        call()
+    finally:
+        logging.getLogger(logger).removeHandler(handler)
+    return Printed(WARNING, records[-1].getMessage()) if records else Printed(NOTHING)
