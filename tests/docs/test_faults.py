@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
 
 from tests.docs.faults import dicom, histology, itk, nifti
-from tests.docs.faults.table import NOTHING, WARNING, Make, Row, rows
+from tests.docs.faults.table import NOTHING, Make, Row, rows
 
 SECTIONS: dict[str, dict[str, Make]] = {
     "Volumes and labels (NIfTI)": nifti.FAULTS,
