@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from i2net_bundle.io.findings import DataError, Finding, error, shown_file
 from i2net_bundle.io.file_listing import files_below
+from i2net_bundle.io.findings import DataError, Finding, error, shown_file
 from i2net_bundle.io.formats import image_stem, known_suffixes
 
 logger = logging.getLogger("i2net.checks")

@@ -20,6 +20,7 @@ from i2net_bundle.data.description import describe_datalist, options_of
 from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_case
 from i2net_bundle.evaluation.scores import scoring_pool
 from i2net_bundle.evaluation.summary import summarize, write_tables
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors
 from i2net_bundle.io.formats import image_stem, is_volume, known_suffixes
 from i2net_bundle.io.geometry import describe_affine, has_geometry, largest_corner_distance, same_grid
@@ -89,7 +90,7 @@ def evaluate_folders(
     write_csv(out_dir / FAILED, ["file", "reason"], failed)
     if not cases:
         raise DataError(errors(findings))
-    summary = summarize(cases, names)
+    summary = summarize(cases, names, data_set=description.name)
     write_tables(out_dir, cases, names, summary)
     return summary
 
@@ -140,10 +141,12 @@ def _paired(
     findings = []
     if without_prediction:
         listed = _few(case["case"] for case in without_prediction)
-        findings.append(_unpaired(pred_dir, f"has no prediction for {len(without_prediction)} cases: {listed}"))
+        findings.append(
+            _unpaired(pred_dir, f"has no prediction for {counted(len(without_prediction), 'case')}: {listed}")
+        )
     if without_label:
         listed = _few(path.name for path in without_label)
-        findings.append(_unpaired(label_dir, f"has no label for {len(without_label)} predictions: {listed}"))
+        findings.append(_unpaired(label_dir, f"has no label for {counted(len(without_label), 'prediction')}: {listed}"))
     if findings and (not allow_missing or not pairs):
         raise DataError(findings)
     for finding in findings:

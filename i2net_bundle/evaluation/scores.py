@@ -101,6 +101,7 @@ class WriteScores:
         class_names: names of the classes, background first.
         weights: file of the weights that made the predictions; its SHA-256 is recorded.
         scores: name of the `SegmentationScores` among the evaluator's metrics.
+        data_set: name of the data set that is evaluated, if it has one.
     """
 
     def __init__(
@@ -109,8 +110,10 @@ class WriteScores:
         class_names: Sequence[str],
         weights: str | Path | None = None,
         scores: str = "scores",
+        data_set: str | None = None,
     ) -> None:
         self.output_dir, self.class_names, self.scores = Path(output_dir), list(class_names), scores
+        self.data_set = data_set
         self.weights = Path(weights) if weights is not None else None
         self.logger = logging.getLogger("i2net.scores")
 
@@ -121,7 +124,7 @@ class WriteScores:
     def _write(self, engine: Engine) -> None:
         state: Any = engine.state
         cases = state.metric_details[self.scores]
-        summary = summarize(cases, self.class_names, self.weights)
+        summary = summarize(cases, self.class_names, self.weights, self.data_set)
         write_tables(self.output_dir, cases, self.class_names, summary)
         self.logger.info("\n" + table(summary))
 

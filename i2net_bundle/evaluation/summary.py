@@ -14,12 +14,13 @@ import torch
 
 import i2net_bundle
 from i2net_bundle.evaluation.case_scores import CaseScores, finite_mean
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.writing import file_sha256, write_rows, written_whole
 from i2net_bundle.metrics.mask_pair import ABSENT, INVENTED, MISSED
 from i2net_bundle.metrics.objects import pool
 from i2net_bundle.metrics.overlap import intersection_over_union
 from i2net_bundle.metrics.registry import METRICS, PROTOCOLS, Metric, metrics_of
-from i2net_bundle.metrics.uncertainty import bootstrap_interval
+from i2net_bundle.metrics.uncertainty import FEWEST, bootstrap_interval
 
 _AMOUNTS = ("label_voxels", "pred_voxels", "label_ml", "pred_ml")
 _DIGITS = 10
@@ -32,21 +33,29 @@ def mean_scores(cases: Sequence[CaseScores]) -> dict[str, float]:
     return {name: value for name, value in means.items() if not math.isnan(value)}
 
 
-def summarize(cases: Sequence[CaseScores], class_names: Sequence[str], weights: Path | None = None) -> dict[str, Any]:
+def summarize(
+    cases: Sequence[CaseScores],
+    class_names: Sequence[str],
+    weights: Path | None = None,
+    data_set: str | None = None,
+) -> dict[str, Any]:
     """Content of ``summary.json``.
 
     Every metric has a mean, standard deviation, median, 95 % bootstrap interval of the mean, and number of values. The
-    bootstrap resamples patients if every case names its patient, otherwise cases.
+    bootstrap resamples patients if every case names its patient, otherwise cases. With too few of them, the interval is
+    None, see `bootstrap_interval`.
 
     Args:
         cases: scores of every case.
         class_names: names of the classes, background first.
         weights: file of the weights that made the predictions.
+        data_set: name of the data set, if it has one.
     """
     parts = sorted({case.part for case in cases if case.part is not None})
     mean = _mean_statistics(cases)
     protocols = {metric.protocol for name, metric in METRICS.items() if name in mean}
     return {
+        "data_set": data_set,
         "cases": len(cases),
         "resampled": "patients" if _patients(cases) else "cases",
         "distance_unit": " and ".join(sorted({case.unit for case in cases})),
@@ -93,18 +102,23 @@ def table(summary: dict[str, Any]) -> str:
         rows.append([name, *(_shown(metric, scores) for metric in metrics), *(str(scores[key]) for key in counts)])
     means = summary["mean"]
     totals = [str(sum(scores[key] for scores in summary["classes"].values())) for key in counts]
-    rows.append([f"mean of {summary['cases']} cases", *(_shown(metric, means) for metric in metrics), *totals])
+    rows.append(
+        [f"mean of {counted(summary['cases'], 'case')}", *(_shown(metric, means) for metric in metrics), *totals]
+    )
     rows.append([f"95 % interval ({summary['resampled']})", *(_interval(metric, means) for metric in metrics)])
     for part, scores in summary["parts"].items() if len(summary["parts"]) > 1 else ():
         rows.append([f"mean of {part}", *(_shown(metric, scores) for metric in metrics)])
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
-    return "\n".join(
+    lines = [
         "  ".join(
             cell.rjust(width) if column else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=False))
         )
         for row in rows
-    )
+    ]
+    if any(means[metric.name]["ci95"] is None for metric in metrics):
+        lines.append(f"An interval needs at least {FEWEST} {summary['resampled']} with a value.")
+    return "\n".join(lines)
 
 
 def _rows(case: CaseScores, class_names: Sequence[str]) -> Iterable[dict[str, Any]]:
@@ -207,4 +221,4 @@ def _shown(metric: Metric, statistics: dict[str, Any]) -> str:
 
 def _interval(metric: Metric, statistics: dict[str, Any]) -> str:
     bounds = statistics[metric.name]["ci95"]
-    return " to ".join(f"{bound:.{metric.decimals}f}" for bound in bounds) if bounds else "-"
+    return " to ".join(f"{bound:.{metric.decimals}f}" for bound in bounds) if bounds else "none"

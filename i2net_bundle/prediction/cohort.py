@@ -161,7 +161,7 @@ def _draw(prediction: Prediction, path: Path) -> list[Path]:
     """The picture where it can be drawn; the mask, which it only shows, is there already."""
     assert prediction.picture is not None
     try:
-        figure = show_prediction(*prediction.picture, prediction.classes, title=prediction.case)
+        figure = show_prediction(*prediction.picture, prediction.classes, prediction.case, prediction.letters)
         with written_whole(path) as temporary:
             figure.savefig(temporary, dpi=110)
     except Exception as cause:  # nothing that matplotlib raises is worth a mask

@@ -21,6 +21,7 @@ from monai.transforms import Invertd
 
 from i2net_bundle.checks.histology import TRAINING_UM_PER_PX, magnification_findings
 from i2net_bundle.data.image_files import image_paths
+from i2net_bundle.figures.side_letters import NO_LETTERS, letters_of
 from i2net_bundle.hardware import slices_at_a_time, usable_device
 from i2net_bundle.io.findings import Finding, enforce
 from i2net_bundle.io.formats import image_stem
@@ -67,6 +68,7 @@ class Prediction:
         picture: what the network saw, (C, H, W) or (1, H, W, D), and the mask on that grid.
         findings: warnings of the file's check.
         series: number or UID of the series that was chosen of a DICOM folder.
+        letters: letters at the left and the right edge of the slices in ``picture``, see `side_letters`.
     """
 
     case: str
@@ -79,6 +81,7 @@ class Prediction:
     picture: tuple[np.ndarray, np.ndarray] | None = None
     findings: list[Finding] = field(default_factory=list)
     series: int | str | None = None
+    letters: tuple[str, str] = NO_LETTERS
 
     @property
     def class_names(self) -> list[str]:
@@ -322,6 +325,7 @@ class Predictor:
             picture,
             findings,
             self.options.series,
+            letters_of(item[IMAGE]),
         )
 
     def _of_image(

@@ -22,6 +22,7 @@ from i2net_bundle.workflow.describe import describe
 SETTINGS_NAME = "settings.json"
 SCHEMA = 2
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_LONGEST_TEXT = 200
 _V1_TASKS = {"synapse": "ct", "glas": "histology"}
 
 
@@ -53,6 +54,7 @@ class RunRecord:
         image_size: rows and columns of the network's input in training.
         divisor: the network's input was padded to multiples of it.
         intensity: intensity transform, described as plain data.
+        trained_on: name of the training data set.
         training: further settings of the run.
     """
 
@@ -66,6 +68,7 @@ class RunRecord:
     image_size: tuple[int, int] | None = None
     divisor: int | None = None
     intensity: Any = None
+    trained_on: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, name: str, default: Any) -> Any:
@@ -94,6 +97,7 @@ class RunRecord:
             "image_size": self.image_size and list(self.image_size),
             "divisor": self.divisor,
             "intensity": describe(self.intensity),
+            "trained_on": self.trained_on,
             "training": describe(self.training),
         }
         plain: dict[str, Any] = json.loads(json.dumps(content))  # as it would be read back
@@ -166,6 +170,18 @@ def refuse_expressions(value: Any, where: str = "it") -> None:
             refuse_expressions(item, where)
 
 
+def recordable_text(text: str | None) -> str | None:
+    r"""Shorten a text and remove what a record cannot hold: control characters, and the first sign of an expression.
+
+    >>> recordable_text("$CT\n phantoms")
+    'CT phantoms'
+    """
+    if text is None:
+        return None
+    printable = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    return printable.lstrip("$@% ")[:_LONGEST_TEXT].rstrip() or None
+
+
 class _Fields:
     """Read a JSON object field by field. Unknown fields, wrong types and values out of range are errors."""
 
@@ -208,6 +224,7 @@ def _version_2(content: Mapping[str, Any], path: Path) -> RunRecord:
         ),
         divisor=fields.get("divisor", _is_between(1, 4096), "a whole number from 1 to 4096"),
         intensity=fields.get("intensity", lambda _: True, "plain data"),
+        trained_on=fields.get("trained_on", _is_text, "a text"),
         training=fields.get("training", lambda value: isinstance(value, Mapping), "an object") or {},
     )
     fields.done()
@@ -275,7 +292,7 @@ def _is_list(accept: Callable[[Any], bool], shortest: int, longest: int) -> Call
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= 200 and value.isprintable()
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT and value.isprintable()
 
 
 def _is_name(value: Any) -> bool:

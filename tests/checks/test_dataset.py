@@ -92,7 +92,7 @@ def test_a_report_says_to_people_what_was_checked_what_was_found_and_how_much(gl
         "set: nothing checked\n"
         "WARNING [units] a.nii.gz: is in metres. Check it.\n"
         "ERROR   [empty] b.nii.gz: is empty. Download it again.\n"
-        "1 errors, 1 warnings"
+        "1 error, 1 warning"
     )
 
 
@@ -299,13 +299,13 @@ def test_files_that_do_not_exist_are_errors_that_name_them(
         (b'{"training": [', "is not valid JSON (Expecting value: line 1 column 15 (char 14))"),
         (b"", "is not valid JSON"),
         ('{"name": "Ärzte"}'.encode("latin-1"), "is not valid JSON ('utf-8' codec can't decode"),
-        (b"[]", "is no data list: an object with lists such as 'training' is needed"),
+        (b"[]", "is not a data list, which is an object with lists such as 'training'"),
         (b"{}", "lists no cases"),
         (b'{"training": []}', "lists no cases"),
         (b'{"training": [{"img": "a.png"}]}', "lists no cases"),
-        (b'{"training": [{"image": "a.png"}, {"label": "b.png"}]}', "entry 2 of 'training' is not of the form"),
-        (b'{"training": [{"image": "a.png", "label": null}]}', "entry 1 of 'training' is not of the form"),
-        (b'{"test": ["a.png", 7]}', "entry 2 of 'test' is not of the form"),
+        (b'{"training": [{"image": "a.png"}, {"label": "b.png"}]}', "entry 2 of 'training' does not have the form"),
+        (b'{"training": [{"image": "a.png", "label": null}]}', "entry 1 of 'training' does not have the form"),
+        (b'{"test": ["a.png", 7]}', "entry 2 of 'test' does not have the form"),
     ],
     ids=["cut off", "empty", "Latin-1", "a list", "no list", "empty list", "other key", "no image", "null", "number"],
 )

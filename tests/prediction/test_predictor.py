@@ -94,6 +94,11 @@ def test_an_array_is_predicted_like_its_file(folder: Path) -> None:
         i2net_bundle.predict(array, weights)
 
 
+def test_the_picture_of_a_volume_names_the_patients_sides(folder: Path) -> None:
+    (path,) = images(folder, "ct").iterdir()
+    assert i2net_bundle.predict(path, folder / "ct.pt", **options("ct")).letters == ("R", "L")
+
+
 def test_uncertainty_and_probabilities_lie_on_the_files_grid(folder: Path) -> None:
     (path,) = images(folder, "ct").iterdir()
     predictor = Predictor([folder / "ct.pt"] * 2, uncertainty=True, probabilities=True, **options("ct"))

@@ -20,6 +20,7 @@ from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.labels import label_table
 from i2net_bundle.labels.colors import PALETTE
 from i2net_bundle.prepare import prepare_synapse
+from i2net_bundle.reports.contact_sheet import draw_sheet
 from i2net_bundle.reports.preview import preview_dataset
 from tests.checks.ct_files import AFFINE, SHAPE, hu_volume, save
 from tests.prepare.lookalikes import SPACING_MM, write_btcv
@@ -126,6 +127,11 @@ def test_the_page_has_every_case_and_counts_them(
     assert counts in html(path)
 
 
+@pytest.mark.parametrize(("page", "notice"), [("ct_page", True), ("gland_page", True), ("faulty_page", False)])
+def test_a_preview_of_phantoms_says_so(page: str, notice: bool, request: pytest.FixtureRequest) -> None:
+    assert ("Phantoms, not patients: this page shows computed" in html(request.getfixturevalue(page))) == notice
+
+
 @pytest.mark.parametrize("page", ["ct_page", "gland_page"])
 def test_a_sound_data_set_has_no_findings_and_no_mark(page: str, request: pytest.FixtureRequest) -> None:
     path = request.getfixturevalue(page)
@@ -137,7 +143,7 @@ def test_a_sound_data_set_has_no_findings_and_no_mark(page: str, request: pytest
 def test_findings_come_first_and_errors_before_warnings(faulty_page: Path) -> None:
     text = html(faulty_page)
     assert "The checks found nothing." not in text
-    assert text.index("Look at these first") < text.index("<table>") < text.index("<img")
+    assert text.index("<h2>Findings</h2>") < text.index("<table>") < text.index("<img")
     findings = re.findall(r'<li class="marked">(.*?)</li>', text)
     assert findings[0].startswith("error: imagesTr/case0005.nii.gz: is truncated or damaged")
     assert all(finding.startswith("warning: ") for finding in findings[1:])
@@ -471,7 +477,7 @@ def test_volumes_of_several_channels_are_drawn_by_the_first(tmp_path: Path) -> N
     save(tmp_path / "labelsTr" / "p.nii.gz", mask)
     header = {"channel_names": {"0": "T2", "1": "ADC"}, "labels": {"background": 0, "lesion": 1}}
     page = preview_dataset(written(tmp_path, file_ending=".nii.gz", **header))
-    assert "Of the channels T2, ADC the first is shown." in html(page)
+    assert "The channels are T2, ADC; only the first is shown." in html(page)
     assert table_rows(page) == {"header": ["lesion"], "p": [f"<td>{5 * 5 * 4 * 12 / 1000:.0f}</td>"]}
     assert sheet(page).std() > 30
 
@@ -486,3 +492,19 @@ def test_histology_of_several_classes_shows_each_in_its_colour(tmp_path: Path) -
     shares = [f"<td>{(ids == index).mean():.0%}</td>" for index in range(3)]
     assert table_rows(page) == {"header": list(labels.values()), "a.png": shares}
     assert all(len(pixels_of(sheet(page), color, within=70)) > 20 for color in legend_of(page).values())
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "AIR"])
+def test_slices_carry_the_letters_of_the_patients_sides(
+    orientation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+
+    def draw(tiles: Sequence[Any], colors: Sequence[str]) -> Any:
+        figure = draw_sheet(tiles, colors)
+        drawn.extend([text.get_text() for text in axis.texts] for axis in figure.get_axes())
+        return figure
+
+    monkeypatch.setattr("i2net_bundle.reports.preview.draw_sheet", draw)
+    preview_dataset(write_block(tmp_path / "block", orientation))
+    assert drawn == [["R", "L"], ["R", "L"], ["A", "P"]]  # axial, coronal, sagittal

@@ -132,8 +132,35 @@ def test_class_names_are_taken_from_the_record_of_the_run(settings: dict[str, An
     (run / "settings.json").write_text(json.dumps(settings))
     gallery, environment = (report_sections(read_run(run))[index] for index in (2, 5))
     legend = gallery.pictures[0]().figure.legends[0]
-    assert [text.get_text() for text in legend.get_texts()][:3] == ["liver", "spleen", "false positive"]
+    assert [text.get_text() for text in legend.get_texts()] == ["liver", "spleen"]
     assert any("background, liver, spleen" in row[1] for row in environment.tables[1].rows)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "data_set", "notice"),
+    [
+        ("CT phantoms", "CT phantoms", "the network was trained on computed images (CT phantoms), and this page shows"),
+        ("Gland Phantoms", "GlaS", "the network was trained on computed images (Gland Phantoms)."),
+        ("Synapse", "CT phantoms", "this page shows computed images (CT phantoms)."),
+        ("Synapse", "Synapse", None),
+        (None, None, None),
+    ],
+)
+def test_a_page_about_phantoms_says_so_at_its_top(
+    trained_on: str | None, data_set: str | None, notice: str | None, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    write_training(run, epochs=1)
+    settings = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps(settings | {"trained_on": trained_on}))
+    write_scores(run, score_rows({"a": [0.5, 0.6, 0.7]}), data_set)
+    page = write_report(run).read_text(encoding="utf-8")
+    header = page[page.index("<header>") : page.index("</header>")]
+    assert ("Phantoms, not patients" in header) == (notice is not None)
+    assert notice is None or notice in header
+    on = f" on {trained_on}" if trained_on else ""
+    of = f" of {data_set}" if data_set else ""
+    assert f"trained{on} for 1 epoch, evaluated on 1 case{of}" in header
 
 
 @pytest.mark.slow
@@ -176,7 +203,7 @@ def test_a_broken_file_is_named_and_leaves_no_report(tmp_path: Path) -> None:
     write_training(tmp_path / "run")
     write_views(tmp_path / "run", ["case_000"])
     (tmp_path / "run" / "evaluation" / "views" / "case_000.npz").write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(ValueError, match=r"case_000\.npz holds no views"):
+    with pytest.raises(ValueError, match=r"case_000\.npz is damaged or holds no views"):
         write_report(tmp_path / "run")
     assert not (tmp_path / "run" / "report").exists()
 

@@ -1,50 +1,50 @@
-"""Which folders of a tree are a DICOM case each."""
+"""Find the folders of a tree that are DICOM cases."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from i2net_bundle.io.dicom.headers import is_dicom
 from i2net_bundle.io.dicom.series import group_series
-from i2net_bundle.io.formats import known_suffixes
-
-_DICOM_SUFFIXES = (".dcm", ".ima")
+from i2net_bundle.io.dicom.walking import files_below
 
 
 def dicom_folders(folder: str | Path, volumes: Sequence[str | Path] = ()) -> list[Path]:
-    """Find the folders, the given one and those below it, that are a DICOM case each.
+    """Find the DICOM cases among a folder and its subfolders.
 
-    A folder is one case where all DICOM below it is one series besides localisers, and no other volume lies there. Else
-    each folder below is looked at by itself, and the files in the folder itself are a case. Folders that share a series
-    are not taken apart, lest it be read in part: the folder above them is the case, and reading it lists its series.
+    A folder is one case if the DICOM files in and below it are one series, localisers aside, and it holds no other
+    volume. Otherwise each subfolder is examined separately, and the files directly in the folder are a case. Folders
+    that share a series are not split, so that no series is read in part: their common parent is the case, and reading
+    it lists its series.
 
-    Headers are read only where more than one folder holds DICOM, or volumes lie there too.
+    Headers are read only if several folders hold DICOM files, or there are other volumes.
 
     Args:
-        folder: the tree.
-        volumes: files of other formats below it.
+        folder: root of the tree.
+        volumes: volumes of other formats in the tree.
 
     Returns:
-        in the order of their paths; none where there is no DICOM, or only localisers.
+        the folders in the order of their paths; empty if there are no DICOM files, or only localisers.
     """
     folder = Path(folder)
-    holding = {path.parent for path in _first_dicom_files(folder)}
+    files = list(files_below(folder))
+    holding = {path.parent for path in files if is_dicom(path)}
     if len(holding) == 1 and not volumes:
         return [folder]
-    series, damaged = group_series(folder, (path for inner in holding for path in inner.iterdir() if path.is_file()))
-    spans = [item.folders for item in series if not item.is_localizer]
-    spans += [{inner} for inner in {path.parent for path in damaged}.difference(*spans)]
+    content = group_series(folder, (path for path in files if path.parent in holding))
+    spans = [item.folders for item in content.series if not item.is_localizer]
+    spans += [{inner} for inner in {path.parent for path in content.damaged}.difference(*spans)]
     return list(_cases(folder, spans, {parent for path in volumes for parent in Path(path).parents}))
 
 
 def _cases(folder: Path, spans: Sequence[set[Path]], mixed: set[Path]) -> Iterator[Path]:
-    """Cases at and below a folder.
+    """Yield the cases in and below a folder.
 
     Args:
-        folder: of all series.
-        spans: the folders of each.
-        mixed: folders with other volumes at or below them.
+        folder: folder that contains all series.
+        spans: folders of each series.
+        mixed: folders with other volumes in or below them.
     """
     if len(spans) == 1 and folder not in mixed:
         yield folder
@@ -58,24 +58,5 @@ def _cases(folder: Path, spans: Sequence[set[Path]], mixed: set[Path]) -> Iterat
 
 
 def _part(folder: Path, inner: Path) -> Path:
-    """Which child of ``folder`` holds ``inner``, or the folder itself."""
+    """Return the child of ``folder`` that contains ``inner``, or the folder itself."""
     return folder / Path(*inner.relative_to(folder).parts[:1])
-
-
-def _first_dicom_files(folder: Path) -> Iterator[Path]:
-    """Of each folder that holds DICOM, one such file."""
-    for name, _, files in os.walk(folder):
-        first = next(filter(_is_dicom, (Path(name, file) for file in sorted(files))), None)
-        if first is not None:
-            yield first
-
-
-def _is_dicom(path: Path) -> bool:
-    """Whether a file seems to be DICOM, by its name or its first bytes."""
-    name = path.name.lower()
-    if name.endswith(_DICOM_SUFFIXES):
-        return True
-    if name.endswith(known_suffixes()) or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
