@@ -15,6 +15,7 @@ _DIRECTIONS = {"right": (0, 1), "left": (0, -1), "posterior": (1, -1), "superior
 _TURNED = {0: "mirrored left to right", 1: "lying face down (front and back swapped)", 2: "upside down"}
 _MARGIN_MM = 5.0
 _SMALLEST_ML = 0.5  # the position of smaller regions is unreliable
+_MOST_IDS = 2**16
 _TELLING_ORGANS = 4  # fewer would fit some numbering by chance
 
 
@@ -42,6 +43,9 @@ def measure_organs(labels: np.ndarray, affine: np.ndarray) -> dict[int, Organ]:
     """
     where = np.flatnonzero(labels)
     ids = labels.reshape(-1)[where].astype(np.int64)
+    names = None
+    if ids.max(initial=0) > _MOST_IDS:  # tables as long as the largest id would fill the memory
+        names, ids = np.unique(ids, return_inverse=True)
     position = np.stack(np.unravel_index(where, labels.shape))
     counts = np.bincount(ids)
     sums = np.stack([np.bincount(ids, weights=axis) for axis in position])
@@ -51,7 +55,7 @@ def measure_organs(labels: np.ndarray, affine: np.ndarray) -> dict[int, Organ]:
     organs = {}
     for index in np.flatnonzero(counts):
         centre = affine[:3, :3] @ (sums[:, index] / counts[index]) + affine[:3, 3]
-        organs[int(index)] = Organ(
+        organs[int(index if names is None else names[index])] = Organ(
             float(counts[index] * voxel_ml), (float(centre[0]), float(centre[1]), float(centre[2])), bool(cut[index])
         )
     return organs
