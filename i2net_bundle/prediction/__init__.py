@@ -1,4 +1,4 @@
-"""From a file to a mask."""
+"""Segment images: file in, mask out."""
 
 from i2net_bundle.prediction.handlers import CaseProgressBar, LoadWeights
 from i2net_bundle.prediction.inferers import SlicewiseInferer, WholeImageInferer

@@ -251,7 +251,7 @@ class Predictor:
         window = (CORE + 2 * self.inferer.tile_margin) ** 2
         tell_memory(name, image_bytes(math.prod(size), window, self._map_bytes))
 
-        def normalise(pixels: torch.Tensor) -> torch.Tensor:
+        def normalize(pixels: torch.Tensor) -> torch.Tensor:
             seen: torch.Tensor = self.intensity({IMAGE: pixels})[IMAGE]
             return seen
 
@@ -261,7 +261,7 @@ class Predictor:
             size,
             network,
             self.readout,
-            normalise=normalise,
+            normalize=normalize,
             margin=self.inferer.tile_margin,
             divisor=self.inferer.divisor,
             scale=scale,
@@ -269,7 +269,7 @@ class Predictor:
         )
         step = thumbnail_step(size)
         small = torch.from_numpy(np.moveaxis(thumbnail(read, size, step), -1, 0))
-        return self._of_image(maps, np.asarray(normalise(small)), um_per_px, path, name, findings, step)
+        return self._of_image(maps, np.asarray(normalize(small)), um_per_px, path, name, findings, step)
 
     @property
     def reads_volumes(self) -> bool:

@@ -90,7 +90,7 @@ def test_an_array_is_predicted_like_its_file(folder: Path) -> None:
     of_array = i2net_bundle.predict(array, weights, affine=image.affine, **options("ct"))
     np.testing.assert_array_equal(of_array.mask, of_file.mask)
     assert of_array.statistics == of_file.statistics
-    with pytest.raises(ValueError, match="neither can be guessed"):
+    with pytest.raises(ValueError, match="The volume has no spacing"):
         i2net_bundle.predict(array, weights)
 
 
@@ -189,8 +189,8 @@ class TestErrors:
         ("geometry", "message"),
         [
             ({"spacing": (0, 3, 3)}, r"The spacing is \(0, 3, 3\); give three numbers of mm above 0"),
-            ({"affine": np.zeros((4, 4))}, "places no volume"),
-            ({"affine": np.eye(3)}, "places no volume"),
+            ({"affine": np.zeros((4, 4))}, "is not valid"),
+            ({"affine": np.eye(3)}, "is not valid"),
         ],
         ids=["spacing of 0", "degenerate affine", "another shape"],
     )
@@ -199,7 +199,7 @@ class TestErrors:
             i2net_bundle.predict(np.zeros((4, 4, 2), np.int16), folder / "ct.pt", **geometry)
 
     def test_a_geometry_beside_what_needs_none_is_refused(self, folder: Path) -> None:
-        with pytest.raises(ValueError, match=r"ct\.nii\.gz is a file, which says its own"):
+        with pytest.raises(ValueError, match=r"ct\.nii\.gz is a file, which records its own"):
             i2net_bundle.predict("ct.nii.gz", spacing=(1, 1, 1))
         with pytest.raises(ValueError, match="spacing and affine are of volumes"):
             image = np.zeros((32, 32, 3), np.uint8)
