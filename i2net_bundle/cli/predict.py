@@ -106,10 +106,10 @@ def _setting(text: str) -> tuple[str, Any]:
 def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
     """Reading options that differ from their defaults; those of the other kind of image are refused."""
     from i2net_bundle.io.options import HistologyOptions, VolumeOptions
-    from i2net_bundle.prediction.predictor import default_weights, task_of
+    from i2net_bundle.prediction.trained_network import default_weights, task_of_weights
 
     weights = arguments.weights[0] if arguments.weights else default_weights(arguments.bundle)
-    task = TASKS[task_of(weights, arguments.task)]
+    task = TASKS[task_of_weights(weights, arguments.task)]
     kinds = (VolumeOptions, HistologyOptions) if task.volumes else (HistologyOptions, VolumeOptions)
     chosen, foreign = (
         {

@@ -95,7 +95,14 @@ def compare(image: np.ndarray, label: np.ndarray, pred: np.ndarray, classes: Cla
     return figure
 
 
-def show_prediction(image: np.ndarray, pred: np.ndarray, classes: Classes, title: str) -> Figure:
+def show_prediction(
+    image: np.ndarray,
+    pred: np.ndarray,
+    classes: Classes,
+    title: str,
+    warnings: Sequence[str] = (),
+    note: str | None = None,
+) -> Figure:
     """Draw what was predicted for a case whose truth is not known.
 
     Args:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from i2net_bundle.prediction.inferers import classify
-from i2net_bundle.prediction.memory import one_memory_error
+from i2net_bundle.prediction.memory import uniform_memory_errors
 
 logger = logging.getLogger("i2net.prediction")
 
@@ -45,7 +45,7 @@ class AveragedNetwork(nn.Module):
         """
         parts = images.split(self.max_batch) if self.max_batch else (images,)
         try:
-            with one_memory_error():
+            with uniform_memory_errors():
                 return torch.cat([self._forward(part) for part in parts])
         except torch.OutOfMemoryError:
             largest = max(len(part) for part in parts)

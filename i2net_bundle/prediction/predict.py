@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from i2net_bundle.io.findings import DataError, Finding
-from i2net_bundle.prediction.predictor import Prediction, Predictor
+from i2net_bundle.prediction.case_prediction import Prediction
+from i2net_bundle.prediction.predictor import Predictor
 
 
 def predict(

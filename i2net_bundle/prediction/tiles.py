@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from i2net_bundle.prediction.inferers import classify
-from i2net_bundle.prediction.memory import one_memory_error
+from i2net_bundle.prediction.memory import memory_advice, uniform_memory_errors
 
 logger = logging.getLogger("i2net.prediction")
 
@@ -152,7 +152,7 @@ def infer_tiles(
                 pending.popleft()
                 continue
             try:
-                with one_memory_error():
+                with uniform_memory_errors():
                     pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(grid.pixels(tile.window), -1, 0)))
                     image: Any = normalize(pixels)
                     logits = network(convert_to_tensor(image, track_meta=False)[None].to(device))
@@ -237,7 +237,7 @@ def _halved(core: int, divisor: int, device: torch.device | str) -> int:
     if core <= smallest:
         raise torch.OutOfMemoryError(
             f"The smallest tile, with a core of {core} × {core} pixels, does not fit into the memory of {device}. "
-            "Close other programs that use it, leave out --flips and additional --weights, or pass --device cpu."
+            f"{memory_advice(device)}"
         )
     smaller = max(smallest, core // 2 // divisor * divisor)
     logger.warning(f"tiles of {core} × {core} pixels do not fit into memory: continuing with {smaller} × {smaller}")

@@ -188,20 +188,20 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("geometry", "message"),
         [
-            ({"spacing": (0, 3, 3)}, r"The spacing is \(0, 3, 3\); give three numbers of mm above 0"),
+            ({"spacing": (0, 3, 3)}, r"The spacing is \(0, 3, 3\)\. Pass three numbers above 0, in mm"),
             ({"affine": np.zeros((4, 4))}, "is not valid"),
             ({"affine": np.eye(3)}, "is not valid"),
         ],
         ids=["spacing of 0", "degenerate affine", "another shape"],
     )
-    def test_a_geometry_that_is_none_is_refused(self, geometry: dict[str, Any], message: str, folder: Path) -> None:
+    def test_an_invalid_geometry_is_refused(self, geometry: dict[str, Any], message: str, folder: Path) -> None:
         with pytest.raises(ValueError, match=message):
             i2net_bundle.predict(np.zeros((4, 4, 2), np.int16), folder / "ct.pt", **geometry)
 
-    def test_a_geometry_beside_what_needs_none_is_refused(self, folder: Path) -> None:
+    def test_a_file_or_a_2d_image_is_refused_with_a_geometry(self, folder: Path) -> None:
         with pytest.raises(ValueError, match=r"ct\.nii\.gz is a file, which records its own"):
             i2net_bundle.predict("ct.nii.gz", spacing=(1, 1, 1))
-        with pytest.raises(ValueError, match="spacing and affine are of volumes"):
+        with pytest.raises(ValueError, match="spacing and affine are for volumes"):
             image = np.zeros((32, 32, 3), np.uint8)
             i2net_bundle.predict(image, folder / "histology.pt", "histology", spacing=(1, 1, 1))
 
