@@ -20,6 +20,7 @@ from i2net_bundle.data import load_cases
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.evaluation.classwise import classwise
 from i2net_bundle.io.options import HistologyOptions
+from i2net_bundle.networks.tensor_files import save_tensors
 from i2net_bundle.tasks import TASKS, Task
 from i2net_bundle.transforms import histology_reading, volume_reading
 from i2net_bundle.workflow.config_files import bundle_root, config_files
@@ -73,7 +74,7 @@ def _run_task(part: Demonstration, folder: Path) -> dict[str, float]:
     _bundle("training", train, task, dataset_dir=data, output_dir=run)
     _bundle("evaluating", evaluate, task, dataset_dir=data, output_dir=run)
     untrained = folder / "untrained.pt"
-    torch.save(_untrained_network(evaluate, data).state_dict(), untrained)
+    save_tensors(_untrained_network(evaluate, data).state_dict(), untrained)
     results = folder / "untrained"
     _bundle("evaluating", evaluate, task, dataset_dir=data, weights=untrained, results_dir=results)
     images, masks = data / part.test_images, folder / "masks"

@@ -1,4 +1,4 @@
-"""Hardware capabilities: number formats, devices, and slices per forward pass."""
+"""Capabilities of the hardware: number formats, devices, and slices per forward pass."""
 
 from __future__ import annotations
 

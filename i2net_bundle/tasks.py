@@ -1,4 +1,4 @@
-"""The kinds of task, each with its configuration files and defaults. A new kind is a new entry of `TASKS`."""
+"""The registry of task kinds, with their configuration files and defaults. To add a kind, add an entry to `TASKS`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ class Task:
     """One kind of task.
 
     Attributes:
-        name: as the command line and the configurations call it.
-        volumes: whether it segments volumes; otherwise 2D images.
-        overlays: configuration files that follow ``train.json``, ``evaluate.json`` and ``inference.json`` alike.
-        train_overlays: configuration files that follow these in training alone.
-        metadata: file of the bundle's metadata.
-        label_table: built-in table of its classes, where neither a data set nor weights name them.
-        channels: of its images, where neither a data set nor weights name them.
+        name: name on the command line and in configurations.
+        volumes: whether it segments volumes rather than 2D images.
+        overlays: overlays of all workflows, applied after ``train.json``, ``evaluate.json`` or ``inference.json``.
+        train_overlays: further overlays of training.
+        metadata: metadata file of the bundle.
+        label_table: built-in table of the classes, used if neither the data set nor the weights name them.
+        channels: channels of the images, used if neither the data set nor the weights name them.
     """
 
     name: str
@@ -44,14 +44,14 @@ TASKS = {
         ),
     )
 }
-"""Name of every kind of task to what it consists of."""
+"""All kinds of task by name."""
 
 
 def task_of(name: str) -> Task:
-    """The task of that name.
+    """Return the task with this name.
 
     Raises:
-        ValueError: there is none; lists those that there are.
+        ValueError: there is no such task; the message lists the known ones.
     """
     if name not in TASKS:
         raise ValueError(f"Unknown task '{name}'; known: {', '.join(TASKS)}.")

@@ -129,12 +129,21 @@ def test_training_evaluation_and_inference_run_from_the_command_line(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TASKS)
-def test_another_network_takes_the_whole_path_from_its_record(name: str, data: dict[str, Path], tmp_path: Path) -> None:
-    tiny = tmp_path / "tiny.yaml"
-    tiny.write_text("network_def::channels: [4, 8, 8, 8, 8]\nnetwork_def::num_res_units: 0\n")
+@pytest.mark.parametrize(
+    ("name", "overlay", "changes", "named"),
+    [
+        ("ct", "unet.yaml", "network_def::channels: [4, 8, 8, 8, 8]\nnetwork_def::num_res_units: 0\n", "UNet"),
+        ("histology", "unet.yaml", "network_def::channels: [4, 8, 8, 8, 8]\nnetwork_def::num_res_units: 0\n", "UNet"),
+        ("histology", "peer.yaml", "decoder: ifa\nencoder_weights: none\n", "ifa decoder"),
+    ],
+)
+def test_another_network_takes_the_whole_path_from_its_record(
+    name: str, overlay: str, changes: str, named: str, data: dict[str, Path], tmp_path: Path
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(changes)
     task, runs = TASKS[name], [tmp_path / "first", tmp_path / "second"]
-    overlays = str([*ast.literal_eval(config(*task.overlays, "unet.yaml")), str(tiny)])
+    overlays = str([*ast.literal_eval(config(*task.overlays, overlay)), str(own)])
     for run, options in zip(runs, ([], ["--init_weights", str(runs[0] / "model.pt")]), strict=True):
         training = training_options(task, data[name], run)
         files = [*ast.literal_eval(training[training.index("--config_file") + 1]), *ast.literal_eval(overlays)]
@@ -143,7 +152,7 @@ def test_another_network_takes_the_whole_path_from_its_record(name: str, data: d
         said = bundle(*training, "--epochs", "1", *options)
     log = said.stdout + said.stderr
     assert "The network has no gates" in log and f"tensors from {runs[0] / 'model.pt'}" in log
-    evaluate = config("evaluate.json", *task.overlays, "unet.yaml")
+    evaluate = config("evaluate.json", *task.overlays, overlay)
     bundle(
         "run", "evaluating", "--config_file", evaluate, "--dataset_dir", str(data[name]), "--output_dir", str(runs[1])
     )
@@ -160,10 +169,10 @@ def test_another_network_takes_the_whole_path_from_its_record(name: str, data: d
     kind = "ct" if name == "ct" else "histology"
     main(["package", kind, "--out", str(tmp_path / "package"), "--weights", weights])
     metadata = json.loads((tmp_path / "package" / "configs" / "metadata.json").read_text())
-    assert "UNet" in metadata["name"] and "I2Net" not in json.dumps([metadata["name"], metadata["description"]])
+    assert named in metadata["name"] and "I2Net" not in json.dumps([metadata["name"], metadata["description"]])
     network = load("package", bundle_dir=str(tmp_path), source="github")
     state = torch.load(tmp_path / "package" / "models" / "model.pt", weights_only=True)
-    assert type(network).__name__ == "UNet"
+    assert type(network).__name__ == ("UNet" if overlay == "unet.yaml" else "PeerNet")
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
 
 

@@ -1,4 +1,4 @@
-"""Which cases a data set has and what its labels and channels are; phantoms to try everything on."""
+"""Cases, labels and channels of data sets; phantoms for trying things out."""
 
 from i2net_bundle.data.datalist import DataList, load_cases, read_datalist
 from i2net_bundle.data.description import DataDescription, describe_dataset

@@ -1,6 +1,6 @@
-"""Which cases a data set has and what it declares of them: ``dataset.json`` of the Decathlon, of nnU-Net v2, or ours.
+"""Read data lists: ``dataset.json`` of the Decathlon, of nnU-Net v2, or of this bundle.
 
-Every form becomes one `DataList`; nothing else reads ``dataset.json``.
+All forms become a `DataList`. No other module reads ``dataset.json``.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _CORRECT = "Correct it, or prepare the data set again."
 
 @dataclass(frozen=True)
 class DataList:
-    """What a data list says.
+    """Contents of a data list.
 
     Attributes:
         path: the file.
-        name: of the data set.
-        class_names: in the order of their ids, background first; None where the list does not name its labels.
-        channels: names of the images' channels; None where the list does not say.
-        label_values: what masks of 2D images hold: "instances", "binary" or "classes"; None where it does not say.
-        ignore_id: label that counts in no loss or score.
-        label_table: built-in label table, or path of a user's, with properties of the classes.
-        splits: name of each list to its cases: ``{"image": path, or a list of one path per channel, "label": path}``
-            and what else the list says of a case. Paths start at the working directory, as ``path`` does.
+        name: name of the data set.
+        class_names: names in the order of the ids, background first; None if the list does not name its labels.
+        channels: names of the images' channels; None if undeclared.
+        label_values: contents of the masks of 2D images: "instances", "binary" or "classes"; None if undeclared.
+        ignore_id: label that is excluded from losses and scores.
+        label_table: built-in label table, or the path of a user's, with properties of the classes.
+        splits: cases by the name of their list: ``{"image": path, or a list of one path per channel, "label": path}``
+            and any further keys of a case. Paths are relative to the working directory, as ``path`` is.
     """
 
     path: Path
@@ -58,40 +58,41 @@ class DataList:
 
     @property
     def volumes(self) -> bool:
-        """Whether its images are volumes, by the first of them."""
+        """Whether the images are volumes, judged by the first one."""
         first = next((case for cases in self.splits.values() for case in cases), None)
         return first is None or is_volume(image_paths(first)[0])
 
     def cases(self, split: str, required: bool = True) -> list[dict[str, Any]]:
-        """Cases of one split, each with a name of its own under "case"; see `name_cases`.
+        """Return the cases of one split, each with a unique name under "case"; see `name_cases`.
 
         Args:
-            split: "training", "validation", "test", or another list of the file.
-            required: whether the split must be there; otherwise a missing one is empty.
+            split: "training", "validation", "test", or another list in the file.
+            required: whether a missing or empty split is an error.
 
         Raises:
-            FileNotFoundError: a file that it names is missing.
-            ValueError: the split is missing or empty, or a training image is in another split too.
+            FileNotFoundError: a listed file is missing.
+            ValueError: the split is missing or empty, or a training image is also in another split.
         """
         cases = self.splits.get(split)
         if not cases:
             if required:
                 named = ", ".join(self.splits) or "none"
-                raise ValueError(f"{self.path} lists no '{split}' cases; it has: {named}.")
+                raise ValueError(f"{self.path} lists no '{split}' cases; its lists: {named}.")
             return []
         files = [path for case in cases for path in (*image_paths(case), *([case["label"]] if "label" in case else []))]
         missing = [path for path in files if not Path(path).exists()]
         if missing:
             raise FileNotFoundError(
-                f"{self.path} names {len(missing)} files that do not exist, the first is {missing[0]}."
+                f"{self.path} lists {len(missing)} file{'s' if len(missing) > 1 else ''} that cannot be found, "
+                f"the first is {missing[0]}."
             )
         self.refuse_shared_cases()
         return name_cases(cases)
 
     def refuse_shared_cases(self) -> None:
-        """Compare the training images with those of every other split, by the content of all their files.
+        """Refuse training images that are also in another split, comparing the content of all their files.
 
-        Files are read only where those of another case have the very same numbers of bytes.
+        Files are read only if another case's files have the same sizes.
 
         Raises:
             ValueError: an image is in both; names the files.
@@ -110,21 +111,21 @@ class DataList:
                 twin = next((other for name, other, same in digests if name == "training" and same == digest), None)
                 if split != "training" and twin is not None:
                     raise ValueError(
-                        f"{self.path}: {twin.name} of 'training' is the same image as {image.name} of '{split}'. Take "
-                        "it out of one of them: scores on images that were trained on say nothing."
+                        f"{self.path}: {twin.name} of 'training' is the same image as {image.name} of '{split}'. "
+                        "Remove it from one of them: scores on training images are meaningless."
                     )
 
 
 def load_cases(
     dataset_dir: str | Path, split: str, required: bool = True, datalist: str = DATALIST
 ) -> list[dict[str, Any]]:
-    """Cases of one split of a data set, for configurations; see `DataList.cases`.
+    """Return the cases of one split of a data set; see `DataList.cases`. Used by configurations.
 
     Args:
         dataset_dir: folder of the data list.
-        split: "training", "validation", "test", or another list of the file.
-        required: whether the split must be there; otherwise a missing one is empty.
-        datalist: name of the data list in that folder.
+        split: "training", "validation", "test", or another list in the file.
+        required: whether a missing or empty split is an error.
+        datalist: file name of the data list.
     """
     return read_datalist(Path(dataset_dir, datalist)).cases(split, required)
 
@@ -133,8 +134,8 @@ def read_datalist(path: str | Path) -> DataList:
     """Read a data list.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it lists no cases, one of them names no image, or its labels or channels cannot be what it says.
+        FileNotFoundError: the file does not exist.
+        DataError: it lists no cases, a case names no image, or its labels or channels are invalid.
     """
     path = Path(path)
     contents = _json(path)
@@ -161,11 +162,14 @@ def read_datalist(path: str | Path) -> DataList:
 
 
 def read_source(path: str | Path) -> tuple[dict[int, str], dict[str, list[dict[str, Any]]]]:
-    """Label ids as a data list writes them, gaps included, and its cases: for preparations, which renumber labels.
+    """Read a data list for preparation, which renumbers labels.
+
+    Returns:
+        names by label id as written, gaps included; and the splits, see `DataList`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it lists no cases, one of them names no image, or its labels are not names.
+        FileNotFoundError: the file does not exist.
+        DataError: it lists no cases, a case names no image, or its labels are not names.
     """
     path = Path(path)
     contents = _json(path)
@@ -179,7 +183,7 @@ def read_source(path: str | Path) -> tuple[dict[int, str], dict[str, list[dict[s
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(
-            f"No {path.name} in {path.parent}. Name the folder that holds it with --dataset_dir, or make it with "
+            f"No {path.name} in {path.parent}. Pass the folder that holds it with --dataset_dir, or create it with "
             "`i2net prepare`."
         )
     try:
@@ -187,7 +191,7 @@ def _json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as cause:
         raise DataError([error("datalist", path, f"is not valid JSON ({cause})", _CORRECT)]) from cause
     if not isinstance(contents, dict):
-        problem = "is no data list: an object with lists such as 'training' is needed"
+        problem = "is not a data list, which is an object with lists such as 'training'"
         raise DataError([error("datalist", path, problem, _CORRECT)])
     return contents
 
@@ -197,8 +201,8 @@ def _splits(path: Path, contents: Mapping[str, Any], num_channels: int) -> dict[
     if not splits and is_nnunet(contents):
         splits = nnunet_splits(path, contents, num_channels)
     if not splits:
-        problem = "lists no cases" + (", and imagesTr beside it holds none" if is_nnunet(contents) else "")
-        remedy = 'Add lists such as \'training\' of {"image": …, "label": …}, or complete nnU-Net\'s folder.'
+        problem = "lists no cases" + (", and its imagesTr is empty or missing" if is_nnunet(contents) else "")
+        remedy = 'Add lists such as \'training\' of {"image": …, "label": …}, or complete the nnU-Net folder.'
         raise DataError([error("datalist", path, problem, remedy)])
     return splits
 
@@ -210,14 +214,14 @@ def _listed_splits(path: Path, contents: Mapping[str, Any]) -> dict[str, list[di
             continue  # keywords, sizes, …
         for number, entry in enumerate(entries, 1):
             if not _is_case(entry):
-                problem = f'entry {number} of \'{split}\' is not of the form {{"image": path, "label": path}}'
+                problem = f'entry {number} of \'{split}\' does not have the form {{"image": path, "label": path}}'
                 raise DataError([error("datalist", path, problem, _CORRECT)])
         splits[split] = [_located(path.parent, entry) for entry in entries]
     return splits
 
 
 def _names_image(entry: Any) -> bool:
-    """Whether a list that starts with this is one of cases."""
+    """Whether a list whose first entry is ``entry`` lists cases."""
     if isinstance(entry, str):
         return entry.lower().endswith(known_suffixes())
     return isinstance(entry, Mapping) and "image" in entry
@@ -246,22 +250,22 @@ def _located(folder: Path, entry: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_consistent_channels(found: DataList) -> DataList:
-    """2D images are RGB, and a case that lists its channels' files has as many as are declared.
+    """Set the channels of 2D images to RGB, and check that each case has one file per declared channel.
 
     Raises:
-        DataError: a case has another number of files than channels, or an image other channels than RGB.
+        DataError: the numbers of files and channels differ, or a 2D image has channels other than RGB.
     """
     if not found.volumes:
         if found.channels and len(found.channels) not in (1, len(RGB)):
-            problem = f"declares {len(found.channels)} channels, and 2D images are read as RGB"
-            raise DataError([error("channels", found.path, problem, "Give volumes, or images of three colours.")])
+            problem = f"declares {len(found.channels)} channels, but 2D images are read as RGB"
+            raise DataError([error("channels", found.path, problem, "Use volumes, or images with three colours.")])
         return replace(found, channels=RGB)
     for cases in found.splits.values():
         for case in cases:
             count = len(image_paths(case))
             if count > 1 and count != len(found.channels or ()):
                 declared = f"{len(found.channels)} channels" if found.channels else "no channels"
-                problem = f"the case of {image_paths(case)[0]} has {count} files, and the list declares {declared}"
-                remedy = 'Name every channel: "channel_names": {"0": "T2", "1": "ADC"}, with one file for each.'
+                problem = f"the case of {image_paths(case)[0]} has {count} files, but the list declares {declared}"
+                remedy = 'Name every channel, one per file: "channel_names": {"0": "T2", "1": "ADC"}.'
                 raise DataError([error("channels", found.path, problem, remedy)])
     return found

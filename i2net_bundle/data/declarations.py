@@ -1,4 +1,4 @@
-"""What a data list declares of its labels and channels, in any of the forms in use."""
+"""Parse the labels and channels that a data list declares, in any of the common forms."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from i2net_bundle.io.options import LABEL_VALUES
 from i2net_bundle.labels.names import MAX_CLASSES, legal_names, plain_name
 
 IGNORE = "ignore"
-"""nnU-Net's name for pixels that are not annotated."""
+"""nnU-Net's name for unannotated pixels."""
 
 
 def declared_labels(contents: Mapping[str, Any]) -> dict[int, str]:
-    """Names of the label ids as they are written: ids to names (Decathlon) or names to ids (nnU-Net).
+    """Return the names by label id, from ids to names (Decathlon) or from names to ids (nnU-Net).
 
     Raises:
-        ValueError: they are neither, are regions that overlap, or an id or name is there twice.
+        ValueError: the labels have neither form, are overlapping regions, or repeat an id.
     """
     labels = contents.get("labels") or {}
     if not isinstance(labels, Mapping):
@@ -31,26 +31,26 @@ def declared_labels(contents: Mapping[str, Any]) -> dict[int, str]:
         regions = [str(name) for name, value in labels.items() if isinstance(value, list)]
         if regions:
             raise ValueError(
-                f"its labels are regions that may overlap ({', '.join(regions)}), and a pixel has one class here. Give "
-                "each class an id of its own"
+                f"its labels are regions that may overlap ({', '.join(regions)}), but a pixel has one class here. Give "
+                "each class its own id"
             )
         wrong = next((value for value in labels.values() if isinstance(value, bool) or not _is_id(value)), None)
         if wrong is not None:
-            raise ValueError(f"the ids of its labels must be whole numbers from 0, found {wrong!r}")
+            raise ValueError(f"its label ids must be whole numbers from 0, found {wrong!r}")
         pairs = [(int(value), name) for name, value in labels.items()]
     for number, name in pairs:
         if not isinstance(name, str):
             raise ValueError(f"the name of label {number} must be text, found {name!r}")
         same = [other for other_number, other in pairs if other_number == number]
         if len(same) > 1:
-            raise ValueError(f"two of its labels have the id {number}: {', '.join(map(str, same))}")
+            raise ValueError(f"the id {number} has several labels: {', '.join(map(str, same))}")
     return dict(sorted(pairs))
 
 
 def declared_classes(contents: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, int | None]:
-    """Class names in the order of their ids, and the id that counts nowhere.
+    """Return the class names in the order of their ids, and the id that losses and scores ignore.
 
-    A missing name of 0 is "background". The label called "ignore" is no class, as in nnU-Net.
+    The id 0 is "background" if it has no name. The label called "ignore" is not a class, as in nnU-Net.
 
     Raises:
         ValueError: the ids have gaps or repeat, names are not text or repeat, or there are more than 256.
@@ -65,16 +65,16 @@ def declared_classes(contents: Mapping[str, Any]) -> tuple[tuple[str, ...] | Non
     missing = next((number for number in range(len(classes)) if number not in classes), None)
     if missing is not None:
         shown = ", ".join(map(str, list(classes)[:12])) + (", …" if len(classes) > 12 else "")
-        raise ValueError(f"the ids of its labels must run from 0 without gaps; {missing} is missing of {shown}")
+        raise ValueError(f"its label ids must run from 0 without gaps; {missing} is missing from {shown}")
     names = legal_names(classes.values())
     return names, _ignore_id(ignored[0] if ignored else contents.get("ignore_id"), len(names))
 
 
 def declared_channels(contents: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Names of the channels: ``channel_names`` (nnU-Net), ``channels`` (a list) or ``modality`` (Decathlon).
+    """Return the channel names from ``channel_names`` (nnU-Net), ``channels`` (a list) or ``modality`` (Decathlon).
 
     Raises:
-        ValueError: they are not numbered from 0, or are not names.
+        ValueError: the channels are not numbered from 0, or are not names.
     """
     key = next((key for key in ("channel_names", "channels", "modality") if contents.get(key)), None)
     if key is None:
@@ -93,10 +93,10 @@ def declared_channels(contents: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def declared_label_values(contents: Mapping[str, Any]) -> str | None:
-    """What the masks of 2D images hold: "instances", "binary" or "classes"; None where the data list does not say.
+    """Return the declared contents of 2D masks: "instances", "binary" or "classes"; None if undeclared.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the value is none of these.
     """
     value = contents.get("label_values")
     if value is not None and value not in LABEL_VALUES:
@@ -105,10 +105,10 @@ def declared_label_values(contents: Mapping[str, Any]) -> str | None:
 
 
 def declared_label_table(contents: Mapping[str, Any], folder: Path) -> str | None:
-    """The label table that a data list names: a built-in one, or the path of a file in its folder.
+    """Return the label table that a data list names: a built-in name, or the path of a file in the list's folder.
 
     Raises:
-        ValueError: it is no relative path.
+        ValueError: the value is not a name or a relative path.
     """
     value = contents.get("label_table")
     if value is None:
@@ -131,5 +131,5 @@ def _ignore_id(value: object, num_classes: int) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not num_classes <= value < MAX_CLASSES:
         last = MAX_CLASSES - 1
-        raise ValueError(f"its ignored id must be a whole number from {num_classes} to {last}, found {value!r}")
+        raise ValueError(f"its ignore_id must be a whole number from {num_classes} to {last}, found {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""What a data set consists of: its classes with their properties, and its channels."""
+"""Describe a data set: its classes with their properties, and its channels."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class DataDescription:
     Attributes:
         classes: in the order of their ids, background first.
         channels: names of the images' channels.
-        label_values: what masks of 2D images hold: "instances", "binary" or "classes"; None where it is not declared.
-        ignore_id: label that counts in no loss or score.
+        label_values: contents of the masks of 2D images: "instances", "binary" or "classes"; None if undeclared.
+        ignore_id: label that is excluded from losses and scores.
     """
 
     classes: tuple[LabelClass, ...]
@@ -31,7 +31,7 @@ class DataDescription:
 
     @property
     def class_names(self) -> list[str]:
-        """Background first."""
+        """Names of the classes, background first."""
         return [item.name for item in self.classes]
 
 
@@ -41,20 +41,20 @@ def describe_dataset(
     label_table: str | Path | None = None,
     channels: Sequence[str] = CT,
 ) -> DataDescription:
-    """Describe a data set by its data list; what that does not say comes from the defaults.
+    """Describe a data set from its data list, with defaults for whatever the list omits.
 
-    The data list's labels are the one source of class names. Their properties come from ``label_table`` where that is a
-    user's file, else from the table that the data list names, else from the built-in tables.
+    Class names come from the labels of the data list. Class properties come from ``label_table`` if it is a user's
+    file, else from the table that the data list names, else from the built-in tables.
 
     Args:
-        dataset_dir: folder of the data list; one without a data list, or None, leaves the defaults.
-        datalist: name of the data list in that folder.
-        label_table: built-in table or a user's file; its classes are taken where no labels are listed.
-        channels: where the data list names none.
+        dataset_dir: folder of the data list. The defaults apply if it is None or holds no data list.
+        datalist: file name of the data list.
+        label_table: built-in table or a user's file; it supplies the classes if the data list has no labels.
+        channels: default channel names.
 
     Raises:
-        DataError: the data list cannot be what it says, or has two classes where its masks hold more; names it.
-        ValueError: neither a data list nor a table names the classes, or the table is none.
+        DataError: the data list contradicts itself; names the file.
+        ValueError: neither the data list nor a table names the classes, or the table is invalid.
     """
     found = None
     if dataset_dir is not None and Path(dataset_dir, datalist).is_file():
@@ -65,7 +65,7 @@ def describe_dataset(
 def describe_datalist(
     found: DataList | None, label_table: str | Path | None = None, channels: Sequence[str] = CT
 ) -> DataDescription:
-    """Describe a data list that was read; see `describe_dataset`."""
+    """Describe a data set from a data list in memory; see `describe_dataset`."""
     table = label_table
     if found is not None and found.label_table and (table is None or is_builtin(table)):
         table = found.label_table
@@ -78,11 +78,12 @@ def describe_datalist(
     label_values = None if found is None else found.label_values
     if ignore_id is not None and ignore_id < len(classes):
         where = found.path if found else "the label table"
-        problem = f"ignores the id {ignore_id}, which is the class '{classes[ignore_id].name}'"
-        raise DataError([error("datalist", where, problem, "Choose an id beyond the classes.")])
+        problem = f"ignores the id {ignore_id}, which belongs to the class '{classes[ignore_id].name}'"
+        raise DataError([error("datalist", where, problem, "Choose an id that no class has.")])
     if label_values in ("instances", "binary") and len(classes) != 2 and found is not None:
-        problem = f"says that its masks are {label_values}, which makes two classes, and has {len(classes)}"
-        raise DataError([error("label-values", found.path, problem, 'Set "label_values": "classes", or two labels.')])
+        problem = f"declares {label_values} masks, which have two classes, but lists {len(classes)} classes"
+        remedy = 'Set "label_values": "classes", or list two labels.'
+        raise DataError([error("label-values", found.path, problem, remedy)])
     chosen = found.channels if found is not None and found.channels else legal_channels(list(channels))
     return DataDescription(classes, chosen, label_values, ignore_id)
 
@@ -90,16 +91,16 @@ def describe_datalist(
 def reading_options(
     found: DataList, ct: VolumeOptions, histology: HistologyOptions, label_table: str | Path | None = None
 ) -> tuple[VolumeOptions, HistologyOptions, DataDescription | None]:
-    """How a data list's files are read: what the user chose, and what the list declares.
+    """Combine the user's reading options with the declarations of a data list.
 
     Args:
         found: the data list.
-        ct: chosen for volumes.
-        histology: chosen for 2D images; its ``label_values`` precedes that of the list.
+        ct: the user's options for volumes.
+        histology: the user's options for 2D images; its ``label_values`` overrides that of the list.
         label_table: see `describe_dataset`.
 
     Returns:
-        options of volumes and of 2D images, and the description; None where nothing names the classes.
+        options for volumes, options for 2D images, and the description, or None if nothing names the classes.
     """
     if found.class_names is None and label_table is None and found.label_table is None:
         channels = found.channels if found.channels and found.volumes else ct.channels
@@ -115,7 +116,7 @@ def reading_options(
 def options_of(
     description: DataDescription, ct: VolumeOptions, histology: HistologyOptions
 ) -> tuple[VolumeOptions, HistologyOptions]:
-    """Options of volumes and of 2D images, with the classes and channels of a description."""
+    """Return options for volumes and for 2D images with a description's classes and channels."""
     channels = ct.channels if description.channels == RGB else description.channels  # a list of 2D images
     volumes = replace(ct, classes=description.classes, channels=channels, ignore_id=description.ignore_id)
     label_values = histology.label_values or description.label_values
@@ -130,10 +131,10 @@ def options_of(
 
 def _classes_of_table(found: DataList | None, table: str | Path | None) -> tuple[tuple[LabelClass, ...], int | None]:
     if table is None:
-        where = f"{found.path} does not name its labels" if found else "There is no data list that names labels"
+        where = f"{found.path} does not name its labels" if found else "No data list names the labels"
         raise ValueError(
-            f'{where}, and no label table was chosen. Add "labels": {{"0": "background", "1": …}} to the data list, or '
-            "choose a table with label_table (--labels of i2net)."
+            f'{where}, and no label table was given. Add "labels": {{"0": "background", "1": …}} to the data list, or '
+            "pass a table with label_table (--labels of i2net)."
         )
     chosen = label_table(table)
     return classes_of(chosen.names, chosen), chosen.ignore_id

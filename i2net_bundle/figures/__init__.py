@@ -1,1 +1,1 @@
-"""Arrays to pictures."""
+"""Figures of images, label maps and scores."""

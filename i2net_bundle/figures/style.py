@@ -1,4 +1,4 @@
-"""Style of the report's figures: legible, and distinguishable by marker, line and hatch as well as by colour."""
+"""Style of the report's figures: series differ by marker, line and hatch as well as by colour."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _FALLBACK_FONTS = (
     ),
     *("Hiragino Sans", "Yu Gothic", "Malgun Gothic", "Noto Sans", "Noto Sans Devanagari", "Noto Sans Arabic"),
 )
-"""Fonts for scripts that Matplotlib's own font lacks; the installed ones are used."""
+"""Fonts for scripts that Matplotlib's default font lacks; those that are installed are used."""
 
 
 @dataclass(frozen=True)

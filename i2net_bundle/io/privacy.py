@@ -1,4 +1,4 @@
-"""Hide names of files and folders that identify a patient: UIDs, and names as DICOM writes them (``DOE^JOHN``).
+"""Hide identifying names of files and folders: UIDs, and patients' names as DICOM writes them (``DOE^JOHN``).
 
 They never reach a log, table, page or output file name. Names in other forms cannot be recognised.
 """
@@ -11,12 +11,12 @@ from pathlib import Path
 HIDDEN = "[hidden]"
 
 _UID = r"(?:(?<!\d)[012](?:\.\d+){3,}|(?<!\d)2\.25\.\d+)"
-"""Dotted numbers under one of the three roots; for UIDs made from a UUID, three numbers are enough."""
+"""Dotted numbers under one of the three roots; UIDs derived from a UUID have only three components."""
 _IN_TEXT = re.compile(rf"[^\s/\\:'\"]*{_UID}[^\s/\\:'\"]*|[^/\\:'\"\n]*\^[^/\\:'\"\n]*")
 
 
 def is_identifying(name: str) -> bool:
-    """Whether a file's or folder's name holds a UID or DICOM's separator within patients' names.
+    """Whether the name of a file or folder holds a UID or ``^``, the separator of patients' names in DICOM.
 
     >>> [is_identifying(name) for name in ("CT.1.2.840.113.5.dcm", "DOE^JOHN", "IM0001.dcm", "2024.05.01", "v2.1.0")]
     [True, True, False, False, False]
@@ -25,7 +25,7 @@ def is_identifying(name: str) -> bool:
 
 
 def shown_path(path: str | Path) -> str:
-    """Return a path for messages; identifying names in a folder's path are hidden."""
+    """Return a path for messages, with identifying names in the path of a folder hidden."""
     parts = Path(path).parts
     if not (any(map(is_identifying, parts)) and Path(path).is_dir()):
         return str(path)
@@ -33,7 +33,7 @@ def shown_path(path: str | Path) -> str:
 
 
 def without_identifiers(text: str) -> str:
-    """Hide identifying words and parts of paths in another program's message.
+    """Hide identifying words and path components in a message from a library.
 
     >>> without_identifiers("Permission denied: 'scans/DOE^JOHN B/CT.1.2.840.113.5'")
     "Permission denied: 'scans/[hidden]/[hidden]'"

@@ -1,4 +1,4 @@
-"""The one place of classes: names, colours, codes, expected volumes and positions, and tables of them."""
+"""Classes: names, colours, codes, expected volumes and positions, and tables of classes."""
 
 from i2net_bundle.labels.classes import LabelClass, label_class
 from i2net_bundle.labels.tables import LabelTable, class_names, classes_of, is_builtin, label_table, map_labels

@@ -1,4 +1,4 @@
-"""One class of a segmentation: its name, and what is known of it."""
+"""Define a class of a segmentation: its name and properties."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _SCT_CODE = re.compile("[1-9][0-9]{5,17}")
 
 @dataclass(frozen=True)
 class LabelClass:
-    """One class; its place in a sequence of classes is its value in label maps.
+    """One class; its index in a sequence of classes is its value in label maps.
 
     Attributes:
-        name: as the data set or table writes it.
+        name: as spelled in the data set or table.
         color: ``#RRGGBB``.
         synonyms: other spellings.
-        volume_ml: smallest and largest plausible volume of a whole organ, in mL.
+        volume_ml: smallest and largest plausible volume of the whole organ, in mL.
         snomed: SNOMED CT code and its meaning, for DICOM.
-        laterality: SNOMED CT code of the side and its meaning, where there are two.
-        positions: where it lies in every patient: pairs of a direction ("right", "left", "posterior" or "superior")
-            and the name of another class, compared by their centres of mass.
+        laterality: SNOMED CT code of the side and its meaning, for paired organs.
+        positions: position in every patient: pairs of a direction ("right", "left", "posterior" or "superior") and the
+            name of another class; centres of mass are compared.
     """
 
     name: str
@@ -39,23 +39,23 @@ class LabelClass:
     positions: tuple[tuple[str, str], ...] = ()
 
     def is_called(self, name: str) -> bool:
-        """Whether that is its name or a synonym, whatever the case and whether words are joined by spaces, - or _."""
+        """Whether ``name`` is its name or a synonym; case and the separators space, - and _ do not matter."""
         return plain_name(name) in map(plain_name, (self.name, *self.synonyms))
 
     def as_json(self) -> dict[str, Any]:
-        """Its properties as plain JSON, without those that are not known; `label_class` reads them back."""
+        """Return the known properties as JSON; `label_class` reads them back."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: _listed(value) for name, value in values.items() if value not in (None, (), "")}
 
 
 def label_class(item: object) -> LabelClass:
-    """A class from plain JSON, checked; without a colour in it, ``color`` is empty.
+    """Create a class from JSON and validate it; ``color`` is empty if none is given.
 
     Args:
-        item: an object of the names and values of `LabelClass`, pairs and tuples as lists.
+        item: object with attributes of `LabelClass`, tuples as lists.
 
     Raises:
-        ValueError: it holds anything else.
+        ValueError: ``item`` holds anything else.
     """
     if not isinstance(item, Mapping):
         raise ValueError(f'a class must be an object such as {{"name": "liver"}}, found {item!r}')
@@ -95,7 +95,7 @@ def _texts(value: object, what: str) -> tuple[str, ...]:
 def _volume(value: object, name: str) -> tuple[float, float]:
     numbers = isinstance(value, list) and all(isinstance(x, int | float) and not isinstance(x, bool) for x in value)
     if not (numbers and isinstance(value, list) and len(value) == 2 and 0 <= value[0] < value[1] < float("inf")):
-        raise ValueError(f"the volume_ml of '{name}' must be the smallest and the largest volume, found {value!r}")
+        raise ValueError(f"the volume_ml of '{name}' must be its smallest and largest volume, found {value!r}")
     return value[0], value[1]
 
 
@@ -103,7 +103,7 @@ def _code(value: object, what: str) -> tuple[str, str]:
     texts = _texts(value, what)
     if len(texts) != 2 or not _SCT_CODE.fullmatch(texts[0]) or len(texts[1]) > 64 or not texts[1].isprintable():
         raise ValueError(
-            f"{what} must be a SNOMED CT code (digits) and its meaning (64 letters at most), found {value}"
+            f"{what} must be a SNOMED CT code (digits) and its meaning (at most 64 characters), found {value}"
         )
     return texts[0], texts[1]
 
@@ -116,7 +116,7 @@ def _positions(value: object, name: str) -> tuple[tuple[str, str], ...]:
         direction, *others = _texts(item, f"a position of '{name}'") or ("",)
         if direction not in DIRECTIONS or len(others) != 1:
             raise ValueError(
-                f"a position of '{name}' must be a direction ({', '.join(DIRECTIONS)}) and another class, found {item}"
+                f"a position of '{name}' must be a direction ({', '.join(DIRECTIONS)}) and a class, found {item}"
             )
         pairs.append((direction, others[0]))
     return tuple(pairs)

@@ -1,4 +1,4 @@
-"""Names of classes: which are legal, and when two of them mean the same."""
+"""Validate and compare the names of classes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_CLASSES = 256
 
 
 def plain_name(name: str) -> str:
-    """A name without what writers vary: its case, and whether a space, ``-`` or ``_`` joins its words.
+    """Normalise a name for comparison: lower case, words separated by single spaces instead of ``-`` or ``_``.
 
     >>> plain_name("Left_Kidney")
     'left kidney'
@@ -18,13 +18,16 @@ def plain_name(name: str) -> str:
 
 
 def legal_names(names: Iterable[object]) -> tuple[str, ...]:
-    """Class names, checked.
+    """Validate class names.
 
     Args:
         names: in the order of the ids 0, 1, ….
 
+    Returns:
+        the names without surrounding spaces.
+
     Raises:
-        ValueError: there are none or more than 256, one is not a printable text, or two are the same.
+        ValueError: there are none or more than 256, a name is not printable text, or two are the same.
     """
     legal: list[str] = []
     seen: dict[str, str] = {}
@@ -39,5 +42,5 @@ def legal_names(names: Iterable[object]) -> tuple[str, ...]:
         seen[plain] = name
         legal.append(name.strip())
     if not 1 <= len(legal) <= MAX_CLASSES:
-        raise ValueError(f"there are {len(legal)} classes; 1 to {MAX_CLASSES} are possible")
+        raise ValueError(f"there are {len(legal)} classes; 1 to {MAX_CLASSES} are allowed")
     return tuple(legal)

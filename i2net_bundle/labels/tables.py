@@ -1,8 +1,8 @@
-"""Label tables: classes with their properties, and how the numberings of other sources map to them.
+"""Label tables: classes with their properties, and the mapping of other numberings to them.
 
-Built-in tables are the JSON files beside this module; a user's table is a file of the same form. The order of the
-classes is that of their ids. A source's map gives the name of each of its ids; a name that is no class of the table
-must be listed under ``dropped``, and then becomes background (or the table's ``ignore_id``).
+The built-in tables are the JSON files beside this module; a user's table is a file of the same form. Classes are listed
+in the order of their ids. A source maps each of its ids to a name. A name that is not a class of the table must be
+listed under ``dropped``; it becomes background, or the table's ``ignore_id``.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _MOST_BYTES = 2**20
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Classes and how other numberings map to them.
+    """Classes and the mapping of other numberings to them.
 
     Attributes:
-        name: of a built-in table "synapse", "glas" or "cityscapes"; of a user's table what it says, or its file name.
-        description: in one line.
+        name: "synapse", "glas" or "cityscapes" for built-in tables; the declared name or the file name for others.
+        description: one line.
         classes: in the order of their ids.
-        dropped: names that other sources hold and this table deliberately leaves out.
-        sources: name of a numbering to its ids' names.
-        ignore_id: value that counts in no loss or score, and what dropped names become.
+        dropped: names in other sources that this table deliberately omits.
+        sources: numberings by name, each from ids to names.
+        ignore_id: value that is excluded from losses and scores; dropped names become it.
     """
 
     name: str
@@ -47,18 +47,18 @@ class LabelTable:
 
     @property
     def names(self) -> list[str]:
-        """Class names in the order of ids."""
+        """Class names in the order of their ids."""
         return [item.name for item in self.classes]
 
     def find(self, name: str) -> LabelClass | None:
-        """The class of that name or synonym; see `LabelClass.is_called`."""
+        """Return the class with this name or synonym, or None; see `LabelClass.is_called`."""
         return next((item for item in self.classes if item.is_called(name)), None)
 
     def source_map(self, source: str | Mapping[int, str]) -> dict[int, int]:
-        """Ids of a numbering to this table's ids; 0 stays 0 unless the numbering names it.
+        """Map the ids of a numbering to this table's ids; 0 stays 0 unless the numbering names it.
 
         Args:
-            source: name under ``sources``, or the ids' names themselves.
+            source: name under ``sources``, or a mapping from ids to names.
 
         Raises:
             ValueError: the numbering is not declared, or one of its names is neither a class nor dropped.
@@ -75,68 +75,66 @@ class LabelTable:
             found = self.find(name)
             if found is None and plain_name(name) not in dropped:
                 raise ValueError(
-                    f"Label {old} '{name}' is no class of {self.name} ({', '.join(self.names)}) and not known as one "
-                    "to leave out. Rename it in the source's dataset.json, or name a numbering."
+                    f"Label {old} '{name}' is not a class of {self.name} ({', '.join(self.names)}), and the table does "
+                    "not drop it. Rename it in the source's dataset.json, or name a numbering."
                 )
             ids[old] = self.classes.index(found) if found else (self.ignore_id or 0)
         return ids
 
 
 def label_table(table: str | Path) -> LabelTable:
-    """A built-in table by its name, or a user's by its file.
+    """Read a label table.
 
     Args:
         table: "synapse", "glas", "cityscapes", or the path of a JSON file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: there is no such table, or the file is not of the tables' form; names the file and the fault.
+        FileNotFoundError: the file does not exist.
+        ValueError: the table is unknown, or the file is not a label table; names the file and the fault.
     """
     if is_builtin(table):
         return _builtin(str(table))
     path, known = Path(table), ", ".join(builtin_names())
     if not path.is_file():
         if path.suffix or len(path.parts) > 1:
-            raise FileNotFoundError(f"No label table {path}. Name a JSON file, or one of: {known}.")
+            raise FileNotFoundError(f"No label table {path}. Pass a JSON file, or one of: {known}.")
         raise ValueError(f"Unknown label table '{table}'; known: {known}. A user's table is a JSON file.")
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"has more than {_MOST_BYTES} bytes")
         return _table(json.loads(path.read_text(encoding="utf-8-sig")), path.stem)
     except (ValueError, RecursionError) as fault:
-        raise ValueError(f"{path} is no label table: {fault}. The form is described in docs/data.md.") from fault
+        raise ValueError(f"{path} is not a label table: {fault}. docs/data.md describes the form.") from fault
 
 
 def is_builtin(table: str | Path) -> bool:
-    """Whether that is the name of a built-in table."""
+    """Whether ``table`` is the name of a built-in table."""
     return str(table) in builtin_names()
 
 
 @cache
 def builtin_names() -> tuple[str, ...]:
-    """Names of the built-in tables."""
+    """Return the names of the built-in tables."""
     return tuple(sorted(item.name[:-5] for item in resources.files(__package__).iterdir() if item.name[-5:] == ".json"))
 
 
 def class_names(table: str | Path) -> list[str]:
-    """Class names of a table in the order of ids."""
+    """Return the class names of a table in the order of their ids."""
     return label_table(table).names
 
 
 def classes_of(names: Sequence[str], table: str | Path | LabelTable | None = None) -> tuple[LabelClass, ...]:
-    """What is known of classes by their names.
+    """Look up the properties of classes by their names.
 
     Args:
-        names: in the order of ids, background first.
-        table: looked up first: a built-in table, or a user's file. What it does not say of a class comes from the
-            built-in tables.
+        names: in the order of the ids, background first.
+        table: searched first: a built-in table, or a user's file. Missing properties come from the built-in tables.
 
     Returns:
-        a class for each name, which keeps its spelling. All have a colour of their own; a class that no table knows has
-        nothing else.
+        a class for each name, with its spelling and a unique colour. A class that no table lists has no other property.
 
     Raises:
-        ValueError: a name is not legal or there twice, or the table is none.
+        ValueError: a name is invalid or repeated, or the table is invalid.
     """
     names = legal_names(names)
     own = label_table(table) if isinstance(table, str | Path) else table
@@ -157,22 +155,22 @@ def map_labels(labels: np.ndarray, ids: Mapping[int, int], path: str) -> np.ndar
 
     Args:
         labels: whole numbers, any shape.
-        ids: every value that may occur, to its new value (0-255).
-        path: for the error.
+        ids: new value (0-255) of every value that may occur.
+        path: file for the error.
 
     Returns:
-        the same shape, uint8.
+        the renumbered map, same shape, uint8.
 
     Raises:
-        ValueError: a value occurs that ``ids`` does not declare; names the file.
+        ValueError: ``labels`` holds a value that ``ids`` does not declare; names the file.
     """
     values, positions = np.unique(labels, return_inverse=True)
     unknown = [int(value) for value in values if int(value) not in ids]
     if unknown:
         declared = ", ".join(map(str, sorted(ids)))
         raise ValueError(
-            f"{path}: holds labels {', '.join(map(str, unknown))}, which the numbering does not declare (it has "
-            f"{declared}). Name the numbering that this file follows."
+            f"{path}: holds labels {', '.join(map(str, unknown))}, which the numbering does not declare (it declares "
+            f"{declared}). Name the numbering of this file."
         )
     table = np.array([ids[int(value)] for value in values], np.uint8)
     return table[positions].reshape(labels.shape)
@@ -184,14 +182,14 @@ def _builtin(name: str) -> LabelTable:
 
 
 def _merged(name: str, known: Sequence[LabelClass]) -> LabelClass:
-    """A class of that name with the first value of each property that is known."""
+    """Return a class of that name with the first known value of each property."""
     values: dict[str, Any] = {
         key: next((value for item in known if (value := getattr(item, key))), empty)
         for key, empty in (("color", ""), ("volume_ml", None), ("snomed", None), ("positions", ()))
     }
     spellings = {plain_name(other): other for item in known for other in (item.name, *item.synonyms)}
     spellings.pop(plain_name(name), None)
-    coded = next((item for item in known if item.snomed), None)  # a side belongs to its code
+    coded = next((item for item in known if item.snomed), None)  # the side qualifies the code
     return LabelClass(
         name, synonyms=tuple(spellings.values()), laterality=coded.laterality if coded else None, **values
     )
@@ -199,7 +197,7 @@ def _merged(name: str, known: Sequence[LabelClass]) -> LabelClass:
 
 def _table(content: object, name: str) -> LabelTable:
     if not isinstance(content, Mapping):
-        raise ValueError('an object with a list "classes" is needed')
+        raise ValueError('it must be an object with a list "classes"')
     unknown = [str(key) for key in content if key not in _KEYS]
     if unknown:
         raise ValueError(f"it has the unknown key '{unknown[0]}'; known: {', '.join(_KEYS)}")
@@ -225,7 +223,7 @@ def _require_distinct_spellings(classes: Sequence[LabelClass]) -> None:
     spellings = [plain_name(spelling) for item in classes for spelling in (item.name, *item.synonyms)]
     twice = next((spelling for spelling in spellings if spellings.count(spelling) > 1), None)
     if twice:
-        raise ValueError(f"the name '{twice}' stands for two classes, or is there twice")
+        raise ValueError(f"the name '{twice}' is used twice")
 
 
 def _require_distinct_colors(classes: Sequence[LabelClass]) -> None:
@@ -239,7 +237,9 @@ def _require_known_neighbours(classes: Sequence[LabelClass]) -> None:
     for item in classes:
         for _, other in item.positions:
             if item.is_called(other) or not any(known.is_called(other) for known in classes):
-                raise ValueError(f"a position of '{item.name}' names '{other}', which is no other class of the table")
+                raise ValueError(
+                    f"a position of '{item.name}' names '{other}', which is not another class of the table"
+                )
 
 
 def _sources(content: object) -> dict[str, dict[int, str]]:

@@ -1,4 +1,4 @@
-"""Segmentation, gate shaping, learner orthogonalization, and their sum."""
+"""Losses: segmentation, gate shaping, learner orthogonalization, and their weighted sum."""
 
 from i2net_bundle.losses.segmentation import BoundaryWeightedLoss, CrossEntropyDiceLoss
 from i2net_bundle.losses.total import I2NetLoss

@@ -1,4 +1,4 @@
-"""Gate shaping (Eq. 4 and 5): every point's gate sharp, the mean gate even. Natural logarithm."""
+"""Gate shaping (Eq. 4 and 5): a sharp gate at every point, and an even mean gate. Logarithms are natural."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def entropy(probability: Tensor, dim: int) -> Tensor:
-    """H(p) = -Σ p ln p along ``dim``, finite where p underflows to 0, and so is its gradient.
+    """H(p) = -Σ p ln p along ``dim``; value and gradient stay finite where p underflows to 0.
 
-    The logarithm is taken of max(p, smallest normal number): ``xlogy`` and ``entr`` have an infinite derivative at 0,
-    which the softmax before them turns into NaN.
+    The logarithm is taken of max(p, smallest normal number). ``xlogy`` and ``entr`` have an infinite derivative at 0,
+    which becomes NaN in the backward pass of the softmax.
 
     >>> entropy(torch.tensor([0.5, 0.5, 0.0]), dim=0).item()  # ln 2
     0.6931471824645996

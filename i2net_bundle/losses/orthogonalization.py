@@ -1,8 +1,8 @@
-"""Learner orthogonalization (Eq. 6): learners whose loss gradients point in different directions.
+"""Learner orthogonalization (Eq. 6): pushes the loss gradients of the learners towards different directions.
 
-The penalty is a function of gradients, so its own gradient is second-order. It does not change when the
-segmentation loss is scaled. Under data parallelism every rank penalises its own gradients: the mean of penalties,
-not the penalty of the mean.
+The penalty is a function of gradients, so its own gradient is second-order. It does not depend on the scale of the
+segmentation loss. With data parallelism, every rank penalises its own gradients: the mean of the penalties, not the
+penalty of the mean.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LearnerParameters = Sequence[tuple[Tensor, Tensor]]
 
 
 def learner_gradients(loss: Tensor, learners: LearnerParameters) -> list[Tensor]:
-    """Gradient of the loss with respect to every learner, differentiable once more.
+    """Gradient of the loss with respect to every learner, which can be differentiated again.
 
     Args:
         loss: segmentation loss, a scalar.

@@ -1,4 +1,4 @@
-"""Segmentation losses of the paper's protocols. All take ``input`` logits and ``target`` labels of one size."""
+"""Segmentation losses of the paper's protocols. Logits (``input``) and labels (``target``) have the same size."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch.nn import functional as F
 
 
 class CrossEntropyDiceLoss(nn.Module):
-    """Cross-entropy and Dice in equal parts, as TransUNet trains on Synapse.
+    """Cross-entropy and Dice in equal parts, TransUNet's loss for Synapse.
 
-    L = w_ce CE + w_dice mean_c (1 - (2 Σ p t + s) / (Σ p² + Σ t² + s)): sums over the whole batch, mean over all
-    classes, background included, s = 1e-5.
+    L = w_ce CE + w_dice mean_c (1 - (2 Σ p t + s) / (Σ p² + Σ t² + s)). The sums run over the whole batch, the mean
+    over all classes including the background.
 
     Args:
         ce_weight: w_ce.
         dice_weight: w_dice.
         smooth: s.
-        ignore_index: label of pixels that count in neither term.
+        ignore_index: label of pixels that neither term counts.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class CrossEntropyDiceLoss(nn.Module):
 
 
 class BoundaryWeightedLoss(nn.Module):
-    """Weighted cross-entropy plus weighted IoU, pixels near a boundary weighing more.
+    """Weighted cross-entropy plus weighted IoU loss, with larger weights near boundaries.
 
-    w = 1 + 5 |mean_31(t) - t|, where mean_31 is the mean over a 31×31 window inside the image; per image
-    Σ w CE / Σ w + 1 - (Σ w p t + 1) / (Σ w (p + t - p t) + 1), then the mean over the batch. One logit stands for a
-    sigmoid and a binary t. Several are a softmax: |mean_31(t) - t| is then taken of the pixel's own class, and the IoU
-    is the mean over the classes. The loss family that the paper's neighbours on GlaS train with; the paper's own is not
-    published.
+    The weight of a pixel is w = 1 + 5 |mean_31(t) - t|, where mean_31 is the mean over a 31×31 window, clipped to the
+    image. The loss of an image is Σ w CE / Σ w + 1 - (Σ w p t + 1) / (Σ w (p + t - p t) + 1); the batch takes the mean.
+    With one logit, p is a sigmoid and t is binary. With several, p is a softmax, |mean_31(t) - t| is that of the true
+    class, and the IoU is averaged over the classes. Other methods that are compared on GlaS use losses of this kind.
+    The paper's own loss is not published.
 
     Args:
         kernel_size: side of the window in pixels, odd.
-        boundary_weight: extra weight on a boundary pixel.
-        ignore_index: label of pixels that count nowhere, and in no window.
+        boundary_weight: extra weight of a pixel on a boundary.
+        ignore_index: label of pixels that neither the sums nor the windows count.
 
     Raises:
-        ValueError: an even ``kernel_size``.
+        ValueError: ``kernel_size`` is even.
     """
 
     def __init__(self, kernel_size: int = 31, boundary_weight: float = 5.0, ignore_index: int | None = None) -> None:
@@ -77,7 +77,7 @@ class BoundaryWeightedLoss(nn.Module):
         """Compare logits with labels; returns a scalar.
 
         Args:
-            input: (B, 1, H, W) of two classes, or (B, C, H, W).
+            input: logits (B, 1, H, W) for two classes, or (B, C, H, W).
             target: class indices (B, 1, H, W).
         """
         index, counted = _counted(target, self.ignore_index)
@@ -104,20 +104,20 @@ class BoundaryWeightedLoss(nn.Module):
         return (cross_entropy + 1 - iou.mean(dim=1)).mean()
 
     def _local_mean(self, truth: Tensor, counted: Tensor | None) -> Tensor:
-        """Mean of (B, C, H, W) over the window around each pixel, of the pixels that count."""
+        """Mean of (B, C, H, W) over the counted pixels in the window around each pixel."""
         if counted is None:
             return self._window(truth)
         return self._window(truth * counted) / self._window(counted).clamp_min(1e-6)
 
     def _window(self, values: Tensor) -> Tensor:
-        for kernel in ((self.kernel_size, 1), (1, self.kernel_size)):  # a mean of means: windows are rectangles
+        for kernel in ((self.kernel_size, 1), (1, self.kernel_size)):  # windows are rectangles, so the mean separates
             padding = (kernel[0] // 2, kernel[1] // 2)
             values = F.avg_pool2d(values, kernel, stride=1, padding=padding, count_include_pad=False)
         return values
 
 
 def _counted(target: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor | None]:
-    """Class indices (B, H, W), 0 where ignored, and 1 for pixels that count (B, 1, H, W); None where all do."""
+    """Class indices (B, H, W), 0 at ignored pixels, and a mask of counted pixels (B, 1, H, W), or None if all count."""
     index = target.squeeze(1).long()
     if ignore_index is None:
         return index, None

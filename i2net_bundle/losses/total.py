@@ -19,12 +19,13 @@ logger = logging.getLogger("i2net.training")
 
 
 class I2NetLoss(nn.Module):
-    """Segmentation loss, gate shaping and learner orthogonalization; a weight of 0 removes a term and its cost.
+    """Weighted sum of segmentation loss, gate shaping and learner orthogonalization.
 
-    For a network without gates it is the segmentation loss alone, and the log says so once.
+    A term of weight 0 is not computed. For a network without gates, the total is the segmentation loss, which is logged
+    once.
 
     Args:
-        segmentation: loss of (logits, target).
+        segmentation: segmentation loss, a module that takes logits and target.
         learners: weight and bias of every gated layer, see `i2net_bundle.networks.learner_parameters`; empty for a
             network without learners.
         lambda_gs: λ_gs, weight of gate shaping.
@@ -32,7 +33,7 @@ class I2NetLoss(nn.Module):
         lambda_lo: λ_lo, weight of learner orthogonalization.
 
     Raises:
-        ValueError: a negative weight.
+        ValueError: a weight is negative.
     """
 
     def __init__(
@@ -56,13 +57,13 @@ class I2NetLoss(nn.Module):
         """Compute the total and its terms.
 
         Args:
-            input: logits (B, C, H, W) and gates (B, K, h, w), None for a network without gates.
+            input: logits (B, C, H, W) and gates (B, K, h, w); gates are None for a network without gates.
             target: labels (B, 1, H, W).
 
         Returns:
-            scalars ``loss`` (the only one to differentiate), ``segmentation`` and, where there are gates and their
-            weights are not 0, ``gate_instance_sharpening``, ``gate_expectation_smoothing``,
-            ``learner_orthogonalization``, ``learner_cosine`` (mean |cos| over pairs and layers).
+            scalars: ``loss``, the only one with a gradient; ``segmentation``; and, for a network with gates, the terms
+            of non-zero weight: ``gate_instance_sharpening``, ``gate_expectation_smoothing``,
+            ``learner_orthogonalization`` and ``learner_cosine`` (mean |cos| over pairs and layers).
         """
         logits = input[0].float()
         total = segmentation = self.segmentation(logits, target)

@@ -1,4 +1,4 @@
-"""From masks to scores: pure functions on arrays, and the registry of metrics."""
+"""Metrics of masks as pure functions on arrays, and the registry of metrics."""
 
 from i2net_bundle.metrics.class_scores import ClassScores, score_classes
 from i2net_bundle.metrics.mask_pair import MaskPair

@@ -35,7 +35,7 @@ class ClassScores:
 def score_classes(
     y_pred: np.ndarray, y: np.ndarray, num_classes: int, spacing: Sequence[float], unit: str = "mm"
 ) -> list[ClassScores]:
-    """Score every class but the background of one case.
+    """Score every class of one case except the background.
 
     Label maps are never expanded to one-hot arrays: each class is scored in the box that holds its two masks.
 

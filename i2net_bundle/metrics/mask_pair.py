@@ -1,4 +1,4 @@
-"""The predicted and the true mask of one class: the input of every metric of a class."""
+"""The predicted and the true mask of one class, which every metric of a class takes as its input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOUND, MISSED, INVENTED, ABSENT = "found", "missed", "invented", "absent"
 
 @dataclass(frozen=True)
 class MaskPair:
-    """The masks of one class in one case, with the quantities that several metrics share; distances on demand.
+    """Predicted and true mask of one class in one case, with the quantities that several metrics share.
 
     Attributes:
         y_pred: predicted mask, bool (H, W) or (H, W, D); may be cropped to a box that holds both masks.
@@ -26,6 +26,8 @@ class MaskPair:
         spacing: voxel size along each axis.
         unit: unit of the spacing: "mm", "pixel", or "voxel" where the spacing is unknown.
         grid: shape of the whole image; default is the shape of the masks.
+
+    Distances are computed when they are first used.
     """
 
     y_pred: np.ndarray
@@ -89,7 +91,7 @@ class MaskPair:
 def mask_pairs(
     y_pred: np.ndarray, y: np.ndarray, num_classes: int, spacing: Sequence[float], unit: str = "mm"
 ) -> Iterator[MaskPair]:
-    """Masks of every class but the background, one class at a time, cropped to the box that holds both masks.
+    """Yield the masks of every class except the background, cropped to the smallest box that holds both.
 
     Args:
         y_pred: predicted class indices, whole numbers, (H, W) or (H, W, D).
@@ -110,7 +112,7 @@ def mask_pairs(
 
 
 def _union(boxes: Sequence[tuple[slice, ...]], ndim: int) -> tuple[slice, ...]:
-    """Smallest box that holds all boxes; an empty one if there are none."""
+    """Smallest box that contains all boxes; an empty box if there are none."""
     if not boxes:
         return (slice(0, 0),) * ndim
     return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*boxes, strict=True))

@@ -1,7 +1,7 @@
 """Run-length encoding of a mask: a pixel run is a stretch of consecutive pixels in one row.
 
-Connected components, holes and outlines of pixel runs need memory in proportion to the length of the outlines, not to
-the area, so the mask of a whole slide need not be numbered pixel by pixel.
+Connected components, holes and outlines of pixel runs take memory proportional to the length of the outlines, not to
+the area, so masks of whole slides fit in memory.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""The registry of metrics. A new metric is one entry here, with one pure function.
+"""The registry of metrics. To add a metric, add one entry here and one pure function.
 
 Evaluation (``metrics.csv``, ``summary.json``, the table on the terminal), the report and the comparison of runs read
-the registry; none of them names a metric of its own.
+the registry, and list no metric themselves.
 
-Two protocols score classes side by side, because published figures follow either; the metric's name says which one.
+Classes are scored by two protocols side by side, because published figures follow one or the other. The name of such a
+metric starts with its protocol.
 
 - ``transunet`` is what TransUNet's test code computes and later papers report: Dice and medpy's HD95, the 95th
   percentile of both directions pooled. The distance is in voxels, although the papers print mm. A missed organ scores
   distance 0, so it *improves* the mean HD95.
 - ``strict`` is what MONAI's ``DiceMetric`` and ``HausdorffDistanceMetric(percentile=95)`` compute, plus surface Dice.
-  MONAI leaves missed and invented classes undefined, and so out of its means; ``strict`` penalises them.
+  MONAI's values are undefined for missed and invented classes, so its means ignore them; ``strict`` penalises them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Protocol:
 
     Attributes:
         title: heading of its table in a comparison.
-        rule: what it computes, as full sentences for the reader of a report.
+        rule: what it computes, in full sentences, as printed in reports.
     """
 
     title: str
@@ -107,7 +108,7 @@ class Metric:
             raise ValueError(f"Metric '{self.name}': no protocol '{self.protocol}'. Known: {', '.join(PROTOCOLS)}.")
 
     def score(self, pair: MaskPair) -> float:
-        """Value for one class of one case, by the rules for missed, invented and absent classes."""
+        """Value for one class of one case, following the rules for missed, invented and absent classes."""
         if self.needs_mm and pair.unit != "mm":
             return math.nan
         rules = {MISSED: self.missed, INVENTED: self.invented, ABSENT: self.absent}
@@ -118,7 +119,7 @@ class Metric:
 
     @property
     def is_distance(self) -> bool:
-        """Whether the metric is a distance, which a class that was not found cannot have."""
+        """Whether the metric is a distance, which is undefined for a class that was not found."""
         return self.unit in ("distance", "voxel")
 
     @property
@@ -244,7 +245,7 @@ METRICS = {
 
 
 def register(metric: Metric) -> None:
-    """Add a metric of your own, from outside this module.
+    """Register a metric that is defined outside this module.
 
     Raises:
         ValueError: the name is taken.

@@ -1,4 +1,4 @@
-"""Uncertainty of a mean: bootstrap confidence intervals that resample whole patients."""
+"""Bootstrap confidence intervals of a mean, which resample whole patients."""
 
 from __future__ import annotations
 

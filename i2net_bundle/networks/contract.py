@@ -1,8 +1,8 @@
-"""What the bundle asks of a network: an image (B, C, H, W) to logits (B, O, H, W). Any ``torch.nn.Module`` does.
+"""What the bundle requires of a network: a ``torch.nn.Module`` that maps images (B, C, H, W) to logits (B, O, H, W).
 
-A network may also offer its gates: ``forward_with_gates(image)`` returns logits and gates (B, K, h, w), which sum to 1
-over K; ``learner_parameters()`` returns the weight (K, O, C) and bias (K, O) of every layer that the gates mix. Loss
-terms, training records and pictures of gates and learners appear where these two exist.
+Two methods are optional. ``forward_with_gates(image)`` returns logits and gates (B, K, h, w), which sum to 1 over K.
+``learner_parameters()`` returns the weight (K, O, C) and bias (K, O) of every gated layer. Networks that have them get
+the loss terms, training records and figures of gates and learners.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 
 def has_gates(network: nn.Module) -> bool:
-    """Whether a network offers its gates."""
+    """Whether a network returns gates."""
     return hasattr(network, "forward_with_gates")
 
 
 def logits_and_gates(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Segment an image (B, C, H, W): logits (B, O, H, W), and gates (B, K, h, w) or None where there are none."""
+    """Apply a network to images (B, C, H, W): logits (B, O, H, W) and gates (B, K, h, w), or None without gates."""
     if has_gates(network):
         logits, gates = network.forward_with_gates(image)  # type: ignore[operator]
         return logits, gates

@@ -1,8 +1,8 @@
 """Query geometry of an implicit decoder: cell centres, nearest cells, relative coordinates, Fourier encoding.
 
 Source: I²Net (MICCAI 2024), Eq. 1. A grid of n cells spans [-1, 1]; cell i is centred at -1 + (2i + 1) / n. The decoder
-queries the cell centres of a grid, so rows and columns separate: everything below is computed per axis, in integers,
-and is exact for any ratio of the two grids.
+queries the cell centres of a grid, so rows and columns separate. Everything below is computed per axis and in integers,
+and is exact for any ratio of the two grid sizes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def nearest_cells(num_queries: int, num_cells: int, device: torch.device | None 
         device: device of the results.
 
     Returns:
-        cell indices (N,), int64, and ``rel_coord`` = (p - p*) · n (N,), float32, in [-1, 1].
+        cell indices (N,), int64, and ``rel_coord`` = (p - p*) · n, (N,), float32, in [-1, 1].
 
     >>> nearest_cells(4, 2)[1].tolist()
     [-0.5, 0.5, -0.5, 0.5]
@@ -58,14 +58,14 @@ def sample_nearest(feature: Tensor, height: int, width: int) -> tuple[Tensor, Te
 class FourierEncoding(nn.Module):
     """Learnable Fourier encoding of relative coordinates: [rel, sin(rel Ωᵀ), cos(rel Ωᵀ)].
 
-    Ω holds ``pos_dim / 4`` frequencies per axis, all of axis 0 first, initialised to 2^linspace(0, 6). With
-    ``pos_dim = 0`` the coordinates pass unchanged.
+    Ω holds ``pos_dim / 4`` frequencies per axis, those of axis 0 first, initialised to 2^linspace(0, 6). With
+    ``pos_dim = 0``, the coordinates are returned unchanged.
 
     Args:
-        pos_dim: numbers added by sine and cosine, a multiple of 4, or 0 for raw coordinates.
+        pos_dim: number of sine and cosine channels, a multiple of 4; 0 for raw coordinates.
 
     Raises:
-        ValueError: ``pos_dim`` is negative or no multiple of 4.
+        ValueError: ``pos_dim`` is negative or not a multiple of 4.
     """
 
     def __init__(self, pos_dim: int = 0) -> None:
@@ -83,6 +83,6 @@ class FourierEncoding(nn.Module):
         frequencies = self.frequencies
         if frequencies is None:
             return rel_coord
-        # elementwise, since autocast would round a product of matrices with frequencies of 64 to bfloat16
+        # elementwise: autocast would compute a matrix product in bfloat16, too coarse for frequencies of up to 64
         phase = (rel_coord.to(frequencies.dtype).unsqueeze(-2) * frequencies).sum(dim=-1)
         return torch.cat([rel_coord.to(phase.dtype), phase.sin(), phase.cos()], dim=-1)

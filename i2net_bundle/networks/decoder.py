@@ -1,7 +1,7 @@
-"""The implicit decoder (I²Net, MICCAI 2024, Eq. 1-3), as the paper writes it.
+"""The implicit decoder (I²Net, MICCAI 2024, Eq. 1-3), written as in the paper.
 
-An affine map is linear in its parameters, so the gate-weighted sum of K parameter sets applied to x equals the
-gate-weighted sum of K affine maps of x: no weight matrix per point is ever built. The same function, faster, is
+An affine map is linear in its parameters. Applying the gate-weighted sum of K parameter sets to x therefore equals the
+gate-weighted sum of the K affine maps of x, and no weight matrix per point is needed. An equivalent, faster form is in
 `i2net_bundle.networks.fast.decoder`.
 """
 
@@ -46,7 +46,7 @@ class I2Layer(nn.Module):
 
 
 class GateNet(nn.Sequential):
-    """The implicit gate before its softmax (Eq. 2): a static network on the decoder's own input, (P, C) to (P, K).
+    """The implicit gate before its softmax (Eq. 2): a static network on the input of the decoder, (P, C) to (P, K).
 
     Args:
         in_channels: input width C.
@@ -63,7 +63,7 @@ class GateNet(nn.Sequential):
 
 
 class ImplicitDecoder(nn.Module):
-    """Decode multi-scale features as an implicit function whose parameters a gate mixes at every point (Eq. 1-3).
+    """Implicit function of multi-scale features whose parameters are mixed by a gate at every point (Eq. 1-3).
 
     Args:
         in_channels: channels of each feature level, fine to coarse.

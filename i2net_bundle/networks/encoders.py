@@ -1,6 +1,6 @@
-"""Encoders: an image to one fine skip feature for the head and several levels for the implicit decoder.
+"""Encoders: they map an image to a fine skip feature for the head and several levels for the implicit decoder.
 
-An encoder is any module with ``forward(image) -> (skip, levels)``, levels fine to coarse, and the attributes
+An encoder is a module with ``forward(image) -> (skip, levels)``, with levels from fine to coarse, and the attributes
 ``skip_channels``, ``level_channels`` and ``imagenet_url``.
 """
 
@@ -27,10 +27,10 @@ class ResNetEncoder(nn.Module):
     Args:
         depth: 18, 34 or 50.
         in_channels: image channels.
-        deep_stem: three 3×3 convolutions (64-64-128) instead of one 7×7 (Cityscapes configuration).
+        deep_stem: use three 3×3 convolutions (64-64-128) instead of one 7×7 (Cityscapes configuration).
 
     Raises:
-        ValueError: unknown depth.
+        ValueError: the depth is unknown.
     """
 
     def __init__(self, depth: int = 18, in_channels: int = 3, deep_stem: bool = False) -> None:
@@ -38,7 +38,7 @@ class ResNetEncoder(nn.Module):
         if depth not in _RESNETS:
             raise ValueError(f"ResNet depth must be one of {sorted(_RESNETS)}, got {depth}.")
         block, blocks, weights_file = _RESNETS[depth]
-        # MONAI's defaults (stride 1 stem, biased shortcuts) load ImageNet weights too, but compute something else
+        # MONAI's defaults (stem of stride 1, shortcuts with bias) accept ImageNet weights, but compute something else
         trunk = ResNet(
             block,
             blocks,
@@ -83,15 +83,18 @@ class ResNetEncoder(nn.Module):
 class UNetEncoder(nn.Module):
     """Bilinear U-Net trunk: last up block (full size) as skip, up blocks at 1/2, 1/4 and 1/8 as levels.
 
-    Widths 64-128-256-512-512, two 3×3 conv-BN-ReLU per block; with a 1×1 head to 9 classes of its own it is the
-    17.26 M parameter U-Net of the paper's Table 1.
+    Every block has two 3×3 conv-BN-ReLU. With a 1×1 convolution to 9 classes as its head, this is the U-Net of 17.26 M
+    parameters in the paper's Table 1.
 
     Args:
         in_channels: image channels.
         channels: widths of the five resolutions, fine to coarse.
+        up_blocks: number of up blocks; the finer levels are those of the downward path. Default is all.
     """
 
-    def __init__(self, in_channels: int = 1, channels: tuple[int, ...] = (64, 128, 256, 512, 512)) -> None:
+    def __init__(
+        self, in_channels: int = 1, channels: tuple[int, ...] = (64, 128, 256, 512, 512), up_blocks: int | None = None
+    ) -> None:
         super().__init__()
         self.stem = _double_conv(in_channels, channels[0], channels[0])
         self.down = nn.ModuleList(
@@ -99,14 +102,15 @@ class UNetEncoder(nn.Module):
             for fine, coarse in itertools.pairwise(channels)
         )
         self.up = nn.ModuleList()
+        up_blocks = len(channels) - 1 if up_blocks is None else up_blocks
         below, up_channels = channels[-1], []
-        for index in range(len(channels) - 2, -1, -1):
+        for index in range(len(channels) - 2, len(channels) - 2 - up_blocks, -1):
             joined, out = below + channels[index], channels[max(index - 1, 0)]
             self.up.append(_double_conv(joined, joined // 2, out))
             up_channels.append(out)
             below = out
-        self.skip_channels = up_channels[-1]
-        self.level_channels = tuple(reversed(up_channels[:-1]))
+        levels = (*channels[: len(channels) - 1 - up_blocks], *reversed(up_channels))
+        self.skip_channels, self.level_channels = levels[0], levels[1:]
         self.imagenet_url = None
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -123,6 +127,7 @@ class UNetEncoder(nn.Module):
             x = F.pad(x, [missing_x // 2, missing_x - missing_x // 2, missing_y // 2, missing_y - missing_y // 2])
             x = block(torch.cat([skip, x], dim=1))
             levels.insert(0, x)
+        levels = down + levels
         return levels[0], levels[1:]
 
 

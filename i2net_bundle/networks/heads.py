@@ -1,4 +1,4 @@
-"""Heads: the decoded map, and the encoder's skip feature, to logits."""
+"""Heads: they map the encoder's skip feature and the decoded map to logits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class SkipHead(nn.Module):
-    """Join the decoded map with the encoder's skip feature: resize, concatenate (skip first), 1×1 convolution.
+    """Resize the decoded map to the skip feature, concatenate both (skip first), and apply a 1×1 convolution.
 
     Args:
         skip_channels: channels of the skip feature.
@@ -27,7 +27,7 @@ class SkipHead(nn.Module):
 
 
 class DecodedHead(nn.Module):
-    """The decoded map is the logits (Cityscapes)."""
+    """Use the decoded map as logits (Cityscapes)."""
 
     def forward(self, skip: Tensor, decoded: Tensor) -> Tensor:
         """Return ``decoded``, ignoring ``skip``."""
@@ -35,5 +35,5 @@ class DecodedHead(nn.Module):
 
 
 def resize(x: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear resize of (B, C, H, W) to height × width, cell areas aligned (``align_corners=False``)."""
+    """Resize (B, C, H, W) to height × width bilinearly, aligning cell areas (``align_corners=False``)."""
     return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)

@@ -1,7 +1,7 @@
 """I²Net: encoder, neck, implicit decoder, head.
 
-The parts are injected, so GlaS (ResNet-18), Synapse (bilinear U-Net) and Cityscapes (ResNet-50) are configurations of
-one class; the functions below build the paper's three networks.
+The parts are injected, so the networks for GlaS (ResNet-18), Synapse (bilinear U-Net) and Cityscapes (ResNet-50) are
+configurations of one class. The functions below build these three networks of the paper.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from i2net_bundle.networks.neck import Neck
 
 
 class I2Net(nn.Module):
-    """The whole segmentation network.
+    """Segmentation network of four parts.
 
     Args:
-        encoder: an image to one skip feature and several levels, see `i2net_bundle.networks.encoders`.
-        neck: levels to levels of one width.
-        decoder: levels to decoded map and gates.
-        head: skip feature and decoded map to logits at the skip feature's resolution.
+        encoder: maps an image to a skip feature and several levels, see `i2net_bundle.networks.encoders`.
+        neck: maps levels to levels of equal width.
+        decoder: maps levels to a decoded map and gates.
+        head: maps skip feature and decoded map to logits at the resolution of the skip feature.
     """
 
-    if TYPE_CHECKING:  # TorchScript reads annotations and does not know module types
+    if TYPE_CHECKING:  # TorchScript evaluates annotations and rejects module types
         encoder: nn.Module
         decoder: ImplicitDecoder
 

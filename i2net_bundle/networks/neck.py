@@ -1,4 +1,4 @@
-"""The neck: one width for all encoder levels."""
+"""The neck, which brings all encoder levels to one width."""
 
 from __future__ import annotations
 

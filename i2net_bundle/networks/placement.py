@@ -1,4 +1,4 @@
-"""Put a network on its device, in the memory format and form that run fastest there."""
+"""Move a network to its device, in the memory format and the form that run fastest there."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from i2net_bundle.networks.fast import accelerate
 
 
 def for_training(network: nn.Module, device: str | torch.device, fast: bool = True) -> nn.Module:
-    """Put a network where it trains.
+    """Move a network to the device it trains on.
 
-    Feature maps are channels-last where convolutions with gradients run faster so: on GPUs and on CPUs with AVX-512.
-    With AVX2 alone a training step would take a fifth longer.
+    On GPUs and on CPUs with AVX-512, feature maps are channels-last, which makes convolutions with gradients faster. On
+    CPUs with AVX2 only, channels-last would make a training step a fifth slower.
 
     Args:
         network: any network.
-        device: where to put it.
-        fast: whether parts that have a fast form take it, see `accelerate`.
+        device: device to train on.
+        fast: use the fast forms of parts that have one, see `accelerate`.
     """
     device = torch.device(device)
     if device.type == "cuda" or (device.type == "cpu" and has_avx512()):
@@ -29,14 +29,14 @@ def for_training(network: nn.Module, device: str | torch.device, fast: bool = Tr
 def for_inference(
     network: nn.Module, device: str | torch.device, fast: bool = True, compile: bool = False
 ) -> nn.Module:
-    """Put a network where it predicts; feature maps are channels-last.
+    """Move a network to the device it predicts on, with channels-last feature maps.
 
     Args:
         network: any network.
-        device: where to put it.
-        fast: whether parts that have a fast form take it, see `accelerate`.
-        compile: compile the network with ``torch.compile`` at its first call; needs a C++ compiler on CPUs. Of an
-            I²Net only encoder and neck are compiled: the fast decoder is one matrix product per block already.
+        device: device to predict on.
+        fast: use the fast forms of parts that have one, see `accelerate`.
+        compile: compile the network with ``torch.compile`` at its first call, which needs a C++ compiler on CPUs. Only
+            encoder and neck of an I²Net are compiled, because the fast decoder has nothing to gain.
     """
     network = _channels_last(network, torch.device(device))
     if compile:

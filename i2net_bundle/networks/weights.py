@@ -1,25 +1,29 @@
-"""Weights from files: a whole network, all that fits of another one, or the encoder's pretrained part."""
+"""Load weights from files: a whole network, all that fits of another one, or the encoder's pretrained part."""
 
 from __future__ import annotations
 
 import logging
-import zipfile
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from i2net_bundle.io.writing import file_sha256
+from i2net_bundle.networks.tensor_files import DamagedFileError, TensorFileError, load_tensors
+
 logger = logging.getLogger("i2net.weights")
 
 _NETWORK_REMEDY = "Train first (training writes model.pt into its output_dir) and name the file with --weights."
 _ENCODER_REMEDY = "encoder_weights takes a path or 'imagenet'."
-_WRAPPERS = ("network", "state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.", "network.")
+_WRAPPERS = ("network", "state_dict", "model_state_dict", "model", "net", "weights")
+"""Keys under which training programs save a state dict."""
 
 
 def load_network(network: nn.Module, path: str | Path) -> None:
-    """Fill a network; every parameter must be in the file.
+    """Fill a network with weights that include all of its parameters.
 
     Args:
         network: the network.
@@ -33,28 +37,28 @@ def load_network(network: nn.Module, path: str | Path) -> None:
 
 
 def load_matching(network: nn.Module, path: str | Path) -> list[str]:
-    """Fill what a file fits of a network, by name and shape; the other parameters keep their values.
+    """Fill the parameters of a network that a file fits by name and shape; the others keep their values.
 
-    So a network starts from weights of other classes or channels: its last layer, or its first one, stays as it is.
+    This starts a network from weights of other classes or channels: its last or first layer stays as it is.
 
     Args:
         network: the network.
         path: a state dict, or a checkpoint that holds one, see `read_state`.
 
     Returns:
-        names of the network's parameters and buffers that the file does not fit, which the log names too.
+        names of the network's parameters and buffers that the file does not fit; the log lists them too.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: no parameter of the file fits.
     """
     own, state = network.state_dict(), read_state(network, path)
-    taken = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    taken = {name: value for name, value in state.items() if name in own and not _misfit(value, own[name])}
     kind = type(network).__name__
     if not any(value.is_floating_point() for value in taken.values()):
         raise ValueError(
             f"{path} fits no parameter of this {kind}: none has the same name and shape. Its first is "
-            f"{next(iter(state), 'missing')}, the network's is {next(iter(own), 'missing')}. Name weights of the same "
+            f"{_printable(next(iter(state)))}, the network's is {next(iter(own), 'missing')}. Name weights of the same "
             "kind of network with init_weights, or none."
         )
     _require_finite(taken, path)
@@ -62,8 +66,9 @@ def load_matching(network: nn.Module, path: str | Path) -> list[str]:
     left = [name for name in own if name not in taken and not name.endswith("num_batches_tracked")]
     logger.info(f"{kind}: {len(taken)} of {len(own)} tensors from {path}")
     if left:
-        shown = ", ".join(left[:10]) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
-        logger.warning(f"{kind}: {len(left)} tensors do not fit {path} and keep their random weights: {shown}")
+        logger.warning(
+            f"{kind}: {len(left)} tensors do not fit {path} and keep their random weights: {_shown(left, 10)}"
+        )
     return left
 
 
@@ -95,6 +100,9 @@ def _published(encoder: nn.Module) -> dict[str, Any]:
         raise ValueError(
             f"No ImageNet weights are published for this {type(encoder).__name__}; set encoder_weights to none."
         )
+    file = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if file.is_file() and not file_sha256(file).startswith(file.stem.rpartition("-")[2]):  # torch checks downloads only
+        raise ValueError(f"{file} is damaged: it does not match the hash in its name. Remove it to download it again.")
     try:
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
     except OSError as error:
@@ -106,8 +114,9 @@ def _published(encoder: nn.Module) -> dict[str, Any]:
 def read_state(network: nn.Module, path: str | Path) -> dict[str, Any]:
     """State dict of a file, with the names that the network gives to its parameters.
 
-    A state dict under "network", "state_dict" or "model" is unwrapped, and prefixes that wrappers leave ("module." of
-    DataParallel, "_orig_mod." of torch.compile, "network.") are removed where the network's own names lack them.
+    A state dict under "network", "state_dict", "model" or the like is unwrapped. If its names are the network's own
+    behind a prefix ("module." of DataParallel, "_orig_mod." of torch.compile, an attribute of a Lightning module), the
+    prefix is removed, and entries without it, such as a loss function's, are left out.
 
     Args:
         network: the network that the names are compared with.
@@ -115,48 +124,73 @@ def read_state(network: nn.Module, path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file; says where weights come from.
-        ValueError: the file holds no state dict, or cannot be read safely.
+        ValueError: the file holds no state dict, is damaged, cannot be read safely, or holds the network twice.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No weights at {path}. {_NETWORK_REMEDY}")
     state = _read_state(path, _NETWORK_REMEDY)
     own = network.state_dict().keys()
-    while own.isdisjoint(state):
-        prefix = next((text for text in _PREFIXES if state and all(name.startswith(text) for name in state)), None)
-        if prefix is None:
-            break
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+    return state if not own.isdisjoint(state) else _without_prefix(state, own, path)
+
+
+def _without_prefix(state: dict[str, Any], own: Any, path: Path) -> dict[str, Any]:
+    """Remove the prefix behind which a state dict has a network's own names."""
+    matches = Counter(
+        name[: -len(ending)]
+        for name in state
+        for ending in (name[position + 1 :] for position, letter in enumerate(name) if letter == ".")
+        if ending in own
+    )
+    most = max(matches.values(), default=0)
+    found = [text for text, count in matches.items() if count == most]
+    if not found or (most == 1 and len(found) > 1):  # single names may match by chance
+        return state
+    prefix, *others = found
+    if others:
+        raise ValueError(
+            f"{path} holds weights of this network more than once: under {_shown([prefix, *others])}. Save those that "
+            "you want alone: torch.save(network.state_dict(), PATH)."
+        )
+    left = [name for name in state if not name.startswith(prefix)]
+    if left:
+        logger.warning(f"{path}: {len(left)} tensors outside '{_printable(prefix)}' are not used: {_shown(left)}")
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _read_state(path: Path, remedy: str) -> dict[str, Any]:
+    refused = f"{path} is not a file of weights that can be read safely: it is"
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        problem = f"is not a file of weights that can be read safely: it is {_what_it_is(path)}"
-        raise ValueError(f"{path} {problem}. {remedy}") from error
-    for key in _WRAPPERS:
-        if isinstance(contents, dict) and isinstance(contents.get(key), dict):
-            contents = contents[key]
-    if not isinstance(contents, dict) or not all(isinstance(value, torch.Tensor) for value in contents.values()):
-        raise ValueError(f"{path} holds no state dict (parameter names and tensors). {remedy}")
-    return contents
+        contents = load_tensors(path)
+    except DamagedFileError as error:
+        raise ValueError(f"{refused} {error}. Copy it again from where it was made, or use another file.") from None
+    except TensorFileError as error:
+        raise ValueError(f"{refused} {error}. {remedy}") from None
+    found = contents
+    while isinstance(found, Mapping) and (key := next((k for k in _WRAPPERS if _is_mapping(found.get(k))), None)):
+        found = found[key]
+    if not isinstance(found, dict) or not found or not all(_is_parameter(*item) for item in found.items()):
+        listed = f"; it holds {_shown(list(contents))}" if isinstance(contents, Mapping) and contents else ""
+        raise ValueError(f"{path} holds no state dict (parameter names and tensors){listed}. {remedy}")
+    return found
 
 
-def _what_it_is(path: Path) -> str:
-    """A file that PyTorch does not read, in words."""
-    with path.open("rb") as file:
-        start = file.read(32)
-    if not start:
-        return "empty"
-    if start.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS, which was not fetched"
-    if start.lstrip()[:1] == b"<":
-        return "a web page"
-    if not start.startswith(b"PK"):
-        return f"of another kind, it starts with {start!r}"
-    return "one that holds more than tensors" if zipfile.is_zipfile(path) else "truncated or damaged"
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_parameter(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, torch.Tensor) and value.layout == torch.strided
+
+
+def _printable(name: Any) -> str:
+    """A name from a file, without what a terminal would obey."""
+    text = str(name)[:120]
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _shown(names: list[Any], most: int = 3) -> str:
+    return ", ".join(map(_printable, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:
@@ -164,12 +198,8 @@ def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:
     # files older than this counter of batch normalisation lack it, and nothing here uses it
     state = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")} | state
     problems = [f"{name} is missing" for name in own if name not in state]
-    problems += [f"{name} is not known" for name in state if name not in own]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, the network's {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
+    problems += [f"{_printable(name)} is not known" for name in state if name not in own]
+    problems += [f"{name} is {misfit}" for name in own if name in state and (misfit := _misfit(state[name], own[name]))]
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise ValueError(
@@ -179,6 +209,15 @@ def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:
     _require_finite(state, source)
     module.load_state_dict(state)
     logger.info(f"{type(module).__name__}: weights from {source}")
+
+
+def _misfit(value: torch.Tensor, own: torch.Tensor) -> str | None:
+    """How a tensor differs from the network's in shape or kind; other precisions of floating point fit."""
+    if value.shape != own.shape:
+        return f"{tuple(value.shape)}, the network's {tuple(own.shape)}"
+    if value.is_floating_point() != own.is_floating_point() or value.is_complex() != own.is_complex():
+        return f"{value.dtype}, the network's {own.dtype}"
+    return None
 
 
 def _require_finite(state: dict[str, Any], source: str | Path) -> None:

@@ -8,7 +8,12 @@ from typing import Any
 
 from i2net_bundle.workflow.run_records import RunRecord
 
-_OWN_NETWORKS = "i2net_bundle.networks."
+_I2NETS = (
+    "i2net_bundle.networks.glas_i2net",
+    "i2net_bundle.networks.synapse_i2net",
+    "i2net_bundle.networks.cityscapes_i2net",
+)
+_PEERS = "i2net_bundle.networks.peer_network"
 _MODALITIES = {"ct": "CT", "mr": "MR", "histology": "histology"}
 
 
@@ -47,11 +52,11 @@ def package_metadata(base: Mapping[str, Any], record: RunRecord, out_channels: i
         metadata["pred_classes"] = f"{out_channels} channels of logits, see channel_def"
         metadata["image_classes"] = f"channels {', '.join(channels)}"
         metadata["references"] = metadata["references"][:1]
-    if not is_own_network(record) or not same_data:
-        kind = "I2Net" if is_own_network(record) else network_name(record)
+    if not is_i2net(record) or not same_data:
+        kind = "I2Net" if is_i2net(record) else network_name(record)
         metadata["name"] = f"{kind} {modality} segmentation of {', '.join(names[1:])}"
         metadata["description"] = f"{kind} segments {', '.join(names[1:])} in {modality}."
-    if not is_own_network(record):
+    if not is_i2net(record):
         metadata["references"] = metadata["references"][1:]
     return metadata
 
@@ -66,7 +71,7 @@ def model_card(card: str, metadata: Mapping[str, Any], record: RunRecord) -> str
     """
     weights = metadata["packaged_weights"]
     note = f"This folder: {metadata['name']}. Weights as packaged: {weights['origin']}; SHA-256\n`{weights['sha256']}`."
-    if is_own_network(record):
+    if is_i2net(record):
         return card.replace("\n\n", f"\n\n{note}\n\n", 1)
     target = record.network.target if record.network is not None else "unknown"
     return (
@@ -76,11 +81,15 @@ def model_card(card: str, metadata: Mapping[str, Any], record: RunRecord) -> str
     )
 
 
-def is_own_network(record: RunRecord) -> bool:
-    """Whether a network is one of this bundle's."""
-    return record.network is not None and record.network.target.startswith(_OWN_NETWORKS)
+def is_i2net(record: RunRecord) -> bool:
+    """Whether a network is one of the paper's I²Nets."""
+    return record.network is not None and record.network.target in _I2NETS
 
 
 def network_name(record: RunRecord) -> str:
-    """Name of a network's class."""
-    return record.network.target.rpartition(".")[2] if record.network is not None else "Network"
+    """Name of a network's class, or of the decoder of a network of Table 1."""
+    if record.network is None:
+        return "Network"
+    if record.network.target == _PEERS and record.network.arguments is not None:
+        return f"{record.network.arguments['decoder']} decoder"
+    return record.network.target.rpartition(".")[2]

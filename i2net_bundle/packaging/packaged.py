@@ -13,7 +13,8 @@ import torch
 from monai.bundle import ConfigParser
 from torch import nn
 
-from i2net_bundle.io.writing import file_sha256, staged_folder, written_whole
+from i2net_bundle.io.writing import file_sha256, staged_folder
+from i2net_bundle.networks.tensor_files import save_tensors
 from i2net_bundle.networks.weights import load_encoder, load_network
 from i2net_bundle.packaging.metadata import model_card, package_metadata
 from i2net_bundle.tasks import TASKS
@@ -186,8 +187,7 @@ class _Packaged:
 
     def write_weights(self) -> str:
         """Write ``model.pt`` and its record; returns the SHA-256 of the weights."""
-        with written_whole(self.path) as temporary:
-            torch.save(self.network.state_dict(), temporary)
+        save_tensors(self.network.state_dict(), self.path)
         write_record(self.record, self.path.parent)
         return file_sha256(self.path)
 

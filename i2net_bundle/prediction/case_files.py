@@ -82,8 +82,9 @@ def _draw(prediction: Prediction, path: Path) -> Iterator[Path]:
             *prediction.picture,
             prediction.classes,
             title=prediction.case,
+            letters=prediction.letters,
             warnings=prediction.implausible,
-            note=f"Network trained on {prediction.trained_on}" if prediction.trained_on else None,
+            note=f"network trained on {prediction.trained_on}" if prediction.trained_on else None,
         )
         with written_whole(path) as temporary:
             figure.savefig(temporary, dpi=110)

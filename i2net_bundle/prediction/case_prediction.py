@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from i2net_bundle.io.findings import Finding
+from i2net_bundle.figures.side_letters import NO_LETTERS
+from i2net_bundle.io.findings import Finding, enforce
 from i2net_bundle.labels import LabelClass
+from i2net_bundle.prediction.plausibility import MASK_RULE, implausible_findings
+from i2net_bundle.prediction.statistics import class_shares, gland_statistics, organ_statistics
 
 
 @dataclass
@@ -27,6 +31,7 @@ class Prediction:
         picture: the network's input, (C, H, W) or (1, H, W, D), and the mask on that grid.
         findings: warnings from the checks of the file and of the mask.
         series: number or UID of the chosen series of a DICOM folder.
+        letters: letters at the edges of the picture's slices, see `side_letters`.
         trained_on: training data of the weights in words, if they are recorded.
     """
 
@@ -35,11 +40,12 @@ class Prediction:
     mask: np.ndarray
     affine: np.ndarray | None
     classes: tuple[LabelClass, ...]
-    statistics: dict[str, Any]
+    statistics: dict[str, Any] = field(default_factory=dict)
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     picture: tuple[np.ndarray, np.ndarray] | None = None
     findings: list[Finding] = field(default_factory=list)
     series: int | str | None = None
+    letters: tuple[str, str] = NO_LETTERS
     trained_on: str | None = None
 
     @property
@@ -53,5 +59,47 @@ class Prediction:
         return [finding.problem for finding in self.findings if finding.rule.startswith(MASK_RULE)]
 
 
-MASK_RULE = "mask-"
-"""Prefix of the rules whose findings are about the predicted mask."""
+def volume_prediction(
+    base: Prediction,
+    maps: np.ndarray,
+    names: Sequence[str],
+    stored: np.ndarray,
+    channels: Sequence[str],
+    has_geometry: bool,
+) -> Prediction:
+    """Complete the prediction for a volume: measure its organs, and warn about an implausible mask.
+
+    Args:
+        base: the prediction with its mask.
+        maps: mask and further maps (M, X, Y, Z).
+        names: names of the maps.
+        stored: stored values of the image, (C, X, Y, Z).
+        channels: names of the image's channels.
+        has_geometry: whether the spacing is known.
+    """
+    assert base.affine is not None
+    mask, affine = base.mask, base.affine
+    implausible = implausible_findings(mask, affine, base.classes, base.image_path, has_geometry)
+    enforce(implausible)
+    return replace(
+        base,
+        statistics=organ_statistics(mask, stored, affine, base.class_names, has_geometry, channels),
+        maps=dict(zip(names[1:], maps[1:], strict=True)),
+        findings=[*base.findings, *implausible],
+    )
+
+
+def image_prediction(
+    base: Prediction, maps: np.ndarray, names: Sequence[str], um_per_px: float | None = None
+) -> Prediction:
+    """Complete the prediction for a 2D image: measure its glands, or the share of each class.
+
+    Args:
+        base: the prediction with its mask.
+        maps: mask and further maps (M, H, W).
+        names: names of the maps.
+        um_per_px: micrometers per pixel, if known.
+    """
+    glands = len(base.classes) == 2
+    statistics = gland_statistics(base.mask, um_per_px) if glands else class_shares(base.mask, base.class_names)
+    return replace(base, statistics=statistics, maps=dict(zip(names[1:], maps[1:], strict=True)))

@@ -1,7 +1,7 @@
 """Record of the predictions in an output folder. An interrupted prediction can be continued from it.
 
-``prediction.json`` holds the settings and is written first. ``cases.jsonl`` gets one line as soon as all files of a case
-are complete, so a mask without its line belongs to a case that was interrupted. All other tables are made from the two.
+``prediction.json`` holds the settings and is written first. ``cases.jsonl`` gets a line when all files of a case are
+complete, so a mask without a line belongs to a case that was interrupted. All other tables are made from these two.
 """
 
 from __future__ import annotations

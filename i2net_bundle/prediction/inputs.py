@@ -55,7 +55,7 @@ def find_inputs(
             found += _images(path, volumes, series, out_dir)
     once: dict[str, str] = {}
     for image in found:
-        once.setdefault(os.path.abspath(image), image)
+        once.setdefault(_real_folder(image), image)
     for image in once.values():
         if is_volume(image) != volumes:
             kind, wanted = ("a 2D image", "volumes") if volumes else ("a volume", "2D images")
@@ -101,6 +101,11 @@ def _images(folder: Path, volumes: bool, series: int | str | None, out_dir: str 
         list_images(folder, recursive=True)  # its error names the formats
         raise FileNotFoundError(f"{folder} holds no image outside the output folder {out_dir}.")
     return [str(folder)]
+
+
+def _real_folder(image: str) -> str:
+    """Path of an image with the links to folders resolved; a link to a file is a case of its own."""
+    return os.path.realpath(image) if os.path.isdir(image) else str(Path(image).parent.resolve() / Path(image).name)
 
 
 def _image_files(folder: Path) -> list[str]:

@@ -73,10 +73,11 @@ def report_memory(name: str, needed: int) -> None:
 
 def memory_advice(device: torch.device | str) -> str:
     """Advice for a prediction that does not fit into the memory of a device, in the smallest parts."""
-    remedy = "Close other programs that use it, or leave out --flips, --uncertainty, --probabilities and additional "
-    remedy += "--weights. "
-    other = "Otherwise use a computer with more memory." if torch.device(device).type == "cpu" else "Or pass --device cpu."
-    return remedy + other
+    on_cpu = torch.device(device).type == "cpu"
+    return (
+        "Close other programs that use it, or leave out --flips, --uncertainty, --probabilities and additional "
+        f"--weights. Otherwise {'use a computer with more memory' if on_cpu else 'pass --device cpu'}."
+    )
 
 
 @contextlib.contextmanager

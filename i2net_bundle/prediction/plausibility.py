@@ -15,9 +15,10 @@ import numpy as np
 from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
 from i2net_bundle.io.findings import Finding, warning
 from i2net_bundle.labels import LabelClass
-from i2net_bundle.prediction.case_prediction import MASK_RULE
 
-_REMEDY = "Look at the picture. Do not use this mask unchecked: the image may be unlike those the network was trained on."
+MASK_RULE = "mask-"
+"""Prefix of the rules whose findings are about the predicted mask."""
+_REMEDY = "Look at the picture, and do not use this mask unchecked: the image may be unlike the training data."
 _NUMBERING = "numbering"  # another numbering of the classes is no explanation for a prediction
 
 

@@ -14,6 +14,7 @@ from monai.transforms import Invertd
 
 from i2net_bundle.checks.histology import TRAINING_UM_PER_PX, magnification_findings
 from i2net_bundle.data.image_files import image_paths
+from i2net_bundle.figures.side_letters import letters_of
 from i2net_bundle.hardware import slices_at_a_time
 from i2net_bundle.io.findings import Finding, enforce
 from i2net_bundle.io.formats import image_stem
@@ -21,8 +22,7 @@ from i2net_bundle.io.images import image_um_per_px, open_image
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.privacy import shown_path
 from i2net_bundle.io.tiff import TiledTiff, is_tiled_tiff
-from i2net_bundle.io.writing import file_sha256
-from i2net_bundle.prediction.case_prediction import Prediction
+from i2net_bundle.prediction.case_prediction import Prediction, image_prediction, volume_prediction
 from i2net_bundle.prediction.ensemble import AveragedNetwork, Readout
 from i2net_bundle.prediction.inferers import in_bfloat16
 from i2net_bundle.prediction.memory import (
@@ -32,8 +32,6 @@ from i2net_bundle.prediction.memory import (
     uniform_memory_errors,
     volume_bytes,
 )
-from i2net_bundle.prediction.plausibility import implausible_findings
-from i2net_bundle.prediction.statistics import class_shares, gland_statistics, organ_statistics
 from i2net_bundle.prediction.tiles import CORE, TILED_ABOVE_PX, Read, infer_tiles, thumbnail, thumbnail_step
 from i2net_bundle.prediction.trained_network import load_trained_network
 from i2net_bundle.transforms.preprocessing import IMAGE, LENGTH_UNIT
@@ -137,7 +135,9 @@ class Predictor:
             self._move_to(device)
         except torch.OutOfMemoryError:
             self._move_to(torch.device("cpu"))
-            logger.warning(f"{device}: the network no longer fits into its memory. The remaining images are segmented on the CPU.")
+            logger.warning(
+                f"{device}: the network no longer fits into its memory. The remaining images are segmented on the CPU."
+            )
 
     def _move_to(self, device: torch.device) -> None:
         self.device, self.network.max_batch = device, None
@@ -237,61 +237,36 @@ class Predictor:
         return isinstance(self.options, VolumeOptions)
 
     def describe(self) -> dict[str, Any]:
-        """Describe task, weights and settings for the record. A series UID is not included."""
-        described = ("classes", "channels", "ignore_id", "num_classes")
-        reading = {
-            name: value
-            for name, value in vars(self.options).items()
-            if name not in described and value not in (None, False)
-        }
-        if isinstance(reading.get("series"), str):
-            reading["series"] = "chosen by UID"
-        weights = [
-            {"file": path.name, "sha256": file_sha256(path), "trained_on": record.trained_on}
-            for path, record in zip(self.trained.weights, self.trained.records, strict=True)
-        ]
-        return {
-            "task": self.trained.task,
-            "class_names": self.class_names,
-            "channels": list(self.description.channels),
-            "weights": weights,
-            "maps": self.readout.names,
-            "views": len(self.network.views),
-            "device": str(self.device),
-            "reading": reading,
-            "configuration_sha256": self.trained.configuration,
-        }
+        """Describe task, weights and settings for the record."""
+        views = {"maps": self.readout.names, "views": len(self.network.views), "device": str(self.device)}
+        return self.trained.describe() | views
 
     @property
     def _map_bytes(self) -> int:
         """Bytes per pixel of the maps that are kept of the network's output."""
         return 1 if len(self.readout.names) == 1 else 2 * len(self.readout.names)
 
+    def _prediction(self, case: str, path: Path, mask: np.ndarray, findings: list[Finding], **known: Any) -> Prediction:
+        classes, trained_on = self.description.classes, self.trained.trained_on
+        affine = known.pop("affine", None)
+        return Prediction(case, path, mask, affine, classes, findings=findings, trained_on=trained_on, **known)
+
     def _of_volume(self, item: Any, picture: tuple[np.ndarray, np.ndarray], findings: list[Finding]) -> Prediction:
         assert isinstance(self.options, VolumeOptions)
         maps = np.asarray(item["pred"])
-        mask = maps[0].astype(np.uint8)
-        affine = np.asarray(item["pred"].affine, np.float64)
-        geometry = item[IMAGE].meta.get(LENGTH_UNIT, "mm") == "mm"
-        statistics = organ_statistics(
-            mask, np.asarray(item[STORED]), affine, self.class_names, geometry, self.options.channels
-        )
-        path = Path(item[IMAGE].meta["filename_or_obj"])
-        implausible = implausible_findings(mask, affine, self.description.classes, path, geometry)
-        enforce(implausible)
-        return Prediction(
+        base = self._prediction(
             item["case"],
-            path,
-            mask,
-            affine,
-            self.description.classes,
-            statistics,
-            self._named(maps),
-            picture,
-            [*findings, *implausible],
-            self.options.series,
-            self.trained.trained_on,
+            Path(item[IMAGE].meta["filename_or_obj"]),
+            maps[0].astype(np.uint8),
+            findings,
+            affine=np.asarray(item["pred"].affine, np.float64),
+            picture=picture,
+            series=self.options.series,
+            letters=letters_of(item[IMAGE]),
         )
+        has_geometry = item[IMAGE].meta.get(LENGTH_UNIT, "mm") == "mm"
+        stored, channels = np.asarray(item[STORED]), self.options.channels
+        return volume_prediction(base, maps, self.readout.names, stored, channels, has_geometry)
 
     def _of_image(
         self,
@@ -305,28 +280,8 @@ class Predictor:
     ) -> Prediction:
         assert isinstance(self.options, HistologyOptions)
         mask = maps[0].astype(np.uint8, copy=False)
-        glands = len(self.class_names) == 2
-        statistics: dict[str, Any] = (
-            gland_statistics(mask, self.options.um_per_px or um_per_px)
-            if glands
-            else class_shares(mask, self.class_names)
-        )
-        picture = seen, mask[::step, ::step]
-        return Prediction(
-            name,
-            path,
-            mask,
-            None,
-            self.description.classes,
-            statistics,
-            self._named(maps),
-            picture,
-            findings,
-            trained_on=self.trained.trained_on,
-        )
-
-    def _named(self, maps: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(self.readout.names[1:], maps[1:], strict=True))
+        base = self._prediction(name, path, mask, findings, picture=(seen, mask[::step, ::step]))
+        return image_prediction(base, maps, self.readout.names, self.options.um_per_px or um_per_px)
 
 
 def _too_large(image: Image, reason: str) -> str:

@@ -22,6 +22,7 @@ from torch import nn
 from i2net_bundle.data import DataDescription
 from i2net_bundle.hardware import usable_device
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.io.writing import file_sha256
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.config_check import refuse_unknown_keys
@@ -70,6 +71,29 @@ class TrainedNetwork:
     def trained_on(self) -> str | None:
         """Training data of the weights in words; None if they are not recorded."""
         return "; ".join(dict.fromkeys(record.trained_on for record in self.records if record.trained_on)) or None
+
+    def describe(self) -> dict[str, Any]:
+        """Describe task, weights and settings for the record. A series UID is not included."""
+        described = ("classes", "channels", "ignore_id", "num_classes")
+        reading = {
+            name: value
+            for name, value in vars(self.options).items()
+            if name not in described and value not in (None, False)
+        }
+        if isinstance(reading.get("series"), str):
+            reading["series"] = "chosen by UID"
+        weights = [
+            {"file": path.name, "sha256": file_sha256(path), "trained_on": record.trained_on}
+            for path, record in zip(self.weights, self.records, strict=True)
+        ]
+        return {
+            "task": self.task,
+            "class_names": self.description.class_names,
+            "channels": list(self.description.channels),
+            "weights": weights,
+            "reading": reading,
+            "configuration_sha256": self.configuration,
+        }
 
     def report_training_data(self) -> None:
         """Log the training data of each weights file, and warn if they are synthetic or a single case."""

@@ -1,4 +1,4 @@
-"""Figures -> pages and pictures."""
+"""Reports of runs, comparisons of runs, and previews of data sets."""
 
 from i2net_bundle.figures.case_panels import ComparisonPictures
 from i2net_bundle.reports.live import MLflowRecord, ValidationImages

@@ -73,7 +73,7 @@ def _classes(view: View) -> np.ndarray:
 
 def _draw_errors(axes: Sequence[Axes], view: View, class_names: Sequence[str]) -> None:
     image = view.image if view.image.ndim == 3 else np.repeat(view.image[..., None], 3, axis=-1)
-    draw_comparison(axes, image / 255, view.truth, view.prediction, class_names, view.aspect)
+    draw_comparison(axes, image / 255, view.truth, view.prediction, class_names, view.aspect, view.letters)
     if view.index != WHOLE_IMAGE:
         axes[0].set_title(f"image, slice {view.index}")
 

@@ -1,4 +1,4 @@
-"""Handlers that show training as it goes on: pictures of every validation, and MLflow when asked."""
+"""Handlers that show the progress of training: pictures of every validation and, on request, an MLflow record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from monai.handlers import MLFlowHandler
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from i2net_bundle.figures.case_panels import telling_slices
+from i2net_bundle.figures.case_panels import key_slices
+from i2net_bundle.figures.side_letters import letters_of
 from i2net_bundle.reports.gallery import draw_gates, draw_overlay
 from i2net_bundle.reports.run_results import read_training
 from i2net_bundle.reports.views import View, make_views, pixel_spacing, watch
@@ -25,15 +26,15 @@ from i2net_bundle.workflow.run_settings import SETTINGS_NAME
 class ValidationImages:
     """Draw the first validation case at every validation: image, truth, prediction and errors, and the gates, if any.
 
-    TensorBoard gets them under ``tensorboard/validation``; they stay in the validator's ``state.pictures``. Of a volume
-    it is the slice with most classes in the truth, the same one every time.
+    TensorBoard receives the figures under ``tensorboard/validation``. The validator's ``state.pictures`` holds the
+    latest ones. A volume is always shown by the same slice, the one with the most classes in the truth.
 
     Args:
-        output_dir: the run's folder.
-        validator: evaluator of the trainer that this is attached to.
-        network: the validator's.
-        inferer: the validator's.
-        class_names: background first.
+        output_dir: folder of the run.
+        validator: evaluator of the trainer that this handler is attached to.
+        network: network of the validator.
+        inferer: inferer of the validator.
+        class_names: names of the classes, background first.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class ValidationImages:
         self.inferer, self.class_names = inferer, list(class_names)
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer, after the validation handler; only the first process draws."""
+        """Attach to a trainer, after its validation handler. Only the process of rank 0 draws."""
         if idist.get_rank() > 0:
             return
         self.view: View | None = None
@@ -58,7 +59,7 @@ class ValidationImages:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _start(self, engine: Engine) -> None:
-        # a folder of its own: TensorBoard follows only the newest file of a folder
+        # a separate folder, because TensorBoard reads only the newest event file of a folder
         folder = self.output_dir / "tensorboard" / "validation"
         self.writer = SummaryWriter(str(folder), purge_step=engine.state.iteration + 1)
 
@@ -68,9 +69,9 @@ class ValidationImages:
         slices = None
         if image.ndim == 4:
             labels = np.asarray(truth.cpu())[0]
-            slices = telling_slices(labels, labels)[-1:]
+            slices = key_slices(labels, labels)[-1:]
         forward = watch(self.network, self.inferer, image, slices)
-        self.view = make_views(forward, truth, prediction, slices, pixel_spacing(image))[0]
+        self.view = make_views(forward, truth, prediction, slices, pixel_spacing(image), letters=letters_of(image))[0]
 
     def _draw(self, engine: Engine) -> None:
         if self.view is None:
@@ -91,15 +92,15 @@ class ValidationImages:
 
 
 class MLflowRecord:
-    """Send every epoch's row of ``training.csv``, the validation's pictures and the run's settings to MLflow.
+    """Log every epoch's row of ``training.csv``, the validation pictures and the settings of a run to MLflow.
 
-    A resumed run goes on under its name as long as MLflow does not hold it finished.
+    A resumed run continues the MLflow run of the same name, unless MLflow lists that one as finished.
 
     Args:
-        output_dir: the run's folder, whose name is the run's.
-        tracking_uri: of a server, or ``sqlite:///FILE``.
-        experiment_name: what the run belongs to.
-        validator: evaluator whose pictures are sent, see `ValidationImages`.
+        output_dir: folder of the run; its name becomes the name of the MLflow run.
+        tracking_uri: address of a tracking server, or ``sqlite:///FILE``.
+        experiment_name: MLflow experiment of the run.
+        validator: evaluator whose pictures are logged, see `ValidationImages`.
 
     Raises:
         ImportError: MLflow is not installed.

@@ -1,4 +1,4 @@
-"""The handler that keeps what the report needs of the network's inside, so that the report needs no network."""
+"""A handler that saves gates and calibration during evaluation, so that a report does not need the network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from i2net_bundle.figures.case_panels import telling_slices
+from i2net_bundle.figures.case_panels import key_slices
+from i2net_bundle.figures.side_letters import letters_of
 from i2net_bundle.io.formats import image_stem
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.reports.calibration import Calibration
@@ -20,19 +21,20 @@ from i2net_bundle.reports.views import make_views, pixel_spacing, save_views, sl
 
 
 class NetworkViews:
-    """Keep views of every evaluated case and the network's calibration, for `i2net report`.
+    """Save views of every evaluated case and the network's calibration, for `i2net report`.
 
-    ``views/<case>.npz`` holds the slice with most classes and the one with most errors, or the image; see `View`.
-    ``calibration.json`` holds reliability at the network's own size: of images whole, of volumes on evenly spaced
-    slices and those two, labels brought there by nearest neighbour. The network runs on these slices once more.
+    ``views/<case>.npz`` holds an image, or two slices of a volume: the one with the most classes and the one with the
+    most errors; see `View`. ``calibration.json`` holds the reliability at the network's input size. It covers whole
+    images, or these two slices of a volume and further, evenly spaced ones. Labels are resampled to the input size by
+    nearest neighbour. The network is applied to these slices once more.
 
     Args:
-        output_dir: folder of both.
-        network: the evaluator's.
-        inferer: the evaluator's; what the network sees is what it shows it. Where it averages over flips, calibration
-            and gates are those of the image itself.
-        class_names: background first.
-        calibration_slices: evenly spaced slices of a volume.
+        output_dir: folder for both.
+        network: network of the evaluator.
+        inferer: inferer of the evaluator; it decides what the network sees. If it averages over flips, calibration and
+            gates are those of the unflipped image.
+        class_names: names of the classes, background first.
+        calibration_slices: number of evenly spaced slices per volume.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class NetworkViews:
         self.class_names, self.calibration_slices = list(class_names), calibration_slices
 
     def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator, whose postprocessing leaves "image", "label" and "pred" on one grid."""
+        """Attach to an evaluator whose postprocessing returns "image", "label" and "pred" on one grid."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
         engine.add_event_handler(Events.COMPLETED, self._write)
@@ -59,31 +61,31 @@ class NetworkViews:
         state: Any = engine.state
         for batch, output in zip(state.batch, state.output, strict=True):
             image, truth, prediction = (output[key] for key in ("image", "label", "pred"))
-            telling = slices = None
+            chosen = slices = None
             if image.ndim == 4:
-                telling = telling_slices(*(np.asarray(labels.cpu())[0] for labels in (truth, prediction)))
-                slices = sorted({*telling, *spread_slices(image.shape[3], self.calibration_slices)})
+                chosen = key_slices(*(np.asarray(labels.cpu())[0] for labels in (truth, prediction)))
+                slices = sorted({*chosen, *spread_slices(image.shape[3], self.calibration_slices)})
             forward = watch(self.network, self.inferer, image, slices)
             self.calibration.add(forward.logits, sliced(truth, slices, forward.logits.shape[2:]))
-            if telling is not None and slices is not None:
-                forward = forward.take([slices.index(index) for index in telling])
-            views = make_views(forward, truth, prediction, telling, pixel_spacing(image))
+            if chosen is not None and slices is not None:
+                forward = forward.take([slices.index(index) for index in chosen])
+            views = make_views(forward, truth, prediction, chosen, pixel_spacing(image), letters=letters_of(image))
             name = batch.get("case") or image_stem(batch["image"].meta["filename_or_obj"])
             save_views(self.output_dir / VIEWS_NAME / f"{name}.npz", views)
             self.cases += 1
-            self.volumes |= telling is not None
+            self.volumes |= chosen is not None
 
     def _write(self, engine: Engine) -> None:
         where = (
-            f"{self.calibration_slices} evenly spaced slices of each volume (all, where it has fewer), the slice with "
-            "most classes and the one with most errors"
+            f"{self.calibration_slices} evenly spaced slices of each volume (all slices if it has fewer), the slice "
+            "with the most classes and the slice with the most errors"
             if self.volumes
             else "whole images"
         )
         classes = zip(self.class_names, self.calibration.classes, strict=True)
         content = {
             "cases": self.cases,
-            "where": f"{where}, at the network's own size, labels by nearest neighbour",
+            "where": f"{where}, at the network's input size, with labels resampled by nearest neighbour",
             "all": self.calibration.all.summary(),
             "foreground": self.calibration.foreground.summary(),
             "classes": {name: reliability.summary() for name, reliability in classes},

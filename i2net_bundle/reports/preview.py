@@ -1,18 +1,16 @@
-"""Contact sheets of a data set, so that a person sees at a glance whether labels sit where they belong."""
+"""Preview of a data set: a page with contact sheets, which show at a glance whether the labels fit the images."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from jinja2 import Environment, PackageLoader
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from i2net_bundle.checks.anatomy import measure_organs
@@ -22,6 +20,7 @@ from i2net_bundle.data.datalist import DATALIST, DataList, read_datalist
 from i2net_bundle.data.description import reading_options
 from i2net_bundle.data.image_files import image_paths, name_cases
 from i2net_bundle.figures.case_panels import stretched
+from i2net_bundle.figures.side_letters import side_letters
 from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.findings import DataError, Finding, errors
 from i2net_bundle.io.formats import is_volume
@@ -30,35 +29,12 @@ from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import staged_folder
 from i2net_bundle.labels import LabelClass
 from i2net_bundle.labels.colors import PALETTE
+from i2net_bundle.reports.contact_sheet import Panel, Tile, draw_sheet
 from i2net_bundle.transforms.preprocessing import WINDOW_HU
 
 PAGE_NAME = "index.html"
 _CASES_PER_PAGE = 12
-_COLUMNS = 3
-_TILE_INCHES = 3.6
 _LONGEST_SIDE = 512  # pixels of a picture in a tile
-_MARKED = "#b3261e"
-
-
-@dataclass
-class Tile:
-    """One case of a sheet.
-
-    Attributes:
-        name: of its image file, or of its case where there is one file per channel.
-        split: list that it is in.
-        panels: pictures (H, W) or (H, W, 3) in [0, 1], class indices or instance ids (H, W), and the tile's aspect.
-        findings: of its check.
-        amounts: class name to volume in mL, or to its share of the image.
-        volume: whether it is of a volume.
-    """
-
-    name: str
-    split: str
-    panels: list[tuple[np.ndarray, np.ndarray, float]] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    amounts: dict[str, float] = field(default_factory=dict)
-    volume: bool = True
 
 
 def preview_dataset(
@@ -69,24 +45,24 @@ def preview_dataset(
     datalist: str = DATALIST,
     label_table: str | Path | None = None,
 ) -> Path:
-    """Draw every case of a data set: volumes by three slices, 2D images whole, with the contours of their labels.
+    """Draw every case of a data set: three slices of a volume, or the whole 2D image, with the contours of its labels.
 
     Args:
         dataset_dir: folder of the data list.
-        out_dir: folder to write, absent or empty; default ``preview`` in the data set's folder.
-        ct: how volumes are read.
-        histology: how 2D images are read.
+        out_dir: folder to write; must be missing or empty; default is ``preview`` in the data set's folder.
+        ct: options for reading volumes.
+        histology: options for reading 2D images.
         datalist: name of the data list.
-        label_table: built-in label table or a user's file, with properties of the classes.
+        label_table: name of a built-in label table, or path of a label table, with properties of the classes.
 
     Returns:
-        path of the page; the sheets ``page_01.png``, … lie beside it. A file that cannot be read takes its tile with
-        what is wrong with it.
+        path of the page; the sheets ``page_01.png``, … are in the same folder. The page lists the fault of every file
+        that cannot be read, and its tile is left blank.
 
     Raises:
-        FileExistsError: ``out_dir`` holds something.
+        FileExistsError: ``out_dir`` is not empty.
         FileNotFoundError: there is no data list.
-        ValueError: it lists no cases.
+        ValueError: the data list names no cases.
     """
     folder = Path(dataset_dir)
     found = read_datalist(folder / datalist)
@@ -108,15 +84,15 @@ def preview_dataset(
             if index % _CASES_PER_PAGE == 0 or index == len(cases):
                 first = len(pages) * _CASES_PER_PAGE
                 pages.append(f"page_{len(pages) + 1:02d}.png")
-                _draw_sheet(tiles[first:], _contour_colors(classes, found)).savefig(target / pages[-1], dpi=100)
+                draw_sheet(tiles[first:], _contour_colors(classes, found)).savefig(target / pages[-1], dpi=100)
                 for tile in tiles[first:]:
-                    tile.panels.clear()  # drawn; only the numbers stay in memory
+                    tile.panels.clear()  # keeps only the numbers in memory
         (target / PAGE_NAME).write_text(_page(found, tiles, classes, ct, pages), encoding="utf-8")
     return out_dir / PAGE_NAME
 
 
 def _contour_colors(classes: Sequence[LabelClass], found: DataList) -> Sequence[str]:
-    """Colours of the labels from 1: those of the classes; object by object, colours only tell neighbours apart."""
+    """Colours of the labels from 1: those of the classes, or, for objects, any that tell neighbours apart."""
     objects = not found.volumes and len(classes) <= 2
     return PALETTE if objects or len(classes) < 2 else [item.color for item in classes[1:]]
 
@@ -143,7 +119,7 @@ def _tile(
 
 
 def _relative(finding: Finding, folder: Path) -> Finding:
-    """A finding whose paths start at the data set: the page may travel with it, and says nothing of the machine."""
+    """A finding with paths relative to the data set, so that the page names no folder of this computer."""
     if folder == Path():
         return finding
     file, problem, remedy = (
@@ -158,7 +134,7 @@ def _read_volume(tile: Tile, case: Mapping[str, Any], options: VolumeOptions, cl
     else:
         image, tile.findings = load_volume(image_paths(case), options)
         label = nib.Nifti1Image(np.zeros(image.shape[:3], np.uint8), image.affine)
-    if len(image.shape) > 3:  # the first channel is shown
+    if len(image.shape) > 3:  # only the first channel is drawn
         image = nib.Nifti1Image(np.asarray(image.dataobj)[..., 0], image.affine, image.header)
     organs = measure_organs(np.asarray(label.dataobj), image.affine)
     amounts = {item.name: organs[index].volume_ml for index, item in enumerate(classes) if index in organs}
@@ -169,18 +145,19 @@ def _read_volume(tile: Tile, case: Mapping[str, Any], options: VolumeOptions, cl
         grey = np.clip((stored.astype(np.float32) - low) / (high - low), 0, 1)
     else:
         grey = stretched(stored.astype(np.float32))
-    rows, columns, height = nib.affines.voxel_sizes(_reoriented(image).affine)
-    row, column, depth = _telling_voxel(labels)
-    cuts: list[tuple[tuple[Any, ...], float, bool]] = [
-        ((slice(None), slice(None), depth), rows / columns, False),  # axial
-        ((row, slice(None), slice(None)), height / columns, True),  # coronal
-        ((slice(None), column, slice(None)), height / rows, True),  # sagittal
+    affine = _reoriented(image).affine
+    rows, columns, height = nib.affines.voxel_sizes(affine)
+    row, column, depth = _cut_position(labels)
+    cuts: list[tuple[tuple[Any, ...], float, int]] = [  # slice, aspect, axis from left to right
+        ((slice(None), slice(None), depth), rows / columns, 1),  # axial
+        ((row, slice(None), slice(None)), height / columns, 1),  # coronal
+        ((slice(None), column, slice(None)), height / rows, 0),  # sagittal
     ]
-    for cut, aspect, upright in cuts:
+    for number, (cut, aspect, axis) in enumerate(cuts):
         picture, ids = grey[cut], labels[cut]
-        if upright:  # superior up
+        if number:  # superior up
             picture, ids = picture.T[::-1], ids.T[::-1]
-        tile.panels.append((*_shrunk(picture, ids), float(aspect)))
+        tile.panels.append(Panel(*_shrunk(picture, ids), float(aspect), side_letters(affine, axis)))
 
 
 def _read_histology(
@@ -200,7 +177,7 @@ def _read_histology(
             }
         else:
             tile.amounts = {classes[1].name if len(classes) > 1 else "foreground": float((ids > 0).mean())}
-    tile.panels.append((*_shrunk(pixels / 255, ids), 1.0))
+    tile.panels.append(Panel(*_shrunk(pixels / 255, ids)))
 
 
 def _reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
@@ -211,12 +188,12 @@ def _reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
 
 
 def _radiological(image: nib.Nifti1Image) -> np.ndarray:
-    """Rows to posterior, columns to the patient's left, slices to superior."""
+    """Voxels with rows towards posterior, columns towards the patient's left and slices towards superior."""
     return np.asarray(_reoriented(image).dataobj)
 
 
-def _telling_voxel(labels: np.ndarray) -> tuple[int, int, int]:
-    """Along each axis the middle of what is labelled, of the whole without labels; the slice with most classes."""
+def _cut_position(labels: np.ndarray) -> tuple[int, int, int]:
+    """Where to cut: at the median labelled row and column, in the slice with the most classes; else in the middle."""
     where = np.nonzero(labels)
     if not len(where[0]):
         row, column, depth = (size // 2 for size in labels.shape)
@@ -232,43 +209,6 @@ def _shrunk(picture: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return picture[::step, ::step], ids[::step, ::step]
 
 
-def _draw_sheet(tiles: Sequence[Tile], colors: Sequence[str]) -> Figure:
-    columns = min(_COLUMNS, len(tiles))
-    rows = -(-len(tiles) // columns)
-    figure = Figure(figsize=(columns * _TILE_INCHES * 1.25, rows * _TILE_INCHES * 1.1), layout="constrained")
-    parts = figure.subfigures(rows, columns, squeeze=False)
-    for part, tile in zip(parts.flat, tiles, strict=False):
-        marked = bool(tile.findings)
-        title = f"{tile.name}  ({tile.split})"
-        part.suptitle(title, fontsize=9, color=_MARKED if marked else "black", parse_math=False)
-        if not tile.panels:
-            axis = part.subplots()
-            axis.text(0.5, 0.5, "cannot be used:\nsee the page", ha="center", va="center", color=_MARKED)
-            axis.axis("off")
-            continue
-        axes = part.subplot_mosaic("AB\nAC" if len(tile.panels) == 3 else "A")
-        for axis, (picture, ids, aspect) in zip(axes.values(), tile.panels, strict=True):
-            _draw_panel(axis, picture, ids, aspect, colors)
-        if len(tile.panels) == 3:
-            axes["A"].text(0.02, 0.5, "R", color="white", fontsize=8, transform=axes["A"].transAxes)
-        if marked:
-            rules = ", ".join(dict.fromkeys(finding.rule for finding in tile.findings))
-            part.supxlabel(f"marked: {rules}", fontsize=8, color=_MARKED)
-    return figure
-
-
-def _draw_panel(axis: Axes, picture: np.ndarray, ids: np.ndarray, aspect: float, colors: Sequence[str]) -> None:
-    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect=aspect)
-    height, width = ids.shape
-    columns, rows = np.arange(-1, width + 1), np.arange(-1, height + 1)
-    for index in np.unique(ids[ids > 0]):
-        color = colors[(int(index) - 1) % len(colors)]
-        inside = np.pad(ids == index, 1)  # closes contours at the border, and gives a single row its two sides
-        axis.contour(columns, rows, inside, levels=[0.5], colors=color, linewidths=1.0)
-    axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    axis.axis("off")
-
-
 def _page(
     found: DataList, tiles: Sequence[Tile], classes: Sequence[LabelClass], options: VolumeOptions, pages: Sequence[str]
 ) -> str:
@@ -278,13 +218,13 @@ def _page(
     columns = [name for name in columns if any(name in tile.amounts for tile in tiles)]
     counts = ", ".join(f"{len(entries)} {split}" for split, entries in found.splits.items())
     what = (
-        "Axial, coronal and sagittal slices through the labels, as a radiologist sees them: the patient's right is on "
-        "the left of axial and coronal slices, the front is up in axial slices and on the left of sagittal ones."
+        "Axial, coronal and sagittal slices through the labels, in radiological convention: the patient's right is on "
+        "the left of axial and coronal slices; anterior is at the top of axial and on the left of sagittal slices."
         if volumes
         else "Images with the outlines of their labels."
     )
     if volumes and len(options.channels) > 1:
-        what += f" Of the channels {', '.join(options.channels)} the first is shown."
+        what += f" The channels are {', '.join(options.channels)}; only the first is shown."
     legend = [{"name": item.name, "color": item.color} for item in classes[1:]] if len(classes) > 2 else []
     environment = Environment(loader=PackageLoader("i2net_bundle.reports"), autoescape=True)
     return environment.get_template("preview.html.j2").render(

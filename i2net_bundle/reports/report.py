@@ -206,8 +206,8 @@ def _gallery(results: RunResults, max_cases: int) -> Section:
     gates = "; below them, the gate of every learner and the gate entropy" if _has_gates(results) else ""
     section.text = (
         f"{len(shown)} of {len(ordered)} cases, lowest mean Dice first: image, truth, prediction and errors at the "
-        f"network's input size{gates}. False positives are red, false negatives blue, and a wrong class is amber. "
-        "Volumes are shown by the slice with most classes and the slice with most errors."
+        f"network's input size{gates}. False positives are red, false negatives blue, and a wrong class is lime. "
+        "A volume is shown by the slice with the most classes and the slice with the most errors."
     )
     names = ["background", *(results.scores.classes if results.scores else _class_names(results))]
     section.pictures = [

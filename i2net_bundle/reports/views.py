@@ -1,4 +1,4 @@
-"""What a network sees and returns: image, truth, prediction and gates, if any, of a slice at the network's own size."""
+"""Views: image, truth, prediction and gates, if any, of a slice or an image at the network's input size."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from i2net_bundle.figures.case_panels import displayed
+from i2net_bundle.figures.side_letters import NO_LETTERS
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.networks.contract import logits_and_gates
 from i2net_bundle.prediction.padding import padded
@@ -29,12 +30,13 @@ class View:
     """One slice of a volume, or an image.
 
     Attributes:
-        image: as displayed, (h, w) or RGB (h, w, 3), uint8.
-        truth: class indices (h, w), uint8.
-        prediction: likewise.
+        image: grey (h, w) or RGB (h, w, 3), as displayed, uint8.
+        truth: true class indices (h, w), uint8.
+        prediction: predicted class indices (h, w), uint8.
         gates: (K, gh, gw), float16; they sum to 1 over K. K is 0 for a network without gates.
         spacing: height and width of a pixel of ``image``.
-        index: of the slice, `WHOLE_IMAGE` where there are none.
+        index: index of the slice, or `WHOLE_IMAGE`.
+        letters: letters at its left and its right edge, see `side_letters`.
     """
 
     image: np.ndarray
@@ -43,6 +45,7 @@ class View:
     gates: np.ndarray
     spacing: tuple[float, float]
     index: int = WHOLE_IMAGE
+    letters: tuple[str, str] = NO_LETTERS
 
     @property
     def aspect(self) -> float:
@@ -56,7 +59,7 @@ class View:
 
 
 class Forward(NamedTuple):
-    """What passed through the network: N slices, or one image, without padding.
+    """Inputs and outputs of the network for N slices, or for one image, without padding.
 
     Attributes:
         inputs: (N, C, h, w).
@@ -69,14 +72,14 @@ class Forward(NamedTuple):
     gates: Tensor
 
     def take(self, numbers: Sequence[int]) -> Forward:
-        """Some of the slices, by their place among the N."""
+        """Subset of the slices, by position among the N."""
         return Forward(*(tensor[list(numbers)] for tensor in self))
 
 
 class _Watched:
-    """Stands in for a network before an inferer, which thus decides what the network sees; keeps what passes.
+    """Wraps a network and records its inputs and outputs while an inferer applies it.
 
-    Only the first ``count`` images are kept: an inferer that averages over flips shows the image itself first.
+    Only the first ``count`` images are recorded: an inferer that averages over flips passes the unflipped image first.
     """
 
     def __init__(self, network: nn.Module, count: int, divisor: int) -> None:
@@ -94,17 +97,17 @@ class _Watched:
 
 
 def watch(network: nn.Module, inferer: Callable[..., Tensor], image: Tensor, slices: Sequence[int] | None) -> Forward:
-    """Apply a network through an inferer, in evaluation mode and without gradients, and keep what passes through it.
+    """Apply a network through an inferer, in evaluation mode and without gradients, and record inputs and outputs.
 
     Args:
-        network: on the device of ``image``.
-        inferer: of `i2net_bundle.prediction`; its resizing is what the network sees.
-        image: preprocessed (C, H, W) or (C, H, W, D).
-        slices: which ones of a volume.
+        network: network on the device of ``image``.
+        inferer: inferer of `i2net_bundle.prediction`, which resizes the slices to the network's input size.
+        image: preprocessed image (C, H, W) or volume (C, H, W, D).
+        slices: indices of the slices of a volume; None for an image.
     """
     own: Any = copy.copy(inferer)
     divisor = getattr(own, "divisor", 1)
-    if divisor > 1:  # padded here, so that what is kept is cropped
+    if divisor > 1:  # pad here instead, so that the records are cropped
         own.divisor = 1
     watched = _Watched(network, 1 if slices is None else len(slices), divisor)
     part = image if slices is None else image[..., list(slices)]
@@ -114,7 +117,7 @@ def watch(network: nn.Module, inferer: Callable[..., Tensor], image: Tensor, sli
 
 
 def sliced(labels: Tensor, slices: Sequence[int] | None, size: Sequence[int]) -> Tensor:
-    """Slices of a label map (1, H, W, D), or an image's (1, H, W), by nearest neighbour to ``size``: (N, 1, h, w)."""
+    """Slices of a label map (1, H, W, D), or a label map (1, H, W), resized by nearest neighbour to (N, 1, h, w)."""
     plain = torch.as_tensor(labels).as_subclass(Tensor)
     stacked = plain[None] if slices is None else plain[..., list(slices)].permute(3, 0, 1, 2)
     return resize_labels(stacked, size)
@@ -127,16 +130,18 @@ def make_views(
     slices: Sequence[int] | None,
     spacing: Sequence[float] = (1.0, 1.0),
     max_side: int = 1024,
+    letters: tuple[str, str] = NO_LETTERS,
 ) -> list[View]:
-    """Views of slices, or of an image.
+    """Build the views of slices, or of an image.
 
     Args:
-        forward: of those slices.
-        truth: class indices (1, H, W, D) or (1, H, W), on the case's own grid.
-        prediction: likewise.
-        slices: which ones; None for an image.
+        forward: inputs and outputs of the network for these slices.
+        truth: true class indices (1, H, W, D) or (1, H, W), on the grid of the case.
+        prediction: predicted class indices, same shape.
+        slices: indices of the slices; None for an image.
         spacing: height and width of a pixel of that grid.
-        max_side: longer images are made smaller.
+        max_side: longer sides are reduced to this length.
+        letters: letters at the left and the right edge of slices, see `side_letters`.
     """
     inputs = forward.inputs
     shrink = min(1.0, max_side / max(inputs.shape[2:]))
@@ -155,19 +160,20 @@ def make_views(
                 gates=forward.gates[number].half().cpu().numpy(),
                 spacing=(float(height), float(width)),
                 index=WHOLE_IMAGE if slices is None else slices[number],
+                letters=letters,
             )
         )
     return views
 
 
 def pixel_spacing(image: Tensor) -> tuple[float, float]:
-    """Height and width of a pixel of an image or of a volume's slices, (1, 1) where it does not know them."""
+    """Height and width of a pixel of an image, or of a volume's slices; (1, 1) if they are not recorded."""
     height, width = (float(step) for step in getattr(image, "pixdim", (1.0, 1.0))[:2])
     return height, width
 
 
 def spread_slices(depth: int, count: int) -> list[int]:
-    """At most ``count`` evenly spaced slices of ``depth``.
+    """Indices of at most ``count`` evenly spaced slices of ``depth``.
 
     >>> spread_slices(8, 4), spread_slices(2, 4)
     ([1, 3, 5, 7], [0, 1])
@@ -177,7 +183,7 @@ def spread_slices(depth: int, count: int) -> list[int]:
 
 
 def save_views(path: Path, views: Sequence[View]) -> None:
-    """Write the views of a case, all of one size, as a compressed ``.npz``."""
+    """Write the views of a case, which share one size, as a compressed ``.npz``."""
     with written_whole(path) as temporary:
         np.savez_compressed(
             temporary,
@@ -187,21 +193,29 @@ def save_views(path: Path, views: Sequence[View]) -> None:
             gates=np.stack([view.gates for view in views]),
             spacing=np.array([view.spacing for view in views]),
             index=np.array([view.index for view in views]),
+            letters=np.array([view.letters for view in views], dtype="U1"),
         )
 
 
 def load_views(path: Path) -> list[View]:
-    """Views that `save_views` wrote.
+    """Read views that `save_views` wrote.
 
     Raises:
-        ValueError: the file is not whole, or none of them.
+        ValueError: the file is damaged, or is not a file of views.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             columns = [file[name] for name in ("image", "truth", "prediction", "gates", "spacing", "index")]
+            count = len(columns[0])
+            letters = file["letters"] if "letters" in file else [NO_LETTERS] * count  # files of version 0.1 have none
+            return [
+                View(
+                    image, truth, prediction, gates, (float(height), float(width)), int(index), (str(left), str(right))
+                )
+                for image, truth, prediction, gates, (height, width), index, (left, right) in zip(
+                    *columns, letters, strict=True
+                )
+            ]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as cause:
-        raise ValueError(f"{path} holds no views ({cause}). Evaluate again with --overwrite true.") from cause
-    return [
-        View(image, truth, prediction, gates, (float(spacing[0]), float(spacing[1])), int(index))
-        for image, truth, prediction, gates, spacing, index in zip(*columns, strict=True)
-    ]
+        remedy = "Evaluate again with --overwrite true."
+        raise ValueError(f"{path} is damaged or holds no views ({cause}). {remedy}") from cause

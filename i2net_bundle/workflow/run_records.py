@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from i2net_bundle.io.options import LABEL_VALUES
+from i2net_bundle.io.wording import counted
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.labels import LabelClass, classes_of, label_class
 from i2net_bundle.tasks import TASKS
@@ -101,8 +102,7 @@ class RunRecord:
         """The training data in words, such as "CT phantoms (8 cases)"; None if they are not recorded."""
         if self.data is None:
             return None
-        number = "1 case" if self.data.cases == 1 else f"{self.data.cases} cases"
-        return f"{self.data.name or 'a data set without a name'} ({number})"
+        return f"{self.data.name or 'a data set without a name'} ({counted(self.data.cases, 'case')})"
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON data."""

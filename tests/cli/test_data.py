@@ -331,14 +331,14 @@ def test_a_real_ct_of_two_classes_is_called_by_its_own_names_everywhere(
 def test_a_label_table_that_is_none_is_named(tmp_path: Path, command: str) -> None:
     (tmp_path / "own.json").write_text("{}", encoding="utf-8")
     told = status_of([command, str(own_ct(tmp_path)), "--labels", str(tmp_path / "own.json")])
-    assert re.match(r"i2net: .*own\.json is no label table: it needs a list \"classes\"", str(told))
+    assert re.match(r"i2net: .*own\.json is not a label table: it needs a list \"classes\"", str(told))
 
 
 def test_an_nnunet_folder_without_cases_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     contents = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
     (tmp_path / "dataset.json").write_text(json.dumps(contents), encoding="utf-8")
     assert status_of(["check", str(tmp_path)]) == 1
-    assert "lists no cases, and imagesTr beside it holds none" in capsys.readouterr().out
+    assert "lists no cases, and its imagesTr is empty or missing" in capsys.readouterr().out
 
 
 def test_a_volume_of_another_modality_is_checked_by_its_channel(

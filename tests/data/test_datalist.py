@@ -90,7 +90,7 @@ def test_a_data_list_without_any_case_is_refused(tmp_path: Path, contents: Any) 
 
 def test_files_that_do_not_exist_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
     write_set(tmp_path, training=[PAIR, {"image": "c.nii.gz", "label": "d.nii.gz"}])
-    with pytest.raises(FileNotFoundError, match=r"dataset\.json names 2 files that do not exist, .*/c\.nii\.gz"):
+    with pytest.raises(FileNotFoundError, match=r"dataset\.json lists 2 files that cannot be found, .*/c\.nii\.gz"):
         load_cases(tmp_path, "training")
 
 
@@ -120,7 +120,7 @@ def test_another_data_list_of_the_folder_is_read_by_its_name(tmp_path: Path) -> 
 
 def test_an_unknown_split_is_refused_with_those_that_are_there(tmp_path: Path) -> None:
     write_set(tmp_path, training=[PAIR], testA=["a.nii.gz"])
-    known = r"it has: training, testA\.$"
+    known = r"its lists: training, testA\.$"
     with pytest.raises(ValueError, match=rf"^{tmp_path / 'dataset.json'} lists no 'test' cases; {known}"):
         load_cases(tmp_path, "test")
 
@@ -136,13 +136,13 @@ def test_bare_names_are_images_without_labels_in_any_list(tmp_path: Path, split:
     [
         (b'{"training": [', r"dataset\.json: is not valid JSON \(.*line 1 column 15.*\)\. Correct it"),
         (b"\xff\xfe{}", r"dataset\.json: is not valid JSON \('utf-8' codec.*\)\. Correct it"),
-        (b'["a.nii.gz"]', r"dataset\.json: is no data list: an object with lists such as 'training' is needed"),
+        (b'["a.nii.gz"]', r"dataset\.json: is not a data list, which is an object with lists such as 'training'"),
         (
             b'{"training": [{"image": "a.nii.gz"}, {"label": "b.nii.gz"}]}',
-            r"dataset\.json: entry 2 of 'training' is not of the form \{\"image\": path, \"label\": path\}",
+            r"dataset\.json: entry 2 of 'training' does not have the form \{\"image\": path, \"label\": path\}",
         ),
-        (b'{"training": [{"image": []}]}', r"entry 1 of 'training' is not of the form"),
-        (b'{"training": [{"image": ["a.nii.gz", 1]}]}', r"entry 1 of 'training' is not of the form"),
+        (b'{"training": [{"image": []}]}', r"entry 1 of 'training' does not have the form"),
+        (b'{"training": [{"image": ["a.nii.gz", 1]}]}', r"entry 1 of 'training' does not have the form"),
     ],
     ids=["cut off", "UTF-16", "a list", "no image", "no channel", "a number for a channel"],
 )
@@ -196,10 +196,10 @@ def test_names_of_labels_are_read_in_either_direction(
 @pytest.mark.parametrize(
     ("labels", "problem"),
     [
-        ({"0": "background", "1": "liver", "3": "spleen"}, r"without gaps; 2 is missing of 0, 1, 3"),
-        ({"2": "liver"}, r"without gaps; 0 is missing of 2"),
-        ({"background": 0, "liver": 1, "spleen": 1}, r"two of its labels have the id 1: liver, spleen"),
-        ({"0": "background", "1": "liver", "01": "spleen"}, r"two of its labels have the id 1: liver, spleen"),
+        ({"0": "background", "1": "liver", "3": "spleen"}, r"without gaps; 2 is missing from 0, 1, 3"),
+        ({"2": "liver"}, r"without gaps; 0 is missing from 2"),
+        ({"background": 0, "liver": 1, "spleen": 1}, r"the id 1 has several labels: liver, spleen"),
+        ({"0": "background", "1": "liver", "01": "spleen"}, r"the id 1 has several labels: liver, spleen"),
         ({"0": "background", "1": "liver", "2": "Liver"}, r"two classes have the same name: 'liver' and 'Liver'"),
         ({"0": "background", "1": 5}, r"the name of label 1 must be text, found 5"),
         ({"0": "background", "1": ""}, r"the name of class 1 is empty or holds control characters"),
@@ -209,7 +209,7 @@ def test_names_of_labels_are_read_in_either_direction(
         ({"background": 0, "liver": 1.5}, r"must be whole numbers from 0, found 1\.5"),
         ({"background": 0, "whole": [1, 2], "core": [2]}, r"its labels are regions that may overlap \(whole, core\)"),
         (["background", "liver"], r'"labels" must map ids to names'),
-        ({str(number): f"class {number}" for number in range(257)}, r"there are 257 classes; 1 to 256 are possible"),
+        ({str(number): f"class {number}" for number in range(257)}, r"there are 257 classes; 1 to 256 are allowed"),
     ],
     ids=lambda value: "" if isinstance(value, str) else None,
 )
@@ -263,7 +263,7 @@ def test_a_case_of_another_number_of_files_than_channels_is_refused(
     tmp_path: Path, channels: Any, declared: str
 ) -> None:
     write_set(tmp_path, training=[{"image": ["a.nii.gz", "b.nii.gz"], "label": "b.nii.gz"}], **channels)
-    with pytest.raises(DataError, match=rf"a\.nii\.gz has 2 files, and the list declares {declared}"):
+    with pytest.raises(DataError, match=rf"a\.nii\.gz has 2 files, but the list declares {declared}"):
         read_datalist(tmp_path / "dataset.json")
 
 
@@ -274,7 +274,7 @@ def test_2d_images_have_the_channels_of_rgb(tmp_path: Path) -> None:
 
 def test_2d_images_of_further_channels_are_refused(tmp_path: Path) -> None:
     write_set(tmp_path, training=["a.png"], channels=["red", "infrared"])
-    with pytest.raises(DataError, match=r"declares 2 channels, and 2D images are read as RGB"):
+    with pytest.raises(DataError, match=r"declares 2 channels, but 2D images are read as RGB"):
         read_datalist(tmp_path / "dataset.json")
 
 
@@ -288,7 +288,7 @@ def test_unknown_label_values_are_refused(tmp_path: Path, value: Any) -> None:
 @pytest.mark.parametrize("value", [1, 256, "255", True])
 def test_an_ignored_id_is_beyond_the_classes(tmp_path: Path, value: Any) -> None:
     write_set(tmp_path, training=["a.png"], labels={"0": "a", "1": "b"}, ignore_id=value)
-    with pytest.raises(DataError, match=r"its ignored id must be a whole number from 2 to 255"):
+    with pytest.raises(DataError, match=r"its ignore_id must be a whole number from 2 to 255"):
         read_datalist(tmp_path / "dataset.json")
 
 
@@ -310,7 +310,7 @@ def test_an_image_for_training_and_for_another_split_is_refused_and_both_files_a
     different(tmp_path)
     cases = {"training": ["b.nii.gz", "a.nii.gz"], "test": ["c.nii.gz", f"{other}.nii.gz"]}
     (tmp_path / "dataset.json").write_text(json.dumps(cases), encoding="utf-8")
-    message = rf"dataset\.json: a\.nii\.gz of 'training' is the same image as {other}\.nii\.gz of 'test'\. Take it out"
+    message = rf"dataset\.json: a\.nii\.gz of 'training' is the same image as {other}\.nii\.gz of 'test'\. Remove it"
     with pytest.raises(ValueError, match=message):
         load_cases(tmp_path, asked)
 

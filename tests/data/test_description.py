@@ -56,7 +56,7 @@ def test_a_list_that_names_no_labels_takes_those_of_the_table(tmp_path: Path) ->
 
 
 def test_neither_labels_nor_a_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"dataset\.json does not name its labels, and no label table was chosen"):
+    with pytest.raises(ValueError, match=r"dataset\.json does not name its labels, and no label table was given"):
         describe_dataset(write_list(tmp_path))
 
 
@@ -87,7 +87,7 @@ def test_a_label_table_that_is_no_relative_path_is_refused(tmp_path: Path, value
 @pytest.mark.parametrize("label_values", ["instances", "binary"])
 def test_masks_of_two_classes_with_three_labels_are_refused(tmp_path: Path, label_values: str) -> None:
     write_list(tmp_path, **OWN, training=["a.png"], label_values=label_values)
-    with pytest.raises(DataError, match=rf"masks are {label_values}, which makes two classes, and has 3"):
+    with pytest.raises(DataError, match=rf"declares {label_values} masks, which have two classes, but lists 3 classes"):
         describe_dataset(tmp_path)
 
 

@@ -99,12 +99,12 @@ def test_files_that_dataset_json_lists_itself_are_taken(tmp_path: Path) -> None:
     ("spoil", "problem"),
     [
         (lambda folder: (folder / "imagesTr/p_2_0001.nii.gz").unlink(), r"the case p_2 lacks p_2_0001\.nii\.gz"),
-        (lambda folder: (folder / "imagesTr/p_1_0002.nii.gz").touch(), r"the case p_1 has p_1_0002\.nii\.gz, and"),
+        (lambda folder: (folder / "imagesTr/p_1_0002.nii.gz").touch(), r"the case p_1 has p_1_0002\.nii\.gz, but"),
         (lambda folder: (folder / "labelsTr/p_1.nii.gz").unlink(), r"the case p_1 has no label labelsTr/p_1\.nii\.gz"),
-        (lambda folder: (folder / "labelsTr/p_3.nii.gz").touch(), r"the case p_3 has a label, and no image"),
+        (lambda folder: (folder / "labelsTr/p_3.nii.gz").touch(), r"the case p_3 has a label but no image"),
         (
             lambda folder: (folder / "imagesTr/p_4.nii.gz").touch(),
-            r"p_4\.nii\.gz: is not named as nnU-Net names images",
+            r"p_4\.nii\.gz: does not follow nnU-Net's naming of images",
         ),
     ],
     ids=["channel missing", "channel not declared", "no label", "no image", "another name"],
@@ -127,12 +127,12 @@ def test_every_incomplete_case_is_named_up_to_twenty(tmp_path: Path) -> None:
 
 
 def test_another_number_of_cases_than_dataset_json_says_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"says that there are 3 training cases \(numTraining\), and 2 were found"):
+    with pytest.raises(DataError, match=r"declares 3 training cases \(numTraining\), but 2 were found"):
         read_datalist(write_folder(tmp_path, numTraining=3))
 
 
 def test_a_folder_without_any_case_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"dataset\.json: lists no cases, and imagesTr beside it holds none"):
+    with pytest.raises(DataError, match=r"dataset\.json: lists no cases, and its imagesTr is empty or missing"):
         read_datalist(write_folder(tmp_path, cases=()))
 
 
@@ -140,5 +140,5 @@ def test_a_folder_without_any_case_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_file_ending_is_refused(tmp_path: Path, ending: Any) -> None:
     path = write_folder(tmp_path)
     path.write_text(json.dumps({**HEADER, "file_ending": ending}), encoding="utf-8")
-    with pytest.raises(DataError, match=r'Set "file_ending" to that of the images'):
+    with pytest.raises(DataError, match=r'Set "file_ending" to the suffix of the images'):
         read_datalist(path)

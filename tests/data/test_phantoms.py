@@ -238,7 +238,7 @@ def test_stain_varies_between_images() -> None:
 
 
 def test_too_small_a_gland_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="both sides must be at least 64 pixels"):
+    with pytest.raises(ValueError, match="Both sides must be at least 64 pixels"):
         gland_phantom(0, (63, 200))
 
 
@@ -300,7 +300,7 @@ def test_a_folder_that_holds_a_set_is_refused_and_left_alone(
 ) -> None:
     written = make(tmp_path / "set", 1, 0, 0, **grid)
     before = written.read_bytes()
-    with pytest.raises(FileExistsError, match=r"set already holds a dataset\.json: delete the folder"):
+    with pytest.raises(FileExistsError, match=r"set already holds a dataset\.json\. Delete the folder"):
         make(tmp_path / "set", 1, 0, 0, seed=1, **grid)
     assert written.read_bytes() == before
 

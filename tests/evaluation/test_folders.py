@@ -186,5 +186,5 @@ class TestCommand:
     def test_a_split_that_is_not_there_is_named(self, folders: tuple[Path, Path]) -> None:
         listed = [{"image": "label0001.nii.gz", "label": "label0001.nii.gz"}]
         (folders[1] / "dataset.json").write_text(json.dumps({"training": listed}))
-        with pytest.raises(SystemExit, match="lists no 'test' cases; it has: training"):
+        with pytest.raises(SystemExit, match="lists no 'test' cases; its lists: training"):
             main(["evaluate", *map(str, folders)])

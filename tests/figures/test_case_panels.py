@@ -1,4 +1,4 @@
-"""Pictures show errors in the right colours and the slices that tell most."""
+"""Pictures show errors in the right colours, the right slices, and the patient's sides."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from monai.data import MetaTensor
 
 from i2net_bundle.figures.case_panels import (
     FALSE_NEGATIVE,
@@ -18,12 +20,13 @@ from i2net_bundle.figures.case_panels import (
     show_prediction,
     with_colors,
 )
-from i2net_bundle.labels import LabelClass
+from i2net_bundle.figures.side_letters import NO_LETTERS, letters_of, side_letters
+from i2net_bundle.labels import LabelClass, label_table
 
 CLASSES = ["background", "one", "two"]
 
 
-def test_errors_are_red_blue_and_amber() -> None:
+def test_errors_are_red_blue_and_lime() -> None:
     label = np.array([[0, 1, 1, 0]])
     pred = np.array([[1, 0, 2, 0]])
     figure = compare(np.zeros((1, 1, 4)), label, pred, CLASSES, title="case")
@@ -89,8 +92,53 @@ def test_the_colours_are_those_of_the_classes_in_pictures_and_legends() -> None:
 
 
 def _legend(figure: Figure) -> list[tuple[Any, Any]]:
-    (legend,) = figure.legends
+    legend = figure.legends[0]  # of the classes
     return list(zip(legend.get_texts(), legend.get_patches(), strict=True))
+
+
+def test_a_class_in_the_colour_of_an_error_is_in_another_legend() -> None:
+    classes = [LabelClass("background", "#000000"), LabelClass("tumour", FALSE_POSITIVE), LabelClass("cyst", "#ffb000")]
+    label = np.array([[0, 1, 2]])
+    figure = compare(np.zeros((1, 1, 3)), label, label, classes, title="case")
+    legends = {legend.get_title().get_text(): legend for legend in figure.legends}
+    names = {title: [text.get_text() for text in legend.get_texts()] for title, legend in legends.items()}
+    assert names == {
+        "truth and prediction": ["tumour", "cyst"],
+        "errors": ["false positive", "false negative", "wrong class"],
+    }
+    figure.draw_without_rendering()
+    left, right = (legend.get_window_extent() for legend in legends.values())
+    assert left.x1 <= right.x0  # beside each other
+
+
+@pytest.mark.parametrize("table", ["synapse", "glas"])
+def test_no_class_of_the_built_in_organs_and_glands_has_the_colour_of_an_error(table: str) -> None:
+    errors = np.array([to_rgb(color) for color in (FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS)])
+    for item in label_table(table).classes[1:]:
+        assert np.abs(errors - to_rgb(item.color)).max(axis=1).min() > 0.25, item.name
+
+
+def test_letters_name_the_patients_sides_as_the_affine_does() -> None:
+    assert side_letters(np.diag([-1.0, -1, 1, 1])) == ("A", "P")  # LPS
+    assert side_letters(np.diag([-1.0, -1, 1, 1]), axis=0) == ("R", "L")
+    assert side_letters(np.diag([1.0, 1, 1, 1]), axis=0) == ("L", "R")  # RAS
+    assert side_letters(np.diag([1.0, 1, -1, 1]), axis=2) == ("S", "I")
+    assert side_letters(np.diag([0.0, 1, 1, 1]), axis=0) == NO_LETTERS  # an axis without a direction
+    assert [letters_of(image) for image in (np.zeros((1, 2, 2, 2)), MetaTensor(np.zeros((3, 2, 2))))] == 2 * [
+        NO_LETTERS
+    ]
+
+
+@pytest.mark.parametrize(("affine", "letters"), [((0, -1), ["R", "L"]), ((0, 1), ["L", "R"])], ids=["to L", "to R"])
+def test_pictures_of_volumes_have_the_letters_of_their_affine(affine: tuple[int, int], letters: list[str]) -> None:
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[0, affine[1]], [1, 0]]  # columns run along the patient's x axis
+    volume = MetaTensor(torch.zeros(1, 4, 4, 2), affine=matrix)
+    label = np.zeros((4, 4, 2), int)
+    figure = compare(np.asarray(volume), label, label, CLASSES, "case", letters_of(volume))
+    assert [[text.get_text() for text in axis.texts] for axis in figure.axes[:4]] == 4 * [letters]
+    shown = show_prediction(np.asarray(volume), label, CLASSES, "case", letters_of(volume))
+    assert [[text.get_text() for text in axis.texts] for axis in shown.axes] == 2 * [letters]
 
 
 def test_names_alone_get_the_colours_of_the_label_tables() -> None:

@@ -124,7 +124,7 @@ def test_a_table_of_a_file_has_its_classes_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ([], 'an object with a list "classes" is needed'),
+        ([], 'it must be an object with a list "classes"'),
         ({}, 'it needs a list "classes" of at least one class'),
         ({"classes": [], "name": "x"}, "at least one class"),
         ({"classes": [{"name": "a"}], "colour": 1}, "unknown key 'colour'"),
@@ -138,10 +138,10 @@ def test_a_table_of_a_file_has_its_classes_in_order(tmp_path: Path) -> None:
         ({"classes": [{"name": "a", "volume_ml": [5, 1]}]}, "the volume_ml of 'a'"),
         ({"classes": [{"name": "a", "volume_ml": [0, True]}]}, "the volume_ml of 'a'"),
         ({"classes": [{"name": "a", "snomed": ["T-62000", "Liver"]}]}, "must be a SNOMED CT code"),
-        ({"classes": [{"name": "a", "snomed": ["10200004", "x" * 65]}]}, "64 letters at most"),
+        ({"classes": [{"name": "a", "snomed": ["10200004", "x" * 65]}]}, "at most 64 characters"),
         ({"classes": [{"name": "a", "positions": [["above", "b"]]}]}, "a position of 'a' must be a direction"),
-        ({"classes": [{"name": "a", "positions": [["left", "b"]]}]}, "names 'b', which is no other class"),
-        ({"classes": [{"name": "a"}, {"name": "b", "synonyms": ["A"]}]}, "the name 'a' stands for two classes"),
+        ({"classes": [{"name": "a", "positions": [["left", "b"]]}]}, "names 'b', which is not another class"),
+        ({"classes": [{"name": "a"}, {"name": "b", "synonyms": ["A"]}]}, "the name 'a' is used twice"),
         (
             {"classes": [{"name": "a", "color": "#111111"}, {"name": "b", "color": "#111111"}]},
             "two classes have the color #111111",
@@ -155,14 +155,14 @@ def test_a_table_of_another_form_is_refused_with_the_file_and_the_fault(
 ) -> None:
     path = tmp_path / "own.json"
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"^{path} is no label table: .*{problem}"):
+    with pytest.raises(ValueError, match=rf"^{path} is not a label table: .*{problem}"):
         label_table(path)
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[" * 100_000], ids=["cut off", "UTF-16", "deep"])
 def test_a_file_that_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "own.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"own\.json is no label table"):
+    with pytest.raises(ValueError, match=r"own\.json is not a label table"):
         label_table(tmp_path / "own.json")
 
 

@@ -156,7 +156,9 @@ def test_an_undeclared_numbering_is_refused_and_the_known_ones_listed() -> None:
 
 
 def test_a_name_that_is_neither_a_class_nor_left_out_is_refused_with_the_classes() -> None:
-    with pytest.raises(ValueError, match=r"^Label 2 'heart' is no class of synapse \(background, aorta, .*stomach\)"):
+    with pytest.raises(
+        ValueError, match=r"^Label 2 'heart' is not a class of synapse \(background, aorta, .*stomach\)"
+    ):
         SYNAPSE.source_map({1: "liver", 2: "heart"})
 
 
@@ -182,8 +184,8 @@ def test_values_that_the_numbering_does_not_declare_are_refused_and_the_file_is_
     labels = np.array([0, 1, 9, 200])
     with pytest.raises(
         ValueError,
-        match=r"^raw/label0001\.nii\.gz: holds labels 9, 200, which the numbering does not declare \(it has 0, 1, 2, "
-        r"3, 4, 5, 6, 7, 8\)\. Name the numbering that this file follows\.$",
+        match=r"^raw/label0001\.nii\.gz: holds labels 9, 200, which the numbering does not declare \(it declares "
+        r"0, 1, 2, 3, 4, 5, 6, 7, 8\)\. Name the numbering of this file\.$",
     ):
         map_labels(labels, SYNAPSE.source_map("btcv8"), "raw/label0001.nii.gz")
 

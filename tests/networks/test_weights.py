@@ -37,7 +37,7 @@ def copy_state(module: nn.Module) -> State:
 
 
 class TestLoadNetwork:
-    @pytest.mark.parametrize("key", [None, "network", "state_dict", "model"])
+    @pytest.mark.parametrize("key", [None, "network", "state_dict", "model", "model_state_dict"])
     def test_every_parameter_and_buffer_comes_from_the_file(self, key: str | None, tmp_path: Path) -> None:
         trained, fresh = small_i2net(), small_i2net()
         trained(torch.randn(2, 1, 16, 16))  # moves the running statistics
@@ -51,6 +51,40 @@ class TestLoadNetwork:
         state = {f"{prefix}{name}": value for name, value in trained.state_dict().items()}
         load_network(fresh, save({"state_dict": state}, tmp_path / "model.pt"))
         assert_same_state(fresh.state_dict(), trained.state_dict())
+
+    def test_a_lightning_checkpoint_is_unwrapped(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        trained, fresh = small_i2net(), small_i2net()
+        state = {f"backbone.{name}": value for name, value in trained.state_dict().items()}
+        contents = {"epoch": 3, "state_dict": state | {"loss.class_weights": torch.ones(2)}, "optimizer_states": [{}]}
+        load_network(fresh, save(contents, tmp_path / "model.ckpt"))
+        assert_same_state(fresh.state_dict(), trained.state_dict())
+        assert "1 tensors outside 'backbone.' are not used: loss.class_weights" in caplog.text
+
+    def test_a_file_with_two_sets_of_the_weights_is_refused(self, tmp_path: Path) -> None:
+        state = small_i2net().state_dict()
+        both = {f"{part}.{name}": value for part in ("student", "teacher") for name, value in state.items()}
+        with pytest.raises(ValueError, match=r"more than once: under student\., teacher\."):
+            load_network(small_i2net(), save(both, tmp_path / "model.pt"))
+
+    def test_names_with_escape_sequences_do_not_reach_the_terminal(self, tmp_path: Path) -> None:
+        state = dict(small_i2net().state_dict()) | {"a\x1b[2Jb": torch.zeros(1)}
+        with pytest.raises(ValueError, match="is not known") as error:
+            load_network(small_i2net(), save(state, tmp_path / "model.pt"))
+        assert "\x1b" not in str(error.value) and "a\\x1b[2Jb" in str(error.value)
+
+    def test_weights_in_another_precision_are_converted(self, tmp_path: Path) -> None:
+        trained, fresh = small_i2net(), small_i2net()
+        state = {
+            name: value.double() if value.is_floating_point() else value for name, value in trained.state_dict().items()
+        }
+        load_network(fresh, save(state, tmp_path / "model.pt"))
+        assert_same_state(fresh.state_dict(), trained.state_dict())
+
+    def test_whole_numbers_in_place_of_weights_are_refused(self, tmp_path: Path) -> None:
+        state = copy_state(small_i2net())
+        state["head.conv.bias"] = state["head.conv.bias"].long()
+        with pytest.raises(ValueError, match=r"head\.conv\.bias is torch\.int64, the network's torch\.float32"):
+            load_network(small_i2net(), save(state, tmp_path / "model.pt"))
 
     def test_a_networks_own_names_keep_what_looks_like_a_prefix(self, tmp_path: Path) -> None:
         trained, fresh = (nn.ModuleDict({"network": nn.Linear(2, 2)}) for _ in range(2))
@@ -77,16 +111,16 @@ class TestLoadNetwork:
         [
             (b"", "empty"),
             (b"<!doctype html>", "a web page"),
-            (b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS, which was not fetched"),
-            (b"not a file of weights", "of another kind, it starts with b'not a file of weights'"),
-            (b"PK\x03\x04 torn zip", "truncated or damaged"),
+            (b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS, whose file was not fetched"),
+            (b"not a file of weights", "of another kind; it starts with b'not a file of weights'"),
+            (b'\x10\0\0\0\0\0\0\0{"a": 1}', "in the safetensors format"),
         ],
-        ids=["empty", "page", "pointer", "text", "torn"],
+        ids=["empty", "page", "pointer", "text", "safetensors"],
     )
     def test_garbage_is_refused(self, content: bytes, what: str, tmp_path: Path) -> None:
         path = tmp_path / "model.pt"
         path.write_bytes(content)
-        said = f"{path} is not a file of weights that can be read safely: it is {what}. Train first"
+        said = f"{path} is not a file of weights that can be read safely: it is {what}"
         with pytest.raises(ValueError, match=re.escape(said)):
             load_network(small_i2net(), path)
 
@@ -98,7 +132,9 @@ class TestLoadNetwork:
                 return Path.touch, (trace,)
 
         path = save({"network": Payload()}, tmp_path / "model.pt")
-        with pytest.raises(ValueError, match="can be read safely: it is one that holds more than tensors"):
+        with pytest.raises(
+            ValueError, match=r"can be read safely: it is one that holds more than tensors.*pathlib\.Path"
+        ):
             load_network(small_i2net(), path)
         assert not trace.exists()
 
@@ -158,8 +194,8 @@ class TestLoadNetwork:
 
     def test_three_problems_are_named_and_the_others_counted(self, tmp_path: Path) -> None:
         network = small_i2net()
-        state = {f"other.{name}": value for name, value in network.state_dict().items()}
-        counters = sum(name.endswith("num_batches_tracked") for name in state)
+        state = {f"{name}_ema": value for name, value in network.state_dict().items()}
+        counters = sum("num_batches_tracked" in name for name in state)
         others = 2 * len(state) - counters - 3  # every name is missing, but for the counters, and every name unknown
         with pytest.raises(ValueError, match=f"; and {others} more") as error:
             load_network(network, save(state, tmp_path / "model.pt"))
@@ -303,6 +339,17 @@ class TestPublishedEncoderWeights:
         with pytest.raises(RuntimeError, match=re.escape('invalid hash value (expected "0123abcd"')):
             load_encoder(encoder, "imagenet")
         assert_same_state(encoder.state_dict(), before)
+
+    def test_a_download_that_was_damaged_since_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        encoder = UNetEncoder(1, (4, 4))
+        self.serve(encoder, tmp_path, monkeypatch, digest=None)
+        load_encoder(encoder, "imagenet")
+        [file] = (tmp_path / "cache").rglob("*.pth")
+        file.write_bytes(file.read_bytes()[:-100] + bytes(100))
+        with pytest.raises(ValueError, match=r"unet-.*\.pth is damaged: .* Remove it to download it again"):
+            load_encoder(encoder, "imagenet")
 
     @pytest.mark.parametrize(
         "build",

@@ -198,7 +198,7 @@ def test_slices_that_were_stripped_are_named(tmp_path: Path) -> None:
         content = pydicom.dcmread(file)
         del content.FrameOfReferenceUID
         content.save_as(file)
-    with pytest.raises(ValueError, match=r"scan: its slices lack .*Frame Of Reference.*Take the NIfTI mask"):
+    with pytest.raises(ValueError, match=r"scan: the slices lack .*Frame Of Reference.*Use the NIfTI mask"):
         write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", ORGANS)
 
 
@@ -215,7 +215,7 @@ def test_slices_whose_identifiers_were_emptied_give_a_study_of_its_own_and_a_war
         pydicom.dcmwrite(file, content, enforce_file_format=False)
     mask = np.random.default_rng(0).integers(0, 9, (6, 5, 4)).astype(np.uint8)
     write_dicom_seg(mask, folder, tmp_path / "m.dcm", ORGANS)
-    assert "do not say which study" in caplog.text
+    assert "have no StudyInstanceUID" in caplog.text
     assert np.array_equal(decoded(tmp_path / "m.dcm", folder)[0], mask)
     (series,) = pydicom.dcmread(tmp_path / "m.dcm").ReferencedSeriesSequence
     assert {item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence} == instances

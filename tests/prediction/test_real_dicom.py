@@ -135,7 +135,7 @@ def test_a_dicom_seg_of_the_series_is_the_mask_in_world_space(
     source = identified(folder, tmp_path / "scan") if with_uids else folder
     series, _ = load_volume(source, VolumeOptions())
     write_dicom_seg(mask, source, tmp_path / "m.dcm", label_table("synapse").classes)
-    assert ("do not say which study" in caplog.text) is not with_uids
+    assert ("have no StudyInstanceUID" in caplog.text) is not with_uids
     found = placed(tmp_path / "m.dcm", series.affine, series.shape)
     assert np.array_equal(found, mask)
     assert [int((found == label).sum()) for label in range(9)] == np.bincount(mask.ravel(), minlength=9).tolist()

@@ -191,7 +191,10 @@ def test_cores_are_halved_until_memory_suffices_and_the_result_is_the_same(caplo
 
 
 def test_a_smallest_tile_that_does_not_fit_into_memory_is_an_error_with_advice() -> None:
-    with pytest.raises(torch.OutOfMemoryError, match=r"core of 128 × 128 pixels, does not fit into the memory of cpu\. Close other programs"):
+    with pytest.raises(
+        torch.OutOfMemoryError,
+        match=r"core of 128 × 128 pixels, does not fit into the memory of cpu\. Close other programs",
+    ):
         infer_tiles(
             reader(picture(300, 300)),
             (300, 300),

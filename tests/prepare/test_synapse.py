@@ -282,7 +282,7 @@ def test_a_decathlon_folder_is_mapped_by_the_names_of_its_labels(tmp_path: Path,
 
 def test_an_unknown_organ_of_a_decathlon_folder_is_refused(tmp_path: Path) -> None:
     labels = {"0": "background", "1": "spleen", "2": "heart"}
-    with pytest.raises(ValueError, match=r"Label 2 'heart' is no class of synapse"):
+    with pytest.raises(ValueError, match=r"Label 2 'heart' is not a class of synapse"):
         prepare_synapse(write_decathlon(tmp_path / "source", labels), tmp_path / "out")
 
 
@@ -390,7 +390,7 @@ def test_a_folder_that_an_archive_packed_is_looked_into(tmp_path: Path) -> None:
 
 
 def test_an_nnunet_folder_without_cases_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"dataset\.json: lists no cases, and imagesTr beside it holds none"):
+    with pytest.raises(DataError, match=r"dataset\.json: lists no cases, and its imagesTr is empty or missing"):
         prepare_synapse(write_nnunet(tmp_path / "source", cases=0), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -106,6 +106,7 @@ def make_view(
         gates=np.moveaxis(gates, -1, 0).astype(np.float16),
         spacing=(1.0, 1.0),
         index=WHOLE_IMAGE if color else 7,
+        letters=("", "") if color else ("R", "L"),
     )
 
 

@@ -27,7 +27,7 @@ def evaluate(network: I2Net, inferer: Any, images: list[Tensor], num_classes: in
     for number, image in enumerate(images):
         label = torch.zeros(image.shape, dtype=torch.uint8)
         label[:, : image.shape[1] // 2] = 1
-        affine = torch.diag(torch.tensor([2.0, 1, 1, 1]))
+        affine = torch.diag(torch.tensor([2.0, -1, 1, 1]))
         pair = {key: MetaTensor(value, affine=affine) for key, value in (("image", image), ("label", label))}
         items.append({**pair, "case": f"case {number}"})
     names = ["background", *(f"class {index}" for index in range(1, num_classes))]
@@ -47,7 +47,7 @@ def evaluate(network: I2Net, inferer: Any, images: list[Tensor], num_classes: in
     return predictions
 
 
-def test_volumes_keep_their_telling_slices(tmp_path: Path) -> None:
+def test_the_slices_with_most_classes_and_most_errors_are_saved(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = small_i2net(3, 3)
     volumes = [torch.rand(1, 16, 24, 8), torch.rand(1, 16, 24, 2)]
@@ -60,6 +60,7 @@ def test_volumes_keep_their_telling_slices(tmp_path: Path) -> None:
         errors = (np.asarray(prediction[0]) != truth).sum(axis=(0, 1))
         assert int(errors.argmax()) in {view.index for view in views}
         assert all(view.gates.shape == (3, 8, 8) for view in views)
+        assert views[0].letters == ("A", "P")  # columns run along y, from anterior to posterior
         assert views[0].spacing == (2.0, 1.5)  # 16 rows of 2 stay, 24 columns of 1 become 16
     content = json.loads((tmp_path / "calibration.json").read_text())
     assert content["cases"] == 2 and "evenly spaced slices" in content["where"]

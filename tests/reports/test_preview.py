@@ -137,7 +137,7 @@ def test_a_sound_data_set_has_no_findings_and_no_mark(page: str, request: pytest
 def test_findings_come_first_and_errors_before_warnings(faulty_page: Path) -> None:
     text = html(faulty_page)
     assert "The checks found nothing." not in text
-    assert text.index("Look at these first") < text.index("<table>") < text.index("<img")
+    assert text.index("<h2>Findings</h2>") < text.index("<table>") < text.index("<img")
     findings = re.findall(r'<li class="marked">(.*?)</li>', text)
     assert findings[0].startswith("error: imagesTr/case0005.nii.gz: is truncated or damaged")
     assert all(finding.startswith("warning: ") for finding in findings[1:])
@@ -471,7 +471,7 @@ def test_volumes_of_several_channels_are_drawn_by_the_first(tmp_path: Path) -> N
     save(tmp_path / "labelsTr" / "p.nii.gz", mask)
     header = {"channel_names": {"0": "T2", "1": "ADC"}, "labels": {"background": 0, "lesion": 1}}
     page = preview_dataset(written(tmp_path, file_ending=".nii.gz", **header))
-    assert "Of the channels T2, ADC the first is shown." in html(page)
+    assert "The channels are T2, ADC; only the first is shown." in html(page)
     assert table_rows(page) == {"header": ["lesion"], "p": [f"<td>{5 * 5 * 4 * 12 / 1000:.0f}</td>"]}
     assert sheet(page).std() > 30
 

@@ -124,13 +124,21 @@ def test_views_come_back_as_they_were_saved(color: bool, tmp_path: Path) -> None
         for name in ("image", "truth", "prediction", "gates"):
             assert np.array_equal(getattr(found, name), getattr(expected, name))
         assert found.spacing == expected.spacing and found.index == expected.index
+        assert found.letters == expected.letters
+
+
+def test_views_of_version_0_1_have_no_letters(tmp_path: Path) -> None:
+    save_views(tmp_path / "case.npz", [make_view()])
+    with np.load(tmp_path / "case.npz") as file:
+        np.savez(tmp_path / "old.npz", **{name: file[name] for name in file if name != "letters"})
+    assert [view.letters for view in load_views(tmp_path / "old.npz")] == [("", "")]
 
 
 def test_a_broken_file_of_views_is_named(tmp_path: Path) -> None:
     save_views(tmp_path / "case.npz", [make_view()])
     whole = (tmp_path / "case.npz").read_bytes()
     (tmp_path / "case.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"case\.npz holds no views .*Evaluate again"):
+    with pytest.raises(ValueError, match=r"case\.npz is damaged or holds no views .*Evaluate again"):
         load_views(tmp_path / "case.npz")
 
 

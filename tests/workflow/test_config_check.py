@@ -35,6 +35,10 @@ COMPOSITIONS = [
     ["train.json", "histology.yaml", "histology_train.yaml", "glas_small.yaml", "unet.yaml"],
     ["evaluate.json", "histology.yaml", "unet.yaml"],
     ["inference.json", "unet.yaml"],
+    ["train.json", "peer.yaml"],
+    ["train.json", "histology.yaml", "histology_train.yaml", "peer.yaml"],
+    ["evaluate.json", "peer.yaml"],
+    ["inference.json", "histology.yaml", "peer.yaml"],
 ]
 
 

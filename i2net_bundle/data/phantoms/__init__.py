@@ -1,7 +1,7 @@
-"""Example data made on the spot: seeded CT and gland phantoms, free of any licence, so nothing is downloaded.
+"""Synthetic example data: seeded CT and gland phantoms, generated locally and free to use (CC0).
 
 ``make_ct_phantoms`` and ``make_gland_phantoms`` write a folder with a Decathlon ``dataset.json``; ``ct_phantom`` and
-``gland_phantom`` are the pure functions behind them. The phantoms show that the software works; they are no benchmark.
+``gland_phantom`` are the pure functions behind them. Phantoms show that the software works; they are not a benchmark.
 """
 
 from i2net_bundle.data.phantoms.ct import ORGANS, ct_phantom, make_ct_phantoms

@@ -1,7 +1,7 @@
-"""Abdominal CT phantoms: an atlas of ellipsoids, posed, deformed, blurred and noised anew for every case.
+"""Generate abdominal CT phantoms from an atlas of ellipsoids, posed, deformed, blurred and noised per case.
 
-The atlas below is the anatomy; the code only poses and paints it. Coordinates are those of the patient in mm,
-(right, anterior, superior), as NIfTI's RAS+ world: the liver has a larger x than the spleen.
+The atlas below defines the anatomy. Coordinates are patient coordinates in mm (right, anterior, superior), the RAS+
+world of NIfTI: the liver has a larger x than the spleen.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Vector = tuple[float, float, float]
 ORGANS = ("aorta", "gallbladder", "left kidney", "right kidney", "liver", "pancreas", "spleen", "stomach")
 ORIENTATIONS = ("RAS", "LPS", "LAS")
 
-# the last part of a case's random key: the header's draws leave those of the anatomy alone
+# last part of a case's random key: draws for the header do not affect those for the anatomy
 ANATOMY_STREAM, HEADER_STREAM = 1, 2
 
 FIELD_OF_VIEW_MM = np.array([384.0, 384.0, 240.0])
@@ -36,16 +36,16 @@ RIB_PITCH_MM, RIB_SLOPE, RIB_LOWEST_MM = 34.0, 0.45, -50.0
 
 
 class Tissue(NamedTuple):
-    """HU of a tissue in the mean patient, how it varies between patients, and how far its parts wander together."""
+    """Mean HU of a tissue, its variation between patients, and the displacement that its parts share."""
 
     hu: float
     hu_sd: float
-    hu_per_phase: float = 0.0  # HU gained when the contrast bolus is one sd fresher
+    hu_per_phase: float = 0.0  # HU gained per standard deviation of the contrast phase
     wander_mm: float = 0.0
 
 
 class Part(NamedTuple):
-    """Ellipsoid of one tissue; an infinite radius makes a tube, turns are degrees in the axial and coronal plane."""
+    """Ellipsoid of one tissue; an infinite radius makes a tube; turns are degrees in the axial and coronal planes."""
 
     tissue: str
     centre_mm: Vector | NDArray[np.float64]
@@ -74,7 +74,7 @@ TISSUES = {
     "stomach gas": Tissue(-850, 50),
 }
 
-# painted in order, later over earlier: the wall first, then what the cavity holds
+# painted in this order, later parts over earlier ones: the wall, then the contents of the cavity
 WALL = (
     Part("fat", (0, 0, 0), (168, 122, inf)),
     Part("muscle", (0, 0, 0), (152, 104, inf)),
@@ -116,10 +116,10 @@ def ct_phantom(
     spacing_mm: Vector = (4.0, 4.0, 6.0),
     seed: int = 0,
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """CT volume and organ labels of one patient, axes (right, anterior, superior).
+    """Generate the CT volume and organ labels of one patient, axes (right, anterior, superior).
 
-    The anatomy fills the field of view whatever its size, and a patient is the same on a grid of any shape; the
-    spacing only sets how far edges and noise blur.
+    The anatomy fills the field of view of any size, and a patient is the same on a grid of any shape; the spacing only
+    sets the blur of edges and noise.
 
     Args:
         index: number of the patient.
@@ -131,7 +131,7 @@ def ct_phantom(
         image (X, Y, Z) in HU and label (X, Y, Z), 0 background and i + 1 for ``ORGANS[i]``.
 
     Raises:
-        ValueError: the grid is so coarse that an organ fell between its voxels.
+        ValueError: the grid is so coarse that an organ has no voxel.
     """
     rng = np.random.default_rng((seed, index, ANATOMY_STREAM))
     hu_of = _patient_hu(rng)
@@ -154,7 +154,7 @@ def ct_phantom(
         label[inside] = ORGANS.index(part.tissue) + 1 if part.tissue in ORGANS else 0
     missing = [organ for i, organ in enumerate(ORGANS) if not (label == i + 1).any()]
     if missing:
-        raise ValueError(f"shape {shape} is too coarse for {', '.join(missing)}: ask for more voxels")
+        raise ValueError(f"shape {shape} is too coarse for {', '.join(missing)}. Use more voxels.")
     hu[_gas(rng, label == ORGANS.index("stomach") + 1)] = hu_of["stomach gas"]
     return _scan(rng, hu, spacing_mm), label
 
@@ -168,19 +168,19 @@ def make_ct_phantoms(
     spacing_mm: Vector = (4.0, 4.0, 6.0),
     seed: int = 0,
 ) -> Path:
-    """Write a set of CT phantoms as NIfTI, case by case in another header orientation.
+    """Write a set of CT phantoms as NIfTI; the header orientation changes from case to case.
 
     Args:
         out_dir: folder of the set.
-        num_training: training cases.
-        num_validation: validation cases, among the training files.
-        num_test: test cases.
+        num_training: number of training cases.
+        num_validation: number of validation cases, stored among the training files.
+        num_test: number of test cases.
         shape: voxels (right, anterior, superior) of every case.
         spacing_mm: voxel size (x, y, z).
         seed: seed of the whole set; case i is the same in a set of any size.
 
     Returns:
-        path of ``dataset.json``.
+        the path of ``dataset.json``.
 
     Raises:
         FileExistsError: ``out_dir`` already holds a ``dataset.json``.

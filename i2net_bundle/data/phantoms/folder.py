@@ -1,4 +1,4 @@
-"""Folder of a phantom set: never written over, one image and label per case, ``dataset.json`` last."""
+"""Write the folder of a phantom set: one image and label per case, and ``dataset.json`` last."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ def write_dataset(
     write_case: Callable[[str, int], Mapping[str, str]],
     header: Mapping[str, Any],
 ) -> Path:
-    """Write every case of a set and then its Decathlon ``dataset.json``.
+    """Write every case of a set, then its Decathlon ``dataset.json``. Existing sets are never overwritten.
 
     Args:
-        out_dir: folder of the set, made if missing.
-        num_cases: cases of each split ("training", "validation", "test").
-        write_case: writes one case, given its split and its index counted across the splits; returns the paths of
-            "image" and "label" relative to ``out_dir``.
+        out_dir: folder of the set, created if missing.
+        num_cases: number of cases of each split ("training", "validation", "test").
+        write_case: writes one case, given its split and its index across the splits; returns the paths of "image" and
+            "label" relative to ``out_dir``.
         header: further keys of ``dataset.json`` (name, description, modality, labels, …).
 
     Returns:
-        path of ``dataset.json``.
+        the path of ``dataset.json``.
 
     Raises:
         FileExistsError: ``out_dir`` already holds a ``dataset.json``.
     """
     dataset_json = Path(out_dir) / "dataset.json"
     if dataset_json.exists():
-        raise FileExistsError(f"{out_dir} already holds a dataset.json: delete the folder or choose another out_dir")
+        raise FileExistsError(f"{out_dir} already holds a dataset.json. Delete the folder, or choose another out_dir.")
     splits: dict[str, list[dict[str, str]]] = {split: [] for split in num_cases}
     order = [split for split, count in num_cases.items() for _ in range(count)]
     for index, split in enumerate(tqdm(order, desc=header["name"], unit="case", disable=None)):

@@ -1,6 +1,6 @@
-"""Gland phantoms: H&E-like images of wobbly glands in stroma, with instance annotations named as those of GlaS.
+"""Generate gland phantoms: H&E-like images of glands in stroma, with instance annotations named as in GlaS.
 
-A layout of closed curves becomes a map of each dye, and the two dyes become a colour by the Beer-Lambert law.
+A layout of closed curves becomes a map of each dye; the Beer-Lambert law turns the two dyes into colours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from i2net_bundle.data.phantoms.folder import write_dataset
 PIXEL_SIZE_UM = 0.62005
 SMALLEST_SIDE = 64
 
-# testA_1 is the same image whatever the number of training images
+# testA_1 does not depend on the number of training images
 FIRST_TEST_INDEX = 1_000_000
 STREAM = 3
 
@@ -29,7 +29,7 @@ EOSIN_RGB = np.array([0.15, 0.80, 0.35])
 
 
 class Structure(NamedTuple):
-    """Closed curves of one kind: share of the area tried, size, wobble of the radius, and gap to the neighbours."""
+    """Closed curves of one kind: target share of the area, radius, relative wobble of the radius, gap to neighbours."""
 
     crowding: float
     radius_px: tuple[float, float]
@@ -58,7 +58,7 @@ STAINS = np.array(
 def gland_phantom(
     index: int, size: tuple[int, int] = (256, 320), seed: int = 0
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """H&E-like image and gland instances of one tissue section.
+    """Generate the H&E-like image and the gland instances of one tissue section.
 
     Args:
         index: number of the section.
@@ -72,7 +72,7 @@ def gland_phantom(
         ValueError: a side is under 64 pixels.
     """
     if min(size) < SMALLEST_SIDE:
-        raise ValueError(f"size {size} has no room for glands: both sides must be at least {SMALLEST_SIDE} pixels")
+        raise ValueError(f"size {size} is too small for glands. Both sides must be at least {SMALLEST_SIDE} pixels.")
     rng = np.random.default_rng((seed, index, STREAM))
     glands = _scatter(rng, GLAND, np.zeros(size, bool))
     holes = _scatter(rng, HOLE, glands > 0) > 0
@@ -94,13 +94,13 @@ def make_gland_phantoms(
     Args:
         out_dir: folder of the set.
         num_training: training images, train_1, train_2, …
-        num_validation: validation images, which go on counting as train_…
+        num_validation: validation images, numbered on as train_…
         num_test: test images, testA_1, testA_2, …
         size: rows and columns (H, W).
         seed: seed of the whole set; an image of the same name is the same in a set of any size.
 
     Returns:
-        path of ``dataset.json``.
+        the path of ``dataset.json``.
 
     Raises:
         FileExistsError: ``out_dir`` already holds a ``dataset.json``.
@@ -131,13 +131,13 @@ def make_gland_phantoms(
 
 
 def _scatter(rng: np.random.Generator, structure: Structure, taken: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Instances (H, W) of one structure, numbered from 1, clear of the pixels taken and of each other."""
+    """Place instances (H, W) of one structure, numbered from 1, clear of occupied pixels and of each other."""
     size = taken.shape
     instances = np.zeros(size, np.uint8)
     smallest, largest = np.minimum(structure.radius_px, min(size) / 4)
-    # the first curve fits where nothing is taken, so no image is without a gland; 8 bits hold 255
+    # the first curve always fits, so every image has a gland; 8 bits hold 255
     count = structure.crowding * taken.size / (np.pi * ((smallest + largest) / 2) ** 2)
-    # large before small, so that the small ones fill the gaps
+    # large ones first, so that small ones fill the gaps
     for radius in np.sort(rng.uniform(smallest, largest, int(np.clip(count, 1, 255))))[::-1]:
         for _ in range(30):
             centre = rng.uniform((0, 0), size)
@@ -150,7 +150,7 @@ def _scatter(rng: np.random.Generator, structure: Structure, taken: NDArray[np.b
 
 
 def _wobbly_curve(rng: np.random.Generator, radius: float, wobble: float) -> tuple[NDArray, NDArray]:
-    """Angles (N,) and radii (N,) in pixels of a closed curve, an ellipse with dents and bulges."""
+    """Return angles (N,) and radii (N,) in pixels of a closed curve, an ellipse with dents and bulges."""
     angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     waves = np.arange(2, 7)
     dents = np.cos(angles[:, None] * waves + rng.uniform(0, 2 * np.pi, len(waves)))
@@ -159,7 +159,7 @@ def _wobbly_curve(rng: np.random.Generator, radius: float, wobble: float) -> tup
 
 
 def _fill(centre: NDArray, angles: NDArray, radii: NDArray, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels (H, W) inside a closed curve, cut at the border of the image."""
+    """Return the pixels (H, W) inside a closed curve, clipped to the image."""
     points = np.stack([centre[1] + radii * np.cos(angles), centre[0] + radii * np.sin(angles)], axis=-1)
     canvas = Image.new("L", size[::-1])
     ImageDraw.Draw(canvas).polygon(points.ravel().tolist(), fill=1)
@@ -169,7 +169,7 @@ def _fill(centre: NDArray, angles: NDArray, radii: NDArray, size: tuple[int, int
 def _dyes(
     rng: np.random.Generator, glands: NDArray[np.uint8], holes: NDArray[np.bool_], aggregates: NDArray[np.bool_]
 ) -> tuple[NDArray, NDArray]:
-    """Amounts of haematoxylin and eosin, each (H, W)."""
+    """Return the amounts of haematoxylin and eosin, each (H, W)."""
     depth = ndimage.distance_transform_edt(glands) - ndimage.distance_transform_edt(glands == 0)
     thickness = _rim_thickness(rng, glands, depth) + 1.5 * _smooth_noise(rng, glands.shape, 4)
     lumen = (glands > 0) & (depth > thickness)
@@ -184,14 +184,14 @@ def _dyes(
 
 
 def _rim_thickness(rng: np.random.Generator, glands: NDArray[np.uint8], depth: NDArray) -> NDArray:
-    """Thickness (H, W) in pixels of the epithelium of each pixel's gland, thinner in small glands."""
+    """Return the epithelial thickness (H, W) in pixels of each pixel's gland, thinner in small glands."""
     ids = np.arange(glands.max() + 1)
     thickness = np.minimum(rng.uniform(9, 22, len(ids)), 0.7 * ndimage.maximum(depth, glands, ids))
     return thickness[glands]
 
 
 def _paint_nuclei(rng: np.random.Generator, haematoxylin: NDArray, density: NDArray, depth: NDArray) -> None:
-    """Add nuclei to the haematoxylin, upright on the epithelium's base and along the fibres of the stroma."""
+    """Add nuclei to the haematoxylin, perpendicular to the basal membrane and parallel to stromal fibres."""
     down, right = np.gradient(ndimage.gaussian_filter(depth, 2))
     turn = np.arctan2(-down, right) + (depth < 0) * np.pi / 2 + rng.normal(0, 0.35, depth.shape)
     for row, col in np.argwhere(rng.random(depth.shape) < density):
@@ -201,13 +201,13 @@ def _paint_nuclei(rng: np.random.Generator, haematoxylin: NDArray, density: NDAr
 
 
 def _smooth_noise(rng: np.random.Generator, size: tuple[int, int], grain_px: float) -> NDArray:
-    """Gaussian noise (H, W) of mean 0 and sd 1, correlated over a few pixels."""
+    """Return Gaussian noise (H, W) with mean 0 and standard deviation 1, correlated over a few pixels."""
     noise = ndimage.gaussian_filter(rng.standard_normal(size), grain_px, mode="wrap")
     return (noise - noise.mean()) / noise.std()
 
 
 def _photograph(rng: np.random.Generator, haematoxylin: NDArray, eosin: NDArray) -> NDArray[np.uint8]:
-    """Image (H, W, 3) of a section under one laboratory's dyes, light and camera."""
+    """Render the image (H, W, 3) of a section with one laboratory's dyes, light and camera."""
     absorbance: NDArray = np.zeros((*eosin.shape, 3))
     blur = rng.uniform(0.6, 1.1)
     for dye, colour in ((haematoxylin, HAEMATOXYLIN_RGB), (eosin, EOSIN_RGB)):

@@ -1,1 +1,1 @@
-"""DICOM series as volumes, and masks as DICOM Segmentation."""
+"""Read DICOM series as volumes; write masks as DICOM Segmentation."""

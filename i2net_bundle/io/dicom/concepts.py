@@ -1,8 +1,8 @@
-"""What a class is in DICOM's words: a category and a coded concept for a segment, whatever the class is called.
+"""Find the DICOM codes of a class: a category and a coded concept for its segment.
 
-A class's own SNOMED CT code holds. Without one, its name is looked up among the concepts that DICOM lists for segments
-(CID 7191 to 7198 and 8134); only the very name of a concept counts, apart from a side and from words for lesions. What
-is found nowhere gets a code of a private scheme, which the standard allows (PS3.3 section 8.2).
+A class's own SNOMED CT code takes precedence. Otherwise its name is looked up among the concepts that DICOM lists for
+segments (CID 7191 to 7198 and 8134). The name must match exactly, apart from a side and words for lesions. Other names
+get a code of a private scheme, which the standard allows (PS3.3 section 8.2).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from i2net_bundle.labels import LabelClass
 from i2net_bundle.labels.names import plain_name
 
 PRIVATE_SCHEME = "99I2NET"
-MOST_LETTERS = 64
-"""Length of a code's meaning and of a segment's label."""
+MAX_CHARACTERS = 64
+"""Maximum length of a code meaning and of a segment label (VR LO)."""
 
 _SIDES = {"left": Code("7771000", "SCT", "Left"), "right": Code("24028007", "SCT", "Right")}
 _LISTS = (
@@ -36,7 +36,7 @@ _LISTS = (
     ("cid7193", "PhysicalObject"),
     ("cid7197", "BodySubstance"),
 )
-"""DICOM's lists of concepts for segments, and the category of each."""
+"""DICOM context groups of segment concepts, and the category of each."""
 
 _LESIONS = {
     "tumour": "Neoplasm",
@@ -58,10 +58,10 @@ class SegmentConcept:
     """Codes of a segment.
 
     Attributes:
-        category: such as Anatomical Structure.
-        kind: what it is.
-        laterality: left or right, where the name says so.
-        region: the organ that a lesion lies in, where the name says so.
+        category: segmented property category, such as Anatomical Structure.
+        kind: segmented property type.
+        laterality: left or right, if the name includes a side.
+        region: organ that contains a lesion, if the name includes one.
     """
 
     category: Code
@@ -71,7 +71,7 @@ class SegmentConcept:
 
 
 def segment_concept(item: LabelClass) -> SegmentConcept:
-    """Codes of a class: its own, those of the concept of its name, or a private one."""
+    """Return the codes of a class: its own, those of the concept with its name, or a private code."""
     if item.snomed is not None:
         side = None if item.laterality is None else Code(item.laterality[0], "SCT", item.laterality[1])
         category, _ = _known_code(item.snomed[0]) or (codes.SCT.AnatomicalStructure, None)
@@ -97,7 +97,7 @@ def segment_concept(item: LabelClass) -> SegmentConcept:
 
 
 def private_code(name: str) -> str:
-    """A code value for a class without one: of its letters where these fit, else shortened, with a hash.
+    """Return a private code value for a class name: its letters if they fit, else shortened with a hash.
 
     >>> private_code("bowel loop"), private_code("Leber/links")
     ('BOWEL_LOOP', 'LEBERLINK-c05c97')
@@ -110,12 +110,12 @@ def private_code(name: str) -> str:
 
 
 def dicom_text(text: str) -> str:
-    r"""Text for a field of 64 letters, in which ``\`` would separate values."""
-    return text.replace("\\", "/")[:MOST_LETTERS].strip()
+    r"""Fit a text into a field of 64 characters, without ``\``, which separates values."""
+    return text.replace("\\", "/")[:MAX_CHARACTERS].strip()
 
 
 def private_scheme() -> Dataset:
-    """The item of CodingSchemeIdentificationSequence that names the private scheme."""
+    """Return the item of CodingSchemeIdentificationSequence for the private scheme."""
     item = Dataset()
     item.CodingSchemeDesignator = PRIVATE_SCHEME
     item.CodingSchemeName = "Class names of a data set segmented with the I2Net bundle"
@@ -129,7 +129,7 @@ def _concept(name: str) -> tuple[Code, Code] | None:
 
 @cache
 def _concepts() -> dict[str, tuple[Code, Code]]:
-    """Plain names of DICOM's concepts to their category and code."""
+    """Map the plain names of DICOM concepts to their category and code."""
     named: dict[str, tuple[Code, Code]] = {}
     for category, keyword, code in _listed():
         for name in (code.meaning, re.sub("(?<=[a-z])(?=[A-Z])", " ", keyword)):
@@ -148,7 +148,7 @@ def _listed() -> Iterator[tuple[Code, str, Code]]:
         for keyword in concepts.dir():
             try:
                 code = getattr(concepts, keyword)
-            except RuntimeError:  # two coding schemes share the keyword
+            except RuntimeError:  # two coding schemes share this keyword
                 continue
             if code.scheme_designator == "SCT":
                 yield getattr(codes.SCT, category), keyword, code

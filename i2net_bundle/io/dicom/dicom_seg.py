@@ -1,7 +1,7 @@
-"""A mask of a DICOM series as DICOM Segmentation (DICOM PS3.3 A.51), through highdicom.
+"""Write a mask of a DICOM series as a DICOM Segmentation (DICOM PS3.3 A.51) with highdicom.
 
-The object refers to the series' slices and takes over its patient and study, as the standard wants: it is as
-confidential as the series. No other output of a prediction says anything of the patient.
+The object references the slices and copies the patient and study attributes of the series, as the standard requires,
+so it is as confidential as the series. No other output of a prediction contains patient data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger("i2net.prediction")
 _INSTALL = "DICOM-SEG needs highdicom: pip install 'i2net-bundle[dicom]'."
 _UTF_8 = "ISO_IR 192"
 _SERIES_NUMBER = 9001
-"""Out of the way of the scanner's own."""
+"""Chosen not to collide with the scanner's series numbers."""
 
 
 def write_dicom_seg(
@@ -36,18 +36,18 @@ def write_dicom_seg(
     """Write a mask as a binary DICOM Segmentation with one segment per class.
 
     Args:
-        mask: class indices (columns, rows, slices), in the series' own order as `read_series` gives it.
-        folder: the series, with the folders below it.
-        path: the file; written beside it and renamed.
-        classes: background first; one without a SNOMED code gets the code that `segment_concept` finds for its name.
-        chosen: which series of the folder, by number or UID, where there are several.
+        mask: class ids (columns, rows, slices), in the voxel order of `read_series`.
+        folder: folder of the series; subfolders are searched.
+        path: output file; written under a temporary name and renamed.
+        classes: background first; `segment_concept` finds the code of a class without a SNOMED code.
+        chosen: number or UID of the series if the folder holds several.
 
     Raises:
         ImportError: highdicom is not installed.
-        ValueError: mask and series differ in shape, or the slices lack what the standard requires.
+        ValueError: mask and series differ in shape, or the slices lack attributes that the standard requires.
     """
     try:
-        import highdicom  # noqa: F401  needed below; better missed before work than after it
+        import highdicom  # noqa: F401  used below; fail before any work is done
         import pydicom
     except ImportError as cause:
         raise ImportError(_INSTALL) from cause
@@ -64,13 +64,13 @@ def write_dicom_seg(
 
 
 def _complete(sources: Sequence[Any], spacing_mm: float, folder: str) -> None:
-    """Fill in what a de-identification emptied, and a segmentation must say of its slices."""
+    """Fill in attributes that de-identification emptied and a segmentation requires."""
     from pydicom.uid import generate_uid
 
     if not sources[0].get("StudyInstanceUID") or not sources[0].get("SeriesInstanceUID"):
         logger.warning(
-            f"{folder}: its slices do not say which study and series they are of; the DICOM-SEG gets a study of its "
-            "own, and viewers will not show it with the slices unasked"
+            f"{folder}: the slices have no StudyInstanceUID or SeriesInstanceUID. The DICOM-SEG gets a new study, so "
+            "viewers do not link it to the slices."
         )
     study, series = generate_uid(), generate_uid()
     for source in sources:
@@ -91,7 +91,7 @@ def _segmentation(mask: np.ndarray, sources: Sequence[Any], classes: Sequence[La
 
     from i2net_bundle.io.dicom.concepts import PRIVATE_SCHEME, private_scheme, segment_concept
 
-    logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of UIDs
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # it logs UIDs
     concepts = [segment_concept(item) for item in classes[1:]]
     named = zip(classes[1:], concepts, strict=True)
     descriptions = [_segment(number, item, concept) for number, (item, concept) in enumerate(named, 1)]
@@ -110,15 +110,15 @@ def _segmentation(mask: np.ndarray, sources: Sequence[Any], classes: Sequence[La
             software_versions=i2net_bundle.__version__,
             device_serial_number="none",
             series_description="I2Net segmentation (research, not for clinical use)",
-            omit_empty_frames=bool(mask.any()),  # a segmentation without any frame is none
+            omit_empty_frames=bool(mask.any()),  # an empty mask still needs a frame
         )
-    except (ValueError, AttributeError, KeyError) as cause:  # an attribute that the standard wants was removed
+    except (ValueError, AttributeError, KeyError) as cause:  # a required attribute was removed
         reason = without_identifiers(str(cause))
         raise ValueError(
-            f"{folder}: its slices lack what a DICOM-SEG must say of them ({reason}). Take the NIfTI mask, or the "
-            "series before it was stripped."
+            f"{folder}: the slices lack attributes that a DICOM-SEG requires ({reason}). Use the NIfTI mask, or the "
+            "series before its attributes were removed."
         ) from cause
-    segmentation.SpecificCharacterSet = _UTF_8  # names of classes may hold letters that the slices' own set lacks
+    segmentation.SpecificCharacterSet = _UTF_8  # class names may hold characters outside the set of the slices
     if any(concept.kind.scheme_designator == PRIVATE_SCHEME for concept in concepts):
         segmentation.CodingSchemeIdentificationSequence = [private_scheme()]
     return segmentation
@@ -152,7 +152,7 @@ def _segment(number: int, item: LabelClass, concept: SegmentConcept) -> Any:
 
 
 def _cielab(color: str) -> list[int]:
-    """``#RRGGBB`` as DICOM stores it (PS3.3 C.10.7.1.1): L* of 0 to 100, a* and b* of -128 to 127, over 16 bits."""
+    """Convert ``#RRGGBB`` to CIELab in 16 bits (PS3.3 C.10.7.1.1): L* from 0 to 100, a* and b* from -128 to 127."""
     from skimage.color import rgb2lab
 
     lightness, a, b = rgb2lab(np.array([[[int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)]]]))[0, 0]

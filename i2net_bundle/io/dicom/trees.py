@@ -1,4 +1,4 @@
-"""Which folders of a tree are a DICOM case each."""
+"""Find the folders of a tree that are DICOM cases."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ _DICOM_SUFFIXES = (".dcm", ".ima")
 
 
 def dicom_folders(folder: str | Path, volumes: Sequence[str | Path] = ()) -> list[Path]:
-    """Find the folders, the given one and those below it, that are a DICOM case each.
+    """Find the DICOM cases among a folder and its subfolders.
 
-    A folder is one case where all DICOM below it is one series besides localisers, and no other volume lies there. Else
-    each folder below is looked at by itself, and the files in the folder itself are a case. Folders that share a series
-    are not taken apart, lest it be read in part: the folder above them is the case, and reading it lists its series.
+    A folder is one case if the DICOM files in and below it are one series, localisers aside, and it holds no other
+    volume. Otherwise each subfolder is examined separately, and the files directly in the folder are a case. Folders
+    that share a series are not split, so that no series is read in part: their common parent is the case, and reading
+    it lists its series.
 
-    Headers are read only where more than one folder holds DICOM, or volumes lie there too.
+    Headers are read only if several folders hold DICOM files, or there are other volumes.
 
     Args:
-        folder: the tree.
-        volumes: files of other formats below it.
+        folder: root of the tree.
+        volumes: volumes of other formats in the tree.
 
     Returns:
-        in the order of their paths; none where there is no DICOM, or only localisers.
+        the folders in the order of their paths; empty if there are no DICOM files, or only localisers.
     """
     folder = Path(folder)
     holding = {path.parent for path in _first_dicom_files(folder)}
@@ -39,12 +40,12 @@ def dicom_folders(folder: str | Path, volumes: Sequence[str | Path] = ()) -> lis
 
 
 def _cases(folder: Path, spans: Sequence[set[Path]], mixed: set[Path]) -> Iterator[Path]:
-    """Cases at and below a folder.
+    """Yield the cases in and below a folder.
 
     Args:
-        folder: of all series.
-        spans: the folders of each.
-        mixed: folders with other volumes at or below them.
+        folder: folder that contains all series.
+        spans: folders of each series.
+        mixed: folders with other volumes in or below them.
     """
     if len(spans) == 1 and folder not in mixed:
         yield folder
@@ -58,12 +59,12 @@ def _cases(folder: Path, spans: Sequence[set[Path]], mixed: set[Path]) -> Iterat
 
 
 def _part(folder: Path, inner: Path) -> Path:
-    """Which child of ``folder`` holds ``inner``, or the folder itself."""
+    """Return the child of ``folder`` that contains ``inner``, or the folder itself."""
     return folder / Path(*inner.relative_to(folder).parts[:1])
 
 
 def _first_dicom_files(folder: Path) -> Iterator[Path]:
-    """Of each folder that holds DICOM, one such file."""
+    """Yield one DICOM file of each folder that holds any."""
     for name, _, files in os.walk(folder):
         first = next(filter(_is_dicom, (Path(name, file) for file in sorted(files))), None)
         if first is not None:
@@ -71,7 +72,7 @@ def _first_dicom_files(folder: Path) -> Iterator[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether a file seems to be DICOM, by its name or its first bytes."""
+    """Whether a file looks like DICOM, judged by its name or its first bytes."""
     name = path.name.lower()
     if name.endswith(_DICOM_SUFFIXES):
         return True

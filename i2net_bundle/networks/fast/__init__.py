@@ -1,7 +1,7 @@
-"""Fast forms of the network's parts, with the plain parts' parameters and names.
+"""Fast forms of the network's parts, with the same parameters and parameter names as the plain ones.
 
-`accelerate` is the one seam: it gives a plain module the class of its fast form, a subclass that overrides ``forward``
-alone. Each device first proves that fast and plain form agree, see `self_check`.
+`accelerate` replaces the class of a plain module by that of its fast form, a subclass that overrides only ``forward``.
+The first time a device is used, `self_check` compares both forms on it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from i2net_bundle.networks.heads import SkipHead
 logger = logging.getLogger("i2net.networks")
 
 FAST_FORMS: dict[type[nn.Module], type[nn.Module]] = {ImplicitDecoder: FastImplicitDecoder, SkipHead: FastSkipHead}
-"""Plain module to its fast form."""
+"""Class of a plain module to the class of its fast form."""
 
 
 def accelerate(network: nn.Module) -> nn.Module:
-    """Give the parts of a network their fast forms, in place, where these agree with the plain ones on its device.
+    """Switch the parts of a network to their fast forms, in place, if both forms agree on its device.
 
-    Parameters, buffers and their names stay the same. A network without such parts stays as it is.
+    Parameters, buffers and their names stay the same. A network without such parts is returned unchanged.
 
     Args:
-        network: any network, on the device where it will run.
+        network: any network, on the device it will run on.
 
     Returns:
         the network.
@@ -39,7 +39,7 @@ def accelerate(network: nn.Module) -> nn.Module:
     device = next(network.parameters()).device
     fault = disagreement(device)
     if fault is not None:
-        logger.warning(f"{device}: the fast form is not used here, the plain one is: {fault}")
+        logger.warning(f"{device}: using the plain form of the network instead of the fast one: {fault}")
         return network
     for module in plain:
         module.__class__ = FAST_FORMS[type(module)]

@@ -1,10 +1,10 @@
 """Batch normalisation and ReLU of points, with a closed-form second derivative.
 
-Autograd composes the second derivative of batch normalisation from some forty passes over its input. With x̂ the
-normalised input, w the weight, r = 1/σ, m() the mean over the P points, δ the gradient behind the ReLU, v the cotangent
-of the input's gradient, and per channel a = m(v), b = m(δ), p = m(v x̂), q = m(δ x̂), s = m(v δ), the second backward
-pass differentiates P w r (s - a b - p q) + u_w · P q + u_b · P b, where u_w and u_b are the cotangents of the gradients
-of weight and bias: five sums and two linear combinations.
+Autograd composes the second derivative of batch normalisation from some forty passes over its input. The closed form
+needs five sums and two linear combinations. Let x̂ be the normalised input, w the weight, r = 1/σ, m() the mean over the
+P points, δ the gradient before the ReLU, v the cotangent of the input's gradient, and u_w and u_b the cotangents of the
+gradients of weight and bias. With a = m(v), b = m(δ), p = m(v x̂), q = m(δ x̂) and s = m(v δ) per channel, the second
+backward pass differentiates P w r (s - a b - p q) + u_w · P q + u_b · P b.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def norm_relu(x: Tensor, norm: Any) -> Tensor:
 
 
 def _has_closed_form(x: Tensor, norm: Any) -> bool:
-    """Whether the closed form holds: batch statistics of this process alone, of more than one point."""
+    """Whether the closed form applies: batch statistics of this process only, over more than one point."""
     if not norm.training or type(norm) is not nn.BatchNorm1d or type(x) is not Tensor or len(x) < 2:
         return False
     return norm.momentum is not None and norm.running_mean is not None and norm.weight is not None

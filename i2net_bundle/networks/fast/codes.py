@@ -1,9 +1,9 @@
-"""Latent codes of a query grid, each level at its own resolution.
+"""Latent codes of a query grid, with every level at its own resolution.
 
 The concatenated input of Eq. 1 repeats a coarse cell for every query that falls into it. A linear layer does not need
-the copies: it maps each level at the level's own resolution, and the queries gather the results. `Codes` holds the two
-parts: numbers that differ from query to query (``direct``: relative coordinates, and levels as fine as the grid), and
-the cells of coarser levels with the index of each query's cell.
+the copies: it can map each level at that level's resolution, and the queries gather the results. `Codes` therefore has
+two parts: numbers that differ from query to query (``direct``: relative coordinates, and levels as fine as the grid),
+and the cells of coarser levels with the index of each query's cell.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from i2net_bundle.networks.coordinates import nearest_cells, sample_nearest
 
 
 class CellMap:
-    """Which cells each query reads, and which queries read each cell.
+    """Map from queries to the cells they read, and from cells to the queries that read them.
 
     Args:
         cells: index of each query's cell among all cells, one per coarse level, (P, L), int32.
@@ -88,7 +88,7 @@ class Sampler:
     ) -> None:
         self.features, self.height, self.width, self.dtype = features, height, width, dtype
         device = features[0].device
-        # a level finer than the grid has cells that no query reads, so gathering first is cheaper
+        # some cells of a level finer than the grid are read by no query, so gathering first is cheaper
         self.is_coarse = [level.shape[2] * level.shape[3] < height * width for level in features]
         positions, self.rows, self.cols = [], [], []
         for level, encoding in zip(features, encodings, strict=True):

@@ -1,4 +1,4 @@
-"""The implicit decoder on `Codes`: each level is mapped at its own resolution, points are processed in blocks."""
+"""The implicit decoder on `Codes`: levels are mapped at their own resolution, and points are processed in blocks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from i2net_bundle.networks.fast.precision import autocast_disabled, product_dtyp
 
 
 class FastImplicitDecoder(ImplicitDecoder):
-    """An `ImplicitDecoder` that never builds the concatenated input, nor any tensor K times as wide as an activation.
+    """An `ImplicitDecoder` without the concatenated input, and without tensors K times as wide as an activation.
 
-    In evaluation without gradients, batch normalisation is folded into the layers, see `FoldedDecoder`; otherwise each
-    layer is a `gated_linear`, twice differentiable.
+    In evaluation without gradients, batch normalisation is folded into the layers, see `FoldedDecoder`. Otherwise each
+    layer is a `gated_linear`, which is twice differentiable.
     """
 
     def forward(self, features: list[Tensor], size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:

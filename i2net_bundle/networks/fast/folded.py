@@ -1,4 +1,4 @@
-"""The decoder for inference: batch normalisation folded into the layers, points in blocks that fit into the cache."""
+"""The decoder for inference: batch normalisation is folded into the layers, and points come in cache-sized blocks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FoldedDecoder:
         gate_net: linear layers, each but the last followed by batch normalisation and ReLU.
         layers: `I2Layer`s, each but the last with batch normalisation and ReLU.
         columns: column order of the first layers, see `Sampler.columns`.
-        dtype: of the products.
+        dtype: number format of the products.
     """
 
     def __init__(self, gate_net: Any, layers: Any, columns: Tensor, dtype: torch.dtype) -> None:

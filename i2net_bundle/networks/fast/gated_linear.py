@@ -1,13 +1,13 @@
-"""A linear layer whose parameters a gate mixes, on `Codes`: its value, first and second derivatives.
+"""A linear layer with gate-mixed parameters on `Codes`: its value, first and second derivatives.
 
-With δ the gradient with respect to the output, T(δ, g, x, W) = Σ_p Σ_k g_k(p) δ(p)ᵀ W_k x(p) is linear in each of its
-arguments. The output is ∂T/∂δ, the gradients are the other partial derivatives, and their derivatives are partial
-derivatives of T again, so four kernels compute all of them. The kernels process points in blocks that fit into the
-cache; no tensor over all points is K times as wide as an activation.
+Let δ be the gradient with respect to the output. T(δ, g, x, W) = Σ_p Σ_k g_k(p) δ(p)ᵀ W_k x(p) is linear in each
+argument. The output is ∂T/∂δ, the gradients are the other partial derivatives, and their derivatives are again partial
+derivatives of T. Four kernels therefore compute everything. They process points in blocks that fit the cache, and no
+tensor over all points is K times as wide as an activation.
 
-Learner orthogonalization differentiates the loss with respect to the learners alone. An autograd function cannot know
-which of its gradients are needed, so the gradient of the learners is a separate node: the path to gate and codes is
-then not computed.
+Learner orthogonalization differentiates the loss only with respect to the learners. Because an autograd function cannot
+know which of its gradients are needed, the gradient of the learners is a separate node. The gradients of gate and codes
+are then not computed.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Mixture:
     """∂T/∂δ = Σ_k g_k (W_k x + b_k) for any block of points; coarse levels are mapped once.
 
     Args:
-        codes: their tables are mapped.
+        codes: codes whose tables are mapped.
         weight: (K, O, C), columns in the order of the codes.
         bias: (K, O), or None.
     """
@@ -193,7 +193,7 @@ def softmax(logits: Tensor) -> Tensor:
 
 
 class _Parameters:
-    """Weight and bias that autograd does not see here, see the module docstring."""
+    """Weight and bias, hidden from autograd; see the module docstring."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self.weight, self.bias = weight, bias

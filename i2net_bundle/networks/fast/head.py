@@ -1,4 +1,4 @@
-"""The head on the decoded map's own grid."""
+"""The head, applied on the grid of the decoded map."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from i2net_bundle.networks.heads import SkipHead, resize
 
 
 class FastSkipHead(SkipHead):
-    """A `SkipHead` that maps the decoded features to the classes before it resizes them, and concatenates nothing.
+    """A `SkipHead` that maps the decoded features to classes before resizing them, and needs no concatenation.
 
-    A 1×1 convolution is the sum of its parts over concatenated inputs, and commutes with a resize, whose weights sum
-    to 1.
+    A 1×1 convolution of concatenated inputs is the sum of the convolutions of each input. It commutes with a resize,
+    because the weights of a resize sum to 1.
     """
 
     def forward(self, skip: Tensor, decoded: Tensor) -> Tensor:
@@ -26,8 +26,8 @@ class FastSkipHead(SkipHead):
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """1×1 convolution of (B, C, H, W) by weight (O, C, 1, 1) and bias (O,).
 
-    Channels-last maps take a matrix product: to few classes, its backward pass takes a quarter of the time of oneDNN's
-    convolution.
+    For channels-last maps it is computed as a matrix product. With few classes, the backward pass then takes a quarter
+    of the time of oneDNN's convolution.
     """
     if not x.is_contiguous(memory_format=torch.channels_last):
         return F.conv2d(x, weight, bias)

@@ -1,4 +1,4 @@
-"""Number formats inside the fast forms, and the length of the blocks that points are processed in."""
+"""Number formats of the fast forms, and the size of the blocks in which points are processed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from i2net_bundle.hardware import cpu_capabilities, multiplies_bfloat16
 
 
 def product_dtype(dtype: torch.dtype, device_type: str) -> torch.dtype:
-    """Format in which matrix products of ``dtype`` are computed: autocast's, where it is on and the device has it."""
+    """Format of matrix products of ``dtype``: that of autocast, if it is on and the device supports it."""
     if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         dtype = torch.get_autocast_dtype(device_type)
     if dtype == torch.bfloat16 and not multiplies_bfloat16(device_type):
@@ -41,14 +41,14 @@ def without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def blocks(num_points: int, width: int, device: torch.device) -> Iterator[slice]:
-    """Slices that cover all points, in blocks that fit into a CPU's second-level cache.
+    """Yield slices that cover all points, in blocks that fit the second-level cache of a CPU.
 
-    Other devices hide memory latency behind many threads; there the blocks only bound the memory.
+    Other devices hide memory latency behind many threads; there, the blocks only limit memory.
 
     Args:
         num_points: P.
-        width: numbers per point that are alive at a time.
-        device: of the points.
+        width: numbers per point that are alive at the same time.
+        device: device of the points.
     """
     if device.type == "cpu":
         cache_bytes = int(cpu_capabilities().get("l2_cache_size", 1 << 20))

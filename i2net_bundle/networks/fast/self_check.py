@@ -1,7 +1,7 @@
-"""Does the fast form equal the plain one on this device? A proof on a tiny input, once per device and process.
+"""Comparison of the fast with the plain form on a tiny input, once per device and process.
 
-Devices differ in their kernels: CUDA, ROCm and MPS each have their own embedding bags, batch normalisations and sorts.
-The check compares outputs, gradients, and the gradient of learner orthogonalization, which is a second derivative.
+CUDA, ROCm and MPS have their own kernels for embedding bags, batch normalisation and sorting. The check compares
+outputs, gradients, and the gradient of learner orthogonalization, which is a second derivative.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from i2net_bundle.networks.fast.head import FastSkipHead
 from i2net_bundle.networks.heads import SkipHead
 
 _TOLERANCE = 1e-3
-"""Largest difference, as a share of the largest value of the plain form; float32 rounding stays below a tenth of it."""
+"""Largest difference, as a share of the plain form's largest value; float32 rounding stays below a tenth of it."""
 _SIZES = ((6, 8), (6, 8), (3, 4), (2, 3))  # rows and columns of the levels: one as fine as the grid, two coarser
 _TINY = 1e-6
-"""Allowed where the true value is 0: biases before batch normalisation have no gradient."""
+"""Absolute tolerance, for values that are truly 0, such as gradients of biases before batch normalisation."""
 
 
 class _Network(nn.Module):
-    """A decoder and a head, of which the fast forms are made."""
+    """A decoder and a head, the parts that have fast forms."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class _Network(nn.Module):
         self.head = SkipHead(3, 5, 2)
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Levels to logits, decoded map and gates."""
+        """Map levels to logits, decoded map and gates."""
         decoded, gates = self.decoder(features)
         return self.head(features[0], decoded), decoded, gates
 
@@ -46,10 +46,10 @@ def disagreement(device: torch.device) -> str | None:
     """Compare the fast with the plain form on a device.
 
     Args:
-        device: where to compare; the answer is kept for the rest of the process.
+        device: device to compare on; the result is cached for the rest of the process.
 
     Returns:
-        None where they agree, else what differs or fails.
+        None if they agree, otherwise what differs or fails.
     """
     try:
         with _full_precision():
@@ -72,7 +72,7 @@ def _difference(device: torch.device) -> str | None:
 
 @contextlib.contextmanager
 def _full_precision() -> Iterator[None]:
-    """Gradients on and no TensorFloat-32, whatever the caller has set."""
+    """Enable gradients and disable TensorFloat-32, whatever the caller has set."""
     precision, tf32 = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
@@ -85,7 +85,7 @@ def _full_precision() -> Iterator[None]:
 
 
 def _example(device: torch.device) -> tuple[_Network, list[Tensor]]:
-    """Network and features made on the CPU by a generator of their own, whatever the caller's random state."""
+    """Network and features, generated on the CPU independently of the caller's random state."""
     generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
         network = _Network()

@@ -111,7 +111,9 @@ def test_a_device_with_wrong_numbers_gets_the_plain_form_and_a_warning(
     with caplog.at_level(logging.WARNING):
         network = accelerate(small_i2net())
     assert not any(isinstance(part, tuple(FAST_FORMS.values())) for part in network.modules())
-    assert "cpu: the fast form is not used here, the plain one is: fast and plain form differ in" in caplog.text
+    assert (
+        "cpu: using the plain form of the network instead of the fast one: fast and plain form differ in" in caplog.text
+    )
 
 
 def test_a_wrong_first_derivative_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
