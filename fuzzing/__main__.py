@@ -146,13 +146,13 @@ def main() -> None:
     arguments = parser.parse_args()
     counts = fuzz(arguments.kinds, arguments.inputs, arguments.seed, arguments.out)
     failures = 0
-    print(f"{'kind':<12} {'inputs':>7} {'read':>7} {'refused':>8} {'failed':>7}")
+    print(f"{'kind':<24} {'inputs':>7} {'read':>7} {'refused':>8} {'failed':>7}")
     for kind, found in counts.items():
         failed = {verdict: count for verdict, count in found.items() if verdict not in ("read", "refused")}
         failures += sum(failed.values())
         named = ", ".join(f"{count} {verdict}" for verdict, count in failed.items())
         print(
-            f"{kind:<12} {found.total():>7} {found['read']:>7} {found['refused']:>8} {sum(failed.values()):>7}  {named}"
+            f"{kind:<24} {found.total():>7} {found['read']:>7} {found['refused']:>8} {sum(failed.values()):>7}  {named}"
         )
     raise SystemExit(failures > 0)
 

@@ -14,8 +14,8 @@ import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 import tifffile
 import torch
 from PIL import Image
-from torch import save as save_weights
 
+from i2net_bundle.networks.tensor_files import save_tensors
 from i2net_bundle.workflow.run_records import SETTINGS_NAME, NetworkRecord, RunRecord, write_record
 
 SHAPE = (20, 18, 6)
@@ -149,7 +149,12 @@ def make_network() -> torch.nn.Module:
 
 
 def _weights(folder: Path) -> Sample:
-    save_weights(make_network().state_dict(), folder / "model.pt")
+    save_tensors(make_network().state_dict(), folder / "model.pt")
+    return Sample(folder / "model.pt", folder / "model.pt")
+
+
+def _weights_from_elsewhere(folder: Path) -> Sample:
+    torch.save({"state_dict": make_network().state_dict()}, folder / "model.pt")
     return Sample(folder / "model.pt", folder / "model.pt")
 
 
@@ -177,6 +182,7 @@ KINDS: dict[str, Callable[[Path], Sample]] = {
     "data_list": _data_list,
     "settings": _settings,
     "weights": _weights,
+    "weights_from_elsewhere": _weights_from_elsewhere,
 }
 """Name of each kind of input, and what writes its sample into an empty folder."""
 

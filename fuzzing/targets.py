@@ -55,7 +55,7 @@ class Targets:
         Raises:
             Exception: a failure; whatever a reader raises that is not an error in words.
         """
-        if kind == "weights":
+        if kind.startswith("weights"):
             return self._weights(target)
         if kind == "settings":
             return self._settings(target)

@@ -20,11 +20,15 @@ from i2net_bundle.checks.histology import load_image
 from i2net_bundle.data.datalist import DATALIST, read_datalist
 from i2net_bundle.data.description import reading_options
 from i2net_bundle.data.image_files import image_paths, list_images
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.dicom.series import list_series
 from i2net_bundle.io.findings import DataError, Finding, error, errors, warning, warnings
 from i2net_bundle.io.formats import is_volume
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.volumes import read_volume, volume_shape
+
+FILES = "files"
+"""Key of single files in the counts of a `CheckReport`."""
 
 
 @dataclass
@@ -47,8 +51,10 @@ class CheckReport:
 
     def text(self) -> str:
         """Format for people: what was checked, one line per finding, and the count."""
-        counted = ", ".join(f"{count} {split}" for split, count in self.cases.items()) or "nothing"
-        lines = [f"{self.target}: {counted} checked"]
+        parts = [
+            counted(count, "file") if split == FILES else f"{count} {split}" for split, count in self.cases.items()
+        ]
+        lines = [f"{self.target}: {', '.join(parts) or 'nothing'} checked"]
         if self.channels:
             lines.append(f"channels: {', '.join(self.channels)}")
             named = ", ".join(f"{number} {name}" for number, name in enumerate(self.classes))
@@ -56,7 +62,8 @@ class CheckReport:
                 f"classes: {named or 'not named; add labels to the data list, or choose a table with --labels'}"
             )
         lines += [f"{finding.severity.upper():<7} [{finding.rule}] {finding}" for finding in self.findings]
-        lines.append(f"{len(errors(self.findings))} errors, {len(warnings(self.findings))} warnings")
+        found = {"error": errors(self.findings), "warning": warnings(self.findings)}
+        lines.append(", ".join(counted(len(findings), kind) for kind, findings in found.items()))
         return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
@@ -106,7 +113,7 @@ def check_path(
         else:
             _check_images(cases, ct, histology, report)
     elif path.is_file():
-        report.cases["files"] = 1
+        report.cases[FILES] = 1
         report.findings += check_case({"image": path}, ct if is_volume(path) else histology)
     else:
         raise FileNotFoundError(f"{path} does not exist. Name a data set's folder, or an image.")
@@ -145,7 +152,7 @@ def _check_dataset(
 def _check_images(
     cases: Sequence[Mapping[str, Any]], ct: VolumeOptions, histology: HistologyOptions, report: CheckReport
 ) -> None:
-    report.cases["files"] = len(cases)
+    report.cases[FILES] = len(cases)
     for case in tqdm(cases, desc="checking files", unit="file", disable=None):
         annotation = Path(case["image"]).with_name(f"{Path(case['image']).stem}_anno{Path(case['image']).suffix}")
         if annotation.is_file():  # as GlaS names them

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from i2net_bundle.cli.options import add_histology_options, add_series_option, add_volume_options
-from i2net_bundle.io.wording import counted
+from i2net_bundle.io.counted import counted
 from i2net_bundle.tasks import TASKS
 
 _PREDICT = """\

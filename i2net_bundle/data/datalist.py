@@ -130,6 +130,16 @@ def load_cases(
     return read_datalist(Path(dataset_dir, datalist)).cases(split, required)
 
 
+def dataset_name(dataset_dir: str | Path, datalist: str = DATALIST) -> str | None:
+    """Return the name of a data set, or None if its data list has none. Used by configurations.
+
+    Args:
+        dataset_dir: folder of the data list.
+        datalist: file name of the data list.
+    """
+    return read_datalist(Path(dataset_dir, datalist)).name
+
+
 def read_datalist(path: str | Path) -> DataList:
     """Read a data list.
 

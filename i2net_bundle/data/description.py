@@ -22,12 +22,14 @@ class DataDescription:
         channels: names of the images' channels.
         label_values: contents of the masks of 2D images: "instances", "binary" or "classes"; None if undeclared.
         ignore_id: label that is excluded from losses and scores.
+        name: name of the data set; None if its data list has none.
     """
 
     classes: tuple[LabelClass, ...]
     channels: tuple[str, ...]
     label_values: str | None = None
     ignore_id: int | None = None
+    name: str | None = None
 
     @property
     def class_names(self) -> list[str]:
@@ -85,7 +87,7 @@ def describe_datalist(
         remedy = 'Set "label_values": "classes", or list two labels.'
         raise DataError([error("label-values", found.path, problem, remedy)])
     chosen = found.channels if found is not None and found.channels else legal_channels(list(channels))
-    return DataDescription(classes, chosen, label_values, ignore_id)
+    return DataDescription(classes, chosen, label_values, ignore_id, None if found is None else found.name)
 
 
 def reading_options(

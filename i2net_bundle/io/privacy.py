@@ -5,8 +5,14 @@ They never reach a log, table, page or output file name. Names in other forms ca
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from pydicom.config import disable_value_validation
 
 HIDDEN = "[hidden]"
 
@@ -39,3 +45,22 @@ def without_identifiers(text: str) -> str:
     "Permission denied: 'scans/[hidden]/[hidden]'"
     """
     return _IN_TEXT.sub(HIDDEN, text)
+
+
+@contextmanager
+def quiet_dicom_libraries() -> Iterator[None]:
+    """Silence pydicom and highdicom, whose warnings and log records quote values of patient attributes.
+
+    Within the context values are not validated, so malformed ones are read and written as they are.
+    """
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings(), disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -42,7 +42,8 @@ def read_volume(
     if Path(path).is_dir():
         if num_volumes > 1:
             raise DataError([channel_count_finding(path, 1, options.channels)])
-        return as_nifti(read_series(path, options.series, is_ct(options.channels[0])), path), []
+        series, findings = read_series(path, options.series, is_ct(options.channels[0]))
+        return as_nifti(series, path), findings
     if is_itk(path):
         return read_itk(path, options, needs_orientation, num_volumes)
     registered = registered_format(path)

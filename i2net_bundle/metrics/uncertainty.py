@@ -8,6 +8,8 @@ import numpy as np
 from scipy.stats import bootstrap
 
 RESAMPLES = 9999
+FEWEST = 6
+"""Fewest patients of an interval: resampling fewer gives intervals that are far too narrow."""
 
 
 def bootstrap_interval(
@@ -27,16 +29,16 @@ def bootstrap_interval(
         seed: seed of the resampling.
 
     Returns:
-        lower and upper bound; None with fewer than two patients, because the spread is then unknown.
+        lower and upper bound; None with fewer than `FEWEST` patients.
 
-    >>> bootstrap_interval([0.5, 0.5, 0.5])
+    >>> bootstrap_interval([0.5] * 6)
     (0.5, 0.5)
     """
     numbers = np.asarray(values, np.float64)
     defined = np.isfinite(numbers)
     members = np.arange(len(numbers)) if groups is None else np.unique([str(g) for g in groups], return_inverse=True)[1]
     patients, members = np.unique(members[defined], return_inverse=True)
-    if len(patients) < 2:
+    if len(patients) < FEWEST:
         return None
     sums = np.bincount(members, numbers[defined])
     counts = np.bincount(members)

@@ -39,7 +39,7 @@ class DamagedFileError(TensorFileError):
 
 
 def save_tensors(contents: Mapping[str, Any], path: Path) -> None:
-    """Write tensors to a file with a digest. The file appears complete or not at all.
+    """Write tensors to a file with a digest. The file appears complete or not at all; equal contents give equal bytes.
 
     Args:
         contents: tensors, numbers and text in nested mappings and lists, such as a state dict.
@@ -50,10 +50,9 @@ def save_tensors(contents: Mapping[str, Any], path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     require_space(path, sum(_tensor_bytes(contents)) + _HEADROOM)
-    with written_whole(path) as temporary:
-        torch.save(contents, temporary)
-        with temporary.open("r+b") as file:
-            _seal(file)
+    with written_whole(path) as temporary, temporary.open("w+b") as file:
+        torch.save(contents, file)  # a path would give the archive the temporary file's name
+        _seal(file)
 
 
 def load_tensors(path: str | Path) -> Any:

@@ -247,7 +247,7 @@ class Predictor:
         return 1 if len(self.readout.names) == 1 else 2 * len(self.readout.names)
 
     def _prediction(self, case: str, path: Path, mask: np.ndarray, findings: list[Finding], **known: Any) -> Prediction:
-        classes, trained_on = self.description.classes, self.trained.trained_on
+        classes, trained_on = self.description.classes, self.trained.training_data
         affine = known.pop("affine", None)
         return Prediction(case, path, mask, affine, classes, findings=findings, trained_on=trained_on, **known)
 

@@ -28,7 +28,7 @@ from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.config_check import refuse_unknown_keys
 from i2net_bundle.workflow.config_files import bundle_root, config_files
 from i2net_bundle.workflow.run_folders import WEIGHTS_NAME
-from i2net_bundle.workflow.run_records import DataRecord, RunRecord, run_record
+from i2net_bundle.workflow.run_records import RunRecord, run_record
 from i2net_bundle.workflow.run_settings import require_settings
 
 logger = logging.getLogger("i2net.prediction")
@@ -68,9 +68,9 @@ class TrainedNetwork:
     configuration: str
 
     @property
-    def trained_on(self) -> str | None:
+    def training_data(self) -> str | None:
         """Training data of the weights in words; None if they are not recorded."""
-        return "; ".join(dict.fromkeys(record.trained_on for record in self.records if record.trained_on)) or None
+        return "; ".join(dict.fromkeys(item.training_data for item in self.records if item.training_data)) or None
 
     def describe(self) -> dict[str, Any]:
         """Describe task, weights and settings for the record. A series UID is not included."""
@@ -83,7 +83,7 @@ class TrainedNetwork:
         if isinstance(reading.get("series"), str):
             reading["series"] = "chosen by UID"
         weights = [
-            {"file": path.name, "sha256": file_sha256(path), "trained_on": record.trained_on}
+            {"file": path.name, "sha256": file_sha256(path), "trained_on": record.training_data}
             for path, record in zip(self.weights, self.records, strict=True)
         ]
         return {
@@ -98,17 +98,17 @@ class TrainedNetwork:
     def report_training_data(self) -> None:
         """Log the training data of each weights file, and warn if they are synthetic or a single case."""
         for path, record in zip(self.weights, self.records, strict=True):
-            if record.data is None:
+            if record.training_data is None:
                 logger.info(f"{path}: its record does not name the training data")
-            elif is_phantoms(record.data):
+            elif "phantom" in (record.trained_on or "").lower():
                 logger.warning(
-                    f"{path}: trained on {record.trained_on}, which are synthetic images. Do not use its masks of "
+                    f"{path}: trained on {record.training_data}, which are synthetic images. Do not use its masks of "
                     "patients' images."
                 )
-            elif record.data.cases == 1:
-                logger.warning(f"{path}: trained on {record.trained_on}. Expect wrong masks of other images.")
+            elif record.training_cases == 1:
+                logger.warning(f"{path}: trained on {record.training_data} only. Expect wrong masks of other images.")
             else:
-                logger.info(f"{path}: trained on {record.trained_on}")
+                logger.info(f"{path}: trained on {record.training_data}")
 
 
 def load_trained_network(
@@ -161,11 +161,6 @@ def load_trained_network(
     )
 
 
-def is_phantoms(data: DataRecord) -> bool:
-    """Whether training data are this bundle's synthetic images, judged by their name."""
-    return data.name is not None and "phantom" in data.name.lower()
-
-
 def default_weights(bundle: str | Path | None = None) -> Path:
     """Path of the weights of a packaged bundle, or of this one."""
     return (Path(bundle) if bundle is not None else bundle_root()) / "models" / WEIGHTS_NAME
@@ -209,7 +204,13 @@ def _configuration(files: Sequence[str | Path], overlays: Sequence[str | Path], 
 
 def _digest(config: ConfigParser) -> str:
     content = {name: value for name, value in config.get().items() if name not in _PLACES}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_without_comments(content), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _without_comments(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_comments(item) for name, item in value.items() if name != "_desc_"}
+    return [_without_comments(item) for item in value] if isinstance(value, list) else value
 
 
 def _refuse_different_classes(classes: Mapping[Path, Sequence[str]]) -> None:

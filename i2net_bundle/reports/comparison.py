@@ -60,7 +60,7 @@ class Difference:
 
     Attributes:
         mean: mean difference; None without pairs.
-        interval: 95 % bootstrap interval of the mean; None with fewer than two patients (or cases).
+        interval: 95 % bootstrap interval of the mean; None with too few patients (or cases), see `bootstrap_interval`.
         p: two-sided p of Wilcoxon's signed-rank test; 1 if nothing differs, None without pairs.
         pairs: number of cases with a value in both runs.
         tested: number of non-zero differences that the test ranks, of patients if they are known, otherwise of cases.

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.writing import staged_folder
 from i2net_bundle.metrics.registry import PROTOCOLS
+from i2net_bundle.metrics.uncertainty import FEWEST
 from i2net_bundle.reports.comparison import FEWEST_PAIRS, Column, Comparison, Difference
 
 _MOST_CLASSES = 10
@@ -118,7 +120,7 @@ def csv_text(comparison: Comparison) -> str:
 
 def notes(comparison: Comparison) -> Iterator[str]:
     """Remarks on how to read the numbers."""
-    yield f"{len(comparison.cases)} cases in all runs." + (
+    yield f"{counted(len(comparison.cases), 'case')} in all runs." + (
         f" Left out, because some run lacks them: {', '.join(comparison.left_out)}." if comparison.left_out else ""
     )
     if comparison.metrics_left_out:
@@ -128,17 +130,23 @@ def notes(comparison: Comparison) -> Iterator[str]:
         f"signed-rank test of {comparison.resampled}, two-sided, not corrected for multiple comparisons."
     )
     every = [difference for run in comparison.differences for difference in run.values()]
+    without = [difference for difference in every if difference.pairs and difference.interval is None]
+    if without:
+        yield (
+            f"Differences without an interval: {len(without)} of {len(every)}. An interval needs at least {FEWEST} "
+            f"{comparison.resampled}."
+        )
     few = [difference for difference in every if difference.pairs and difference.tested < FEWEST_PAIRS]
     if few:
         yield (
-            f"{len(few)} of {len(every)} tests have fewer than {FEWEST_PAIRS} {comparison.resampled} with a "
-            "difference: they cannot reach p < 0.05, however large the difference."
+            f"Tests of fewer than {FEWEST_PAIRS} {comparison.resampled} with a difference: {len(few)} of {len(every)}. "
+            "Their p cannot fall below 0.05, however large the difference."
         )
     undefined = sum(difference.undefined for difference in every)
     if undefined:
         yield (
-            f"{undefined} pairs are left out, because the metric is defined in one run only: there the class is "
-            "invented; in the other run it is in neither mask."
+            f"Left out: {counted(undefined, 'pair')} whose metric is defined in one run only. That run invents the "
+            "class; in the other run it is in neither mask."
         )
 
 
@@ -182,7 +190,7 @@ def _difference_rows(comparison: Comparison, protocol: str, number: int, markup:
             f"{value:+.{column.decimals}f}".replace("-", markup.minus)
             for value in (difference.mean, *(difference.interval or ()))
         ]
-        interval = f"{signed[1]} to {signed[2]}" if difference.interval else "-"
+        interval = f"{signed[1]} to {signed[2]}" if difference.interval else "none"
         rows.append([name, signed[0], interval, p_value(difference.p), str(difference.pairs)])
     return rows
 

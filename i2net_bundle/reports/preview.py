@@ -30,6 +30,7 @@ from i2net_bundle.io.writing import staged_folder
 from i2net_bundle.labels import LabelClass
 from i2net_bundle.labels.colors import PALETTE
 from i2net_bundle.reports.contact_sheet import Panel, Tile, draw_sheet
+from i2net_bundle.reports.phantom_notice import phantom_notice
 from i2net_bundle.transforms.preprocessing import WINDOW_HU
 
 PAGE_NAME = "index.html"
@@ -229,6 +230,7 @@ def _page(
     environment = Environment(loader=PackageLoader("i2net_bundle.reports"), autoescape=True)
     return environment.get_template("preview.html.j2").render(
         name=found.name or "Data set",
+        notice=phantom_notice(None, found.name),
         counts=counts,
         what=what,
         classes=legend,

@@ -17,11 +17,14 @@ from tqdm import tqdm
 
 import i2net_bundle
 from i2net_bundle.figures.style import Picture, report_style
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.writing import staged_folder
 from i2net_bundle.metrics.mask_pair import INVENTED, MISSED
 from i2net_bundle.metrics.registry import PROTOCOLS
+from i2net_bundle.metrics.uncertainty import FEWEST
 from i2net_bundle.reports.curves import training_pictures
 from i2net_bundle.reports.gallery import draw_case
+from i2net_bundle.reports.phantom_notice import phantom_notice
 from i2net_bundle.reports.run_results import RunResults, read_run
 from i2net_bundle.reports.score_figures import bland_altman, box_plots, reliability_diagram
 from i2net_bundle.reports.score_tables import Table, calibration_table, case_table, object_table, score_table
@@ -90,6 +93,7 @@ def write_report(run: str | Path, out_dir: str | Path | None = None, max_cases: 
         page = environment.get_template("report.html.j2").render(
             name=results.name,
             facts=_facts(results),
+            notice=phantom_notice(results.trained_on, results.data_set),
             sections=sections,
             figures=drawn,
             version=i2net_bundle.__version__,
@@ -149,9 +153,11 @@ def _facts(results: RunResults) -> str:
     if target:
         facts.append(f"network {str(target).rpartition('.')[2]}")
     if results.training:
-        facts.append(f"trained for {int(results.training['epoch'][-1])} epochs")
+        on = f" on {results.trained_on}" if results.trained_on else ""
+        facts.append(f"trained{on} for {counted(int(results.training['epoch'][-1]), 'epoch')}")
     if results.scores is not None:
-        facts.append(f"evaluated on {len(results.scores.cases)} cases")
+        of = f" of {results.data_set}" if results.data_set else ""
+        facts.append(f"evaluated on {counted(len(results.scores.cases), 'case')}{of}")
     return ", ".join(facts)
 
 
@@ -169,7 +175,8 @@ def _scores(results: RunResults) -> Section:
         "Scores",
         "\n".join(
             [
-                f"Mean and 95 % bootstrap confidence interval of the mean, resampling {resampled}.",
+                f"Mean and 95 % bootstrap confidence interval of the mean, resampling {resampled}. Means of fewer than "
+                f"{FEWEST} {resampled} have no interval.",
                 *rules,
                 "Judge a network by strict scores; use transunet scores to compare with published tables.",
             ]
@@ -205,8 +212,8 @@ def _gallery(results: RunResults, max_cases: int) -> Section:
     shown = ordered[:max_cases]
     gates = "; below them, the gate of every learner and the gate entropy" if _has_gates(results) else ""
     section.text = (
-        f"{len(shown)} of {len(ordered)} cases, lowest mean Dice first: image, truth, prediction and errors at the "
-        f"network's input size{gates}. False positives are red, false negatives blue, and a wrong class is lime. "
+        f"{len(shown)} of {counted(len(ordered), 'case')}, lowest mean Dice first: image, truth, prediction and errors "
+        f"at the network's input size{gates}. False positives are red, false negatives blue, wrong classes lime. "
         "A volume is shown by the slice with the most classes and the slice with the most errors."
     )
     names = ["background", *(results.scores.classes if results.scores else _class_names(results))]

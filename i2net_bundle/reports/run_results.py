@@ -125,6 +125,16 @@ class RunResults:
     calibration: dict[str, Any] | None = None
     views: dict[str, Path] = field(default_factory=dict)
 
+    @property
+    def trained_on(self) -> str | None:
+        """Name of the training data set, if it is recorded."""
+        return _text(self.settings, "trained_on")
+
+    @property
+    def data_set(self) -> str | None:
+        """Name of the evaluated data set, if it is recorded."""
+        return _text(self.summary, "data_set")
+
 
 def read_run(folder: str | Path) -> RunResults:
     """Read the folder of a run, or of an evaluation.
@@ -193,6 +203,11 @@ def read_scores(path: Path) -> ScoreTable:
     if not {"strict_dice", "transunet_dice"} & next(iter(rows.values())).keys():
         raise ValueError(f"{path} has neither strict_dice nor transunet_dice. Evaluate again with --overwrite true.")
     return ScoreTable(path, rows)
+
+
+def _text(content: dict[str, Any] | None, key: str) -> str | None:
+    found = (content or {}).get(key)
+    return found if isinstance(found, str) else None
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from i2net_bundle.metrics.uncertainty import bootstrap_interval
 from i2net_bundle.reports.run_results import ScoreTable
 
 NOTHING = "–"
+NO_INTERVAL = "no interval"
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,13 @@ def titled(metric: Metric, scores: ScoreTable) -> str:
 
 
 def mean_with_interval(values: np.ndarray, patients: Sequence[str] | None, decimals: int = 3) -> str:
-    """Mean of the finite values, and its 95 % bootstrap interval on a second line."""
+    """Mean of the finite values, and on a second line its 95 % bootstrap interval, or that there is none."""
     defined = values[np.isfinite(values)]
     if not len(defined):
         return NOTHING
     interval = bootstrap_interval(values, patients)
-    bounds = " to ".join(number(bound, decimals) for bound in interval or ())
-    return number(float(defined.mean()), decimals) + (f"\n{bounds}" if bounds else "")
+    bounds = " to ".join(number(bound, decimals) for bound in interval) if interval else NO_INTERVAL
+    return f"{number(float(defined.mean()), decimals)}\n{bounds}"
 
 
 def number(value: float, decimals: int = 3) -> str:

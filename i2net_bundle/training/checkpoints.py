@@ -1,35 +1,56 @@
-"""What a run leaves on disk to be continued and to be used: checkpoints and plain weights, written atomically."""
+"""Checkpoints of a run, to resume it from, and its plain weights. A killed process can always be resumed.
+
+A new checkpoint is on the disk before an old one is deleted. All files carry a digest, see
+`i2net_bundle.networks.tensor_files`; a damaged checkpoint is skipped in favour of the one before it.
+"""
 
 from __future__ import annotations
 
+import csv
 import logging
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
-from ignite.handlers import Checkpoint, DiskSaver
+from ignite.handlers import Checkpoint
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from i2net_bundle.workflow.run_folders import BEST_NAME, WEIGHTS_NAME, newest_checkpoint
+from i2net_bundle.networks.tensor_files import TensorFileError, load_tensors, save_tensors
+from i2net_bundle.training.record import RECORD_NAME
+from i2net_bundle.workflow.resume_settings import require_equal_settings
+from i2net_bundle.workflow.run_folders import BEST_NAME, WEIGHTS_NAME, checkpoint_path, checkpoints
+
+KEPT = 2
+"""Checkpoints of complete epochs in a run's folder: the newest, and one in case it is damaged."""
+
+logger = logging.getLogger("i2net.checkpoints")
 
 
 class RunCheckpoint:
-    """Save the whole state of a run, continue from it, and keep the network's plain weights beside it.
+    """Save the state of a run, resume it, and keep the network's plain weights.
 
-    Every ``interval`` epochs and at the end: ``checkpoints/epoch_0010.pt`` (the last two are kept) and ``model.pt``,
-    the network's state dict. The best epoch by the validator's key metric is kept as ``model_best.pt``. Files are
-    written beside their target and renamed, so that a killed process leaves the previous ones whole.
+    Files, every ``interval`` epochs and at the end: ``checkpoints/epoch_0010.pt`` (the last two are kept) and
+    ``model.pt``, the network's state dict. ``model_best.pt`` is the best epoch by the validator's key metric. A run
+    stopped within an epoch leaves ``checkpoints/epoch_0011_stopped.pt``.
 
     Args:
         output_dir: the run's folder.
         network: the network in training.
-        kept_network: whose weights ``model.pt`` holds; its average, or the network itself.
-        state: further objects with ``state_dict`` to save and restore, such as optimiser and schedule.
-        validator: evaluator whose key metric, larger is better, chooses ``model_best.pt``.
+        kept_network: network whose weights ``model.pt`` holds: the running average, or ``network`` itself.
+        state: further objects with ``state_dict`` to save and restore, such as the optimizer.
+        validator: evaluator whose key metric, larger is better, selects ``model_best.pt``.
         interval: epochs between checkpoints.
-        resume: continue from the newest checkpoint.
+        resume: continue from the newest checkpoint that can be read.
+        extend: continue for more epochs than the run was started with. The learning-rate schedule continues as that of
+            the longer run.
+        settings: what decides the result, see `result_settings`; a run is resumed with equal settings only.
+
+    Raises:
+        ValueError: ``extend`` without ``resume``.
     """
 
     def __init__(
@@ -41,56 +62,98 @@ class RunCheckpoint:
         validator: Engine | None = None,
         interval: int = 1,
         resume: bool = False,
+        extend: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
+        if extend and not resume:
+            raise ValueError("--extend true continues a run: add --resume true.")
         self.output_dir = Path(output_dir)
-        self.network, self.kept_network = network, kept_network
-        self.state = dict(state)
+        self.kept_network = kept_network
+        self.best = _Best()
+        self.objects = {"network": network, "best": self.best, **state}
         self.validator = validator
         self.interval = interval
-        self.resume = resume
-        self.logger = logging.getLogger("i2net.checkpoints")
-        self.best = _Best()
+        self.resume, self.extend = resume, extend
+        self.settings = dict(settings or {})
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer, after the validation handler."""
+        """Attach to a trainer. Saving comes after all other handlers of an epoch, wherever this one is attached."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_best)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
     def _start(self, engine: Engine) -> None:
-        objects = {"network": self.network, "trainer": engine, "best": self.best, **self.state}
-        self.checkpoint = Checkpoint(
-            objects,
-            DiskSaver(self.output_dir / "checkpoints", require_empty=False),
-            n_saved=2,
-            filename_pattern="epoch_{global_step:04d}.{ext}",
-            global_step_transform=lambda *_: engine.state.epoch,
-            include_self=True,  # a resumed run goes on counting the files that it keeps
-        )
-        self.weights = DiskSaver(self.output_dir, require_empty=False)
+        self.objects["trainer"] = engine
         if self.resume:
-            self._load(engine, {**objects, "checkpointer": self.checkpoint})
+            self._load(engine)
+        if idist.get_rank() == 0 and not engine.has_event_handler(self._finish_epoch):
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
+            engine.add_event_handler(Events.TERMINATE, self._stop)
 
-    def _load(self, engine: Engine, objects: Mapping[str, Any]) -> None:
-        path, state = newest_checkpoint(self.output_dir), cast(Any, engine.state)
-        contents = torch.load(path, map_location=state.device, weights_only=True)
-        configured = {"epochs": state.max_epochs, "iterations per epoch": state.epoch_length}
-        saved = {
-            "epochs": contents["trainer"]["max_epochs"],
-            "iterations per epoch": contents["trainer"]["epoch_length"],
-        }
-        if configured != saved:
+    def _load(self, engine: Engine) -> None:
+        path, contents = _newest_readable(self.output_dir, self.interval)
+        missing = ", ".join(sorted({*self.objects, "settings"} - contents.keys()))
+        if missing:
             raise ValueError(
-                f"{path} comes from a run of {saved}, this one has {configured}. Resume with the same epochs, "
-                "batch_size and data: the learning-rate schedule depends on them."
+                f"{path} lacks {missing}: another version of i2net_bundle wrote it. Train in another --output_dir; "
+                f"--init_weights {self.output_dir / WEIGHTS_NAME} starts from this run's weights."
             )
-        Checkpoint.load_objects(objects, contents)
-        self.logger.info(f"continuing from {path}")
+        _require_length(path, contents["trainer"], engine, self.extend)
+        require_equal_settings(contents["settings"], self.settings, str(path))
+        if contents["trainer"]["max_epochs"] == engine.state.max_epochs:
+            Checkpoint.load_objects(self.objects, contents)
+        else:
+            self._load_longer(engine, contents)
+        done = _done_in_epoch(engine)
+        if done:
+            _skip_batches(engine, done)
+        elif idist.get_rank() == 0:
+            self._save_weights(WEIGHTS_NAME)  # the process may have been killed between the two files
+        within = f" and {done} of {engine.state.epoch_length} iterations" if done else ""
+        logger.info(f"resuming from {path}: {engine.state.epoch} of {engine.state.max_epochs} epochs{within} are done")
+
+    def _load_longer(self, engine: Engine, contents: dict[str, Any]) -> None:
+        """Restore the state of a shorter run; the schedule is stepped to where it would be in a run of this length."""
+        contents["trainer"]["max_epochs"] = engine.state.max_epochs
+        schedule = self.objects.get("lr_scheduler")
+        rates = _rates_after(schedule, contents["lr_scheduler"]["last_epoch"]) if schedule is not None else []
+        kept = {name: item for name, item in self.objects.items() if name != "lr_scheduler"}
+        Checkpoint.load_objects(kept, contents)
+        for group, rate in zip(schedule.optimizer.param_groups if schedule is not None else [], rates, strict=True):
+            group["lr"] = rate
+
+    def _finish_epoch(self, engine: Engine) -> None:
+        self._save_best(engine)
+        if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
+            self._save(engine)
+
+    def _stop(self, engine: Engine) -> None:
+        """Save the state of a run that is stopped before its end."""
+        if _done_in_epoch(engine) == 0:
+            if engine.state.iteration and not checkpoint_path(self.output_dir, engine.state.epoch).is_file():
+                self._save(engine)
+        elif _can_skip_batches(engine):
+            path = checkpoint_path(self.output_dir, engine.state.epoch, stopped=True)
+            self._save_checkpoint(path)
+            logger.info(f"saved {path}")
+        else:
+            logger.warning("the training data cannot be continued within an epoch: resuming will repeat this epoch")
 
     def _save(self, engine: Engine) -> None:
-        if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
-            self.checkpoint(engine)
-            self.weights(self.kept_network.state_dict(), WEIGHTS_NAME)
+        path = checkpoint_path(self.output_dir, engine.state.epoch)
+        self._save_checkpoint(path)
+        self._save_weights(WEIGHTS_NAME)
+        earlier = checkpoints(self.output_dir)
+        earlier = earlier[earlier.index(path) + 1 :]
+        complete = [item for item in earlier if item == checkpoint_path(self.output_dir, _epoch(item))]
+        for item in earlier:
+            if item not in complete[: KEPT - 1]:
+                item.unlink(missing_ok=True)
+
+    def _save_checkpoint(self, path: Path) -> None:
+        states = {name: item.state_dict() for name, item in self.objects.items()}
+        save_tensors({**states, "settings": self.settings}, path)
+
+    def _save_weights(self, name: str) -> None:
+        save_tensors(self.kept_network.state_dict(), self.output_dir / name)
 
     def _save_best(self, engine: Engine) -> None:
         if self.validator is None or self.validator.state.epoch != engine.state.epoch:
@@ -99,11 +162,11 @@ class RunCheckpoint:
         metric = validation.metrics[validation.key_metric_name]
         if metric > self.best.metric:
             self.best.metric, self.best.epoch = float(metric), engine.state.epoch
-            self.weights(self.kept_network.state_dict(), BEST_NAME)
+            self._save_weights(BEST_NAME)
 
 
 class _Best:
-    """Best key metric so far and its epoch; part of the checkpoint, so that a resumed run cannot forget it."""
+    """The best key metric and its epoch; part of the checkpoint."""
 
     def __init__(self) -> None:
         self.metric, self.epoch = float("-inf"), 0
@@ -113,3 +176,98 @@ class _Best:
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         self.metric, self.epoch = state["metric"], int(state["epoch"])
+
+
+def _newest_readable(output_dir: Path, interval: int) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint that can be read, and its contents; warns of newer ones that are damaged or missing."""
+    found, problems = checkpoints(output_dir), []
+    for path in found:
+        try:
+            contents = load_tensors(path)
+            if not isinstance(contents, dict) or not isinstance(contents.get("trainer"), dict):
+                raise TensorFileError("no checkpoint of a training run")
+        except (OSError, TensorFileError) as problem:
+            problems.append(f"{path} cannot be used: it is {problem}")
+            logger.warning(f"{problems[-1]}. Falling back to the checkpoint before it")
+            continue
+        _warn_of_missing(output_dir, path, interval)
+        return path, contents
+    raise ValueError(
+        f"{output_dir} cannot be resumed: {'; '.join(problems) or 'it has no checkpoint'}. Train in another "
+        f"--output_dir. If {output_dir / WEIGHTS_NAME} exists, --init_weights with that file starts from its weights."
+    )
+
+
+def _warn_of_missing(output_dir: Path, newest: Path, interval: int) -> None:
+    try:
+        with (output_dir / RECORD_NAME).open(newline="", encoding="utf-8") as file:
+            recorded = max((int(row["epoch"]) for row in csv.DictReader(file)), default=0)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):  # no record, or a damaged one: it is written again
+        return
+    expected = checkpoint_path(output_dir, recorded - recorded % interval)
+    if _epoch(newest) < _epoch(expected) and not expected.is_file():
+        logger.warning(
+            f"{output_dir / RECORD_NAME} has epoch {recorded}, but {expected} is missing: it was deleted, or the "
+            f"process was killed before writing it. Resuming from {newest}"
+        )
+
+
+def _require_length(path: Path, saved: Mapping[str, Any], engine: Engine, extend: bool) -> None:
+    """Compare the length of a run with that of a checkpoint.
+
+    Raises:
+        ValueError: it differs, and not only by epochs to extend it by.
+    """
+    epochs, per_epoch = engine.state.max_epochs or 0, engine.state.epoch_length
+    if saved["epoch_length"] != per_epoch:
+        raise ValueError(
+            f"{path} comes from a run of {saved['epoch_length']} iterations per epoch, this one has {per_epoch}. "
+            "Resume with the same batch_size, data and number of processes."
+        )
+    if epochs < saved["max_epochs"] or (epochs > saved["max_epochs"] and not extend):
+        raise ValueError(
+            f"{path} comes from a run of {saved['max_epochs']} epochs, this one has {epochs}. The learning-rate "
+            "schedule depends on them: resume with the same epochs, or continue for more with --resume true --extend "
+            "true."
+        )
+
+
+def _rates_after(schedule: Any, steps: int) -> list[float]:
+    """Learning rates of a new schedule after some steps.
+
+    Raises:
+        ValueError: the schedule depends on more than the number of steps.
+    """
+    if isinstance(schedule, ReduceLROnPlateau):
+        raise ValueError("A run with ReduceLROnPlateau cannot be extended. Start a new one with --init_weights.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch expects a step of the optimizer before each
+        for _ in range(steps):
+            schedule.step()
+    rates: list[float] = schedule.get_last_lr()
+    return rates
+
+
+def _epoch(path: Path) -> int:
+    return int(path.stem.split("_")[1])
+
+
+def _done_in_epoch(engine: Engine) -> int:
+    """Completed iterations of an epoch that is not complete."""
+    return engine.state.iteration % (engine.state.epoch_length or 1)
+
+
+def _can_skip_batches(engine: Engine) -> bool:
+    loader: Any = getattr(engine, "data_loader", None)
+    return hasattr(getattr(loader, "sampler", None), "skip") and getattr(loader, "batch_size", None) is not None
+
+
+def _skip_batches(engine: Engine, count: int) -> None:
+    """Continue the next epoch after its first batches."""
+    if not _can_skip_batches(engine):
+        raise ValueError(
+            "The run was stopped within an epoch, and the sampler of its data loader has no 'skip' to continue there. "
+            "Use i2net_bundle.training.EpochSampler, or remove the checkpoint that ends with _stopped.pt."
+        )
+    loader: Any = engine.data_loader  # type: ignore[attr-defined]
+    loader.sampler.skip(count * loader.batch_size)

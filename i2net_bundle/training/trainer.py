@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import ignite.distributed as idist
 import torch
+from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.utils import CommonKeys
@@ -17,9 +20,16 @@ from i2net_bundle.hardware import bfloat16
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
 from i2net_bundle.networks.contract import logits_and_gates
+from i2net_bundle.prediction.memory import uniform_memory_errors
+from i2net_bundle.training.slices import SliceDataset
+from i2net_bundle.workflow.stopping import Stop, graceful_stop
 
 TERMS = "terms"
 """Key of ``engine.state.output``: every loss term and the learners' health, as 0-d tensors."""
+
+
+class WorkerLostError(RuntimeError):
+    """A data-loading process was killed."""
 
 
 class TrainingNetwork(nn.Module):
@@ -56,6 +66,60 @@ class SegmentationTrainer(SupervisedTrainer):
         kwargs.setdefault("decollate", False)  # no handler needs single items
         super().__init__(network=network, loss_function=loss_function, optim_set_to_none=True, **kwargs)
         self.bfloat16 = amp
+        self.stop = Stop()
+        self.add_event_handler(Events.ITERATION_COMPLETED, self._stop_between_steps)
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._stop_between_epochs)
+
+    def run(self) -> None:  # type: ignore[override]
+        """Train; SIGTERM and SIGINT end the run after the current optimizer step, or after a validation in progress.
+
+        Raises:
+            Stopped: the run was stopped before its end.
+            WorkerLostError: a process of the data loader was killed.
+            torch.OutOfMemoryError: memory does not suffice for a batch.
+        """
+        with graceful_stop() as self.stop, self._naming_lost_workers():
+            super().run()
+            done, per_epoch = self.state.iteration, self.state.epoch_length or 1
+            if done < per_epoch * (self.state.max_epochs or 1):
+                self.stop.exit_if_requested(
+                    f"{done // per_epoch} of {self.state.max_epochs} epochs and {done % per_epoch} of {per_epoch} "
+                    "iterations of the next one are done. Continue with --resume true."
+                )
+
+    @contextlib.contextmanager
+    def _naming_lost_workers(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as cause:
+            if not str(cause).startswith("DataLoader worker"):
+                raise
+            dataset = getattr(self.data_loader, "dataset", None)
+            told = re.search(r"pid(?:\(s\))? ([\d, ]+)", str(cause))
+            processes = map(int, told[1].split(",")) if told else ()
+            names = [dataset.last_of(process) for process in processes] if isinstance(dataset, SliceDataset) else []
+            shown = ", ".join(filter(None, names)) or "its first slice"
+            raise WorkerLostError(
+                f"A data-loading process was killed while it read {shown}, after iteration {self.state.iteration}. If "
+                "memory was short, lower num_workers (0 loads in the main process); else check that case with i2net "
+                "check. Earlier checkpoints are intact: continue with --resume true."
+            ) from cause
+
+    def _stop_between_steps(self) -> None:
+        _, _, is_last = self._accumulation_group()
+        if is_last and self.state.iteration % self.state.epoch_length:  # an epoch ends with its validation and record
+            self._stop_if_requested()
+
+    def _stop_between_epochs(self) -> None:
+        if self.state.epoch < self.state.max_epochs:
+            self._stop_if_requested()
+
+    def _stop_if_requested(self) -> None:
+        requested = self.stop.requested
+        if idist.get_world_size() > 1:  # all processes stop after the same step
+            requested = bool(idist.all_reduce(int(requested), "MAX"))
+        if requested:
+            self.terminate(skip_completed=True)
 
     def _iteration(self, engine: SegmentationTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking, **engine.to_kwargs)
@@ -65,7 +129,7 @@ class SegmentationTrainer(SupervisedTrainer):
             engine.optimizer.zero_grad(set_to_none=engine.optim_set_to_none)
         output = engine.state.output = {CommonKeys.IMAGE: inputs, CommonKeys.LABEL: targets}
 
-        with self._gradient_sync(is_last):
+        with self._gradient_sync(is_last), self._advising_on_memory(inputs):
             with bfloat16(inputs.device.type, enabled=self.bfloat16):
                 logits, gates = engine.inferer(inputs, engine.network)
             output[CommonKeys.PRED] = logits.detach()
@@ -88,6 +152,24 @@ class SegmentationTrainer(SupervisedTrainer):
             engine.optimizer.step()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return output
+
+    @contextlib.contextmanager
+    def _advising_on_memory(self, images: Tensor) -> Iterator[None]:
+        try:
+            with uniform_memory_errors():
+                yield
+        except torch.OutOfMemoryError as cause:
+            size, half = len(images), max(1, len(images) // 2)
+            advice = (
+                f"Set batch_size to {half} and accumulation_steps to {self.accumulation_steps * size // half}, which "
+                "keeps the images per optimizer step, or set amp to true on a GPU"
+                if size > 1
+                else "Set a smaller image_size"
+            )
+            raise torch.OutOfMemoryError(
+                f"Memory does not suffice for a batch of {size} images of {images.shape[-2]}x{images.shape[-1]} at "
+                f"iteration {self.state.iteration}. {advice}, and start a new run. Earlier checkpoints are intact."
+            ) from cause
 
     def _accumulation_group(self) -> tuple[int, bool, bool]:
         """Size of the group of batches that share one optimiser step, and whether this is its first or last."""

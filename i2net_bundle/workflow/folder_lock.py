@@ -17,6 +17,7 @@ import psutil
 from filelock import FileLock, Timeout
 from ignite.engine import Engine, Events
 
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.writing import TEMPORARY, remove_leftovers
 
 LOCK_NAME = ".i2net.lock"
@@ -86,7 +87,9 @@ def lock_folder(folder: str | Path) -> None:
     _held[path] = lock
     removed = remove_leftovers(path, recursive=True)
     if removed:
-        logger.info(f"{folder}: removed {len(removed)} temporary files of an earlier process that was killed")
+        logger.info(
+            f"{folder}: removed {counted(len(removed), 'temporary file')} of an earlier process that was killed"
+        )
 
 
 def unlock_folder(folder: str | Path) -> None:

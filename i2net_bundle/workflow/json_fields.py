@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+LONGEST_TEXT = 200
+
 
 class Fields:
     """Fields of a JSON object; call `done` after reading all of them.
@@ -58,8 +60,8 @@ def is_list(accept: Callable[[Any], bool], shortest: int, longest: int) -> Calla
 
 
 def is_text(value: Any) -> bool:
-    """Whether a value is printable text of at most 200 characters."""
-    return isinstance(value, str) and len(value) <= 200 and value.isprintable()
+    """Whether a value is printable text of at most `LONGEST_TEXT` characters."""
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable()
 
 
 def is_name(value: Any) -> bool:

@@ -33,12 +33,20 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
         FolderInUseError: another process writes to it.
     """
     _require_writable(Path(output_dir))
-    require_unlocked(output_dir)
-    if resume:
-        newest_checkpoint(output_dir)
-    elif _holds_run(Path(output_dir)):
+    if idist.get_rank() == 0:  # the first of several processes may hold the lock already
+        require_unlocked(output_dir)
+    found, holds_run = checkpoints(output_dir), _holds_run(Path(output_dir))
+    if found and not resume:
         raise FileExistsError(
             f"{output_dir} already holds a training run. Continue it with --resume true, or set another --output_dir."
+        )
+    if resume and not found and not holds_run:
+        raise FileNotFoundError(f"There is no run to resume in {output_dir}. Start it without --resume true.")
+    if holds_run and not found:
+        weights = Path(output_dir, WEIGHTS_NAME)
+        raise (FileNotFoundError if resume else FileExistsError)(
+            f"{output_dir} holds {weights.name} of a run but no checkpoint, so that run cannot be resumed. Set another "
+            f"--output_dir; --init_weights {weights} starts from its weights."
         )
 
 
@@ -81,7 +89,7 @@ def check_results_dir(results_dir: str | Path, overwrite: bool) -> None:
 
 
 def _holds_run(folder: Path) -> bool:
-    return any((folder / "checkpoints").glob("*.pt")) or (folder / WEIGHTS_NAME).exists()
+    return bool(checkpoints(folder)) or (folder / WEIGHTS_NAME).exists()
 
 
 def _require_writable(folder: Path) -> None:
@@ -96,14 +104,20 @@ def _require_writable(folder: Path) -> None:
         raise PermissionError(f"{existing} is not writable ({cause.strerror}). {_NAME_ANOTHER}") from cause
 
 
-def newest_checkpoint(output_dir: str | Path) -> Path:
-    """Path of the checkpoint with the highest epoch in a run's folder.
-
-    Raises:
-        FileNotFoundError: the folder holds no checkpoint.
-    """
+def checkpoints(output_dir: str | Path) -> list[Path]:
+    """Checkpoints in a run's folder, the newest first."""
     files = Path(output_dir, "checkpoints").glob("epoch_*.pt")
-    found = [path for path in files if re.fullmatch(r"epoch_\d+", path.stem)]
-    if not found:
-        raise FileNotFoundError(f"No checkpoint to resume from in {output_dir}/checkpoints. Run without --resume true.")
-    return max(found, key=lambda path: int(path.stem.split("_")[1]))
+    found = {path: match for path in files if (match := re.fullmatch(r"epoch_(\d+)(_stopped)?", path.stem))}
+    # one that was stopped within epoch 3 is older than the one after epoch 3
+    return sorted(found, key=lambda path: (int(found[path][1]), found[path][2] is None), reverse=True)
+
+
+def checkpoint_path(output_dir: str | Path, epoch: int, stopped: bool = False) -> Path:
+    """Path of the checkpoint after an epoch.
+
+    Args:
+        output_dir: the run's folder.
+        epoch: number of the epoch, from 1.
+        stopped: the run was stopped within this epoch.
+    """
+    return Path(output_dir, "checkpoints", f"epoch_{epoch:04d}{'_stopped' if stopped else ''}.pt")

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.options import LABEL_VALUES
-from i2net_bundle.io.wording import counted
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.labels import LabelClass, classes_of, label_class
 from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.describe import describe
-from i2net_bundle.workflow.json_fields import Fields, is_between, is_integer, is_list, is_name, is_text
+from i2net_bundle.workflow.json_fields import LONGEST_TEXT, Fields, is_between, is_integer, is_list, is_name, is_text
 
 SETTINGS_NAME = "settings.json"
 SCHEMA = 2
@@ -41,19 +41,6 @@ class NetworkRecord:
 
 
 @dataclass(frozen=True)
-class DataRecord:
-    """Training data of a run.
-
-    Attributes:
-        name: name of the data set, as its data list writes it; None if it has none.
-        cases: number of training cases.
-    """
-
-    name: str | None
-    cases: int
-
-
-@dataclass(frozen=True)
 class RunRecord:
     """Settings that weights were trained with; None where a record has no value.
 
@@ -68,7 +55,8 @@ class RunRecord:
         image_size: rows and columns of the network's input in training.
         divisor: the network's input was padded to multiples of it.
         intensity: intensity transform, described as plain data.
-        data: training data.
+        trained_on: name of the training data set.
+        training_cases: number of training cases.
         training: further settings of the run.
     """
 
@@ -82,7 +70,8 @@ class RunRecord:
     image_size: tuple[int, int] | None = None
     divisor: int | None = None
     intensity: Any = None
-    data: DataRecord | None = None
+    trained_on: str | None = None
+    training_cases: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, name: str, default: Any) -> Any:
@@ -98,11 +87,11 @@ class RunRecord:
         return list(found) if isinstance(found, tuple) else found
 
     @property
-    def trained_on(self) -> str | None:
-        """The training data in words, such as "CT phantoms (8 cases)"; None if they are not recorded."""
-        if self.data is None:
-            return None
-        return f"{self.data.name or 'a data set without a name'} ({counted(self.data.cases, 'case')})"
+    def training_data(self) -> str | None:
+        """The training data in words, such as "CT phantoms, 8 cases"; None if they are not recorded."""
+        known = [self.trained_on] if self.trained_on else []
+        known += [] if self.training_cases is None else [counted(self.training_cases, "case")]
+        return ", ".join(known) or None
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON data."""
@@ -118,7 +107,8 @@ class RunRecord:
             "image_size": self.image_size and list(self.image_size),
             "divisor": self.divisor,
             "intensity": describe(self.intensity),
-            "data": self.data and {"name": self.data.name, "cases": self.data.cases},
+            "trained_on": self.trained_on,
+            "training_cases": self.training_cases,
             "training": describe(self.training),
         }
         plain: dict[str, Any] = json.loads(json.dumps(content))  # as it would be read back
@@ -191,6 +181,18 @@ def refuse_expressions(value: Any, where: str = "it") -> None:
             refuse_expressions(item, where)
 
 
+def recordable_text(text: str | None) -> str | None:
+    r"""Shorten a text and remove what a record cannot hold: control characters, and the first sign of an expression.
+
+    >>> recordable_text("$CT\n phantoms")
+    'CT phantoms'
+    """
+    if text is None:
+        return None
+    printable = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    return printable.lstrip("$@% ")[:LONGEST_TEXT].rstrip() or None
+
+
 def _version_2(content: Mapping[str, Any], path: Path) -> RunRecord:
     fields = Fields(content, "")
     if fields.get("schema", is_integer, "a number", required=True) != SCHEMA:
@@ -212,7 +214,8 @@ def _version_2(content: Mapping[str, Any], path: Path) -> RunRecord:
         ),
         divisor=fields.get("divisor", is_between(1, 4096), "a whole number from 1 to 4096"),
         intensity=fields.get("intensity", lambda _: True, "plain data"),
-        data=_data(fields.get("data", lambda value: isinstance(value, Mapping), "an object")),
+        trained_on=fields.get("trained_on", is_text, "a text"),
+        training_cases=fields.get("training_cases", is_between(0, 10**9), "a number of cases"),
         training=fields.get("training", lambda value: isinstance(value, Mapping), "an object") or {},
     )
     fields.done()
@@ -258,16 +261,6 @@ def _network(content: Any) -> NetworkRecord | None:
     )
     fields.done()
     return NetworkRecord(target, arguments)
-
-
-def _data(content: Any) -> DataRecord | None:
-    if content is None:
-        return None
-    fields = Fields(content, "data")
-    name = fields.get("name", is_text, "a printable text of at most 200 characters")
-    cases = fields.get("cases", is_between(0, 10**9), "a number of cases", required=True)
-    fields.done()
-    return DataRecord(name, cases)
 
 
 def _classes(content: Any) -> tuple[LabelClass, ...] | None:

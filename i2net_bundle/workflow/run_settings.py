@@ -18,6 +18,7 @@ from i2net_bundle.workflow.run_records import (
     RunRecord,
     check_record,
     read_record,
+    recordable_text,
     run_record,
     write_record,
 )
@@ -36,6 +37,8 @@ class SettingsRecord:
         intensity: intensity transform.
         training: everything else that determines the result, see `training_settings`.
         resume: continue the run in this folder.
+        extend: continue it for more epochs than it was started with.
+        num_cases: number of training cases.
 
     Raises:
         ValueError: a record cannot hold one of the names or values.
@@ -52,8 +55,10 @@ class SettingsRecord:
         intensity: Any,
         training: Mapping[str, Any],
         resume: bool = False,
+        extend: bool = False,
+        num_cases: int | None = None,
     ) -> None:
-        self.folder, self.resume = Path(output_dir), resume
+        self.folder, self.resume, self.extend = Path(output_dir), resume, extend
         self.record = RunRecord(
             task=task,
             network=None if network is None else NetworkRecord(**network),
@@ -64,6 +69,8 @@ class SettingsRecord:
             image_size=(image_size[0], image_size[1]),
             divisor=divisor,
             intensity=describe(intensity),
+            trained_on=recordable_text(description.name),
+            training_cases=num_cases,
             training=training,
         )
         check_record(self.record)
@@ -76,8 +83,9 @@ class SettingsRecord:
         path = self.folder / SETTINGS_NAME
         if self.resume and path.is_file():
             saved, own = _comparable(read_record(path)), _comparable(self.record)
+            own.pop("epochs", None)  # RunCheckpoint compares them: a run can be extended
             _refuse_differences(saved, own, f"{path} is of a run", "Resume with the same settings.")
-        elif idist.get_rank() == 0:
+        if idist.get_rank() == 0 and (not self.resume or self.extend or not path.is_file()):
             write_record(self.record, self.folder)
 
 

@@ -19,7 +19,7 @@ from i2net_bundle.checks.verified import Verdicts
 from i2net_bundle.io.findings import DataError, Finding, Severity, enforce
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from tests.checks.ct_files import CLASS_NAMES, ORGAN_AFFINE, hu_volume, label_volume, organ_labels, save
-from tests.io.test_dicom import truncated
+from tests.io.dicom.files import truncated
 
 PLAIN = VolumeOptions()
 Case = dict[str, str]

@@ -92,7 +92,7 @@ def test_a_report_says_to_people_what_was_checked_what_was_found_and_how_much(gl
         "set: nothing checked\n"
         "WARNING [units] a.nii.gz: is in metres. Check it.\n"
         "ERROR   [empty] b.nii.gz: is empty. Download it again.\n"
-        "1 errors, 1 warnings"
+        "1 error, 1 warning"
     )
 
 

@@ -23,7 +23,7 @@ from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.io.findings import error, warning
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from tests.checks.ct_files import SHAPE, hu_volume, save
-from tests.io.test_dicom import DESCRIPTION, OTHER_UID, two_series
+from tests.io.dicom.files import DESCRIPTION, OTHER_UID, two_series
 from tests.prepare.lookalikes import write_btcv, write_transunet
 
 IDS = np.array([[0, 1, 1, 0], [0, 2, 0, 7]], np.uint8)
@@ -195,7 +195,7 @@ def test_a_check_without_findings_ends_well(glands: Path, capsys: pytest.Capture
 
 def test_warnings_alone_end_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(["check", str(with_warning(tmp_path))]) == 0
-    assert re.search(r"\nWARNING \[units\] .*metres\.nii\.gz: .*\n0 errors, 1 warnings\n$", capsys.readouterr().out)
+    assert re.search(r"\nWARNING \[units\] .*metres\.nii\.gz: .*\n0 errors, 1 warning\n$", capsys.readouterr().out)
 
 
 def test_an_error_in_any_of_several_paths_is_status_1_and_all_are_checked(
@@ -205,7 +205,7 @@ def test_an_error_in_any_of_several_paths_is_status_1_and_all_are_checked(
     assert status_of(["check", str(broken), str(glands)]) == 1
     first, second = capsys.readouterr().out.split("\n\n")
     assert re.fullmatch(
-        rf"{broken}: 1 files checked\nERROR   \[offset\] {broken}: looks like .*\n1 errors, 0 warnings", first
+        rf"{broken}: 1 file checked\nERROR   \[offset\] {broken}: looks like .*\n1 error, 0 warnings", first
     )
     assert second.startswith(f"{glands}: 2 training")
 
@@ -245,7 +245,7 @@ def test_series_are_listed_with_what_tells_them_apart_only_where_asked(
         f"   {DESCRIPTION}",
         f"   {OTHER_UID}",
     ]
-    assert "\n3. CT, 1 slice of 6 × 5, 0.8 × 0.9 × 1 mm, coronal, localiser\n   Topogram\n" in printed.out
+    assert "\n3. CT, 1 slice of 6 × 5, 0.8 × 0.9 × 4 mm, coronal, localiser\n   Topogram\n" in printed.out
     assert (printed.err, caplog.text) == ("", "")
 
 

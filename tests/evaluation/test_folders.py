@@ -78,7 +78,7 @@ def test_nothing_to_score_is_an_error(
 def test_what_has_no_partner_stops_unless_it_may_be_left_out(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (folders[0] / "img0001_mask.nii.gz").unlink()
     save(folders[0] / "img0009_mask.nii.gz", PRED)
-    with pytest.raises(DataError, match=r"no prediction for 1 cases: 0001[\s\S]*no label for 1 predictions: img0009"):
+    with pytest.raises(DataError, match=r"no prediction for 1 case: 0001[\s\S]*no label for 1 prediction: img0009"):
         evaluate_folders(*folders, tmp_path / "out")
     assert evaluate_folders(*folders, tmp_path / "out", allow_missing=True)["cases"] == 1
 

@@ -15,7 +15,7 @@ from i2net_bundle.io.formats import is_volume
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.volumes import volume_shape
 from tests.checks.ct_files import AFFINE, hu_volume, save
-from tests.io.test_dicom import CT_UID, OTHER_UID, two_series, write_ct
+from tests.io.dicom.files import CT_UID, OTHER_UID, two_series, write_ct
 
 SHEARLESS = np.array([[0.0, -1.9, 0.4, 12], [-1.5, 0, 0, 7], [0, 0.6, 2.9, -90], [0, 0, 0, 1]])
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")

@@ -61,6 +61,12 @@ def test_other_programs_read_the_file_as_a_plain_state_dict(state: dict[str, tor
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.pt"]
 
 
+def test_equal_contents_give_equal_bytes(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    for name in ("a.pt", "b.pt"):
+        save_tensors(state, tmp_path / name)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+
+
 def test_no_damaged_file_is_read(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     save_tensors(state, path)
@@ -144,8 +150,8 @@ def test_a_full_disk_keeps_the_earlier_file(
     save_tensors(state, path)
     before = path.read_bytes()
 
-    def half_save(_: Any, file: Path) -> None:
-        file.write_bytes(b"half a file")
+    def half_save(_: Any, file: Any) -> None:
+        file.write(b"half a file")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tensor_files.torch, "save", half_save)

@@ -25,7 +25,7 @@ from i2net_bundle.prediction.cohort import predict_files
 from i2net_bundle.prediction.inputs import find_inputs
 from i2net_bundle.prediction.predictor import Predictor
 from tests.checks.ct_files import hu_volume, save
-from tests.io.test_dicom import (
+from tests.io.dicom.files import (
     CT_UID,
     DESCRIPTION,
     OTHER_UID,
@@ -111,7 +111,7 @@ def test_a_series_in_several_folders_is_one_case(tmp_path: Path) -> None:
     for name, heights in (("a", (0, 5)), ("b", (10, 15))):
         write_ct(tmp_path / "split" / name, heights)
     assert images([tmp_path / "split"]) == [str(tmp_path / "split")]
-    assert read_series(tmp_path / "split").GetSize()[2] == 4
+    assert read_series(tmp_path / "split")[0].GetSize()[2] == 4
     write_ct(tmp_path / "other", uid=OTHER_UID)
     assert images([tmp_path]) == [str(tmp_path / "other"), str(tmp_path / "split")]
 
@@ -121,7 +121,7 @@ def test_where_folders_share_a_series_beside_others_none_is_read_in_part(tmp_pat
     write_ct(tmp_path / "b", (10, 15))
     write_slice(tmp_path / "b" / "other.dcm", (-3, -2, 0), uid=OTHER_UID)
     assert images([tmp_path]) == [str(tmp_path)]
-    with pytest.raises(DataError, match="holds 2 series that could be meant"):
+    with pytest.raises(DataError, match="holds 2 series"):
         read_series(tmp_path)
     write_ct(tmp_path / "c", uid="1.2.3.7")
     assert images([tmp_path]) == [str(tmp_path), str(tmp_path / "c")]
@@ -132,7 +132,7 @@ def test_series_of_a_folder_and_of_one_below_it_are_a_case_each(tmp_path: Path) 
     write_ct(tmp_path / "scan" / "below", (0, 3), uid=OTHER_UID)
     found = images([tmp_path])
     assert found == [str(tmp_path / "scan"), str(tmp_path / "scan" / "below")]
-    assert [read_series(folder).GetSize()[2] for folder in found] == [4, 2]
+    assert [read_series(folder)[0].GetSize()[2] for folder in found] == [4, 2]
 
 
 def test_of_a_chosen_series_the_whole_input_is_searched(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_finding_one_series_or_many_volumes_reads_no_header(tmp_path: Path, monk
     series = write_ct(tmp_path / "scan")
     (tmp_path / "volumes").mkdir()
     volume = save(tmp_path / "volumes" / "ct.nii.gz", hu_volume())
-    monkeypatch.setattr("i2net_bundle.io.dicom.series._read_header", lambda path: pytest.fail(f"reads {path}"))
+    monkeypatch.setattr("i2net_bundle.io.dicom.series.read_header", lambda path: pytest.fail(f"reads {path}"))
     assert images([series, tmp_path / "volumes"]) == [str(series), str(volume)]
 
 

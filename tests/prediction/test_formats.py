@@ -19,7 +19,7 @@ from i2net_bundle.labels import classes_of, label_table
 from i2net_bundle.prediction import SaveMaskd
 from i2net_bundle.transforms import volume_preprocessing
 from tests.checks.ct_files import hu_volume, save
-from tests.io.test_dicom import OTHER_UID, PATIENT, two_series, write_ct
+from tests.io.dicom.files import OTHER_UID, PATIENT, two_series, write_ct
 from tests.io.test_volumes import converted, rotated
 
 ORGANS = label_table("synapse").classes
@@ -198,7 +198,7 @@ def test_slices_that_were_stripped_are_named(tmp_path: Path) -> None:
         content = pydicom.dcmread(file)
         del content.FrameOfReferenceUID
         content.save_as(file)
-    with pytest.raises(ValueError, match=r"scan: the slices lack .*Frame Of Reference.*Use the NIfTI mask"):
+    with pytest.raises(ValueError, match=r"scan: the slices lack .*\(no FrameOfReferenceUID\)\. Use the NIfTI mask"):
         write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", ORGANS)
 
 

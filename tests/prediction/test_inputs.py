@@ -8,7 +8,7 @@ import pytest
 
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.prediction.inputs import find_inputs
-from tests.io.test_dicom import write_ct
+from tests.io.dicom.files import write_ct
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -98,6 +98,11 @@ def test_an_array_is_predicted_like_its_file(folder: Path) -> None:
         i2net_bundle.predict(array, weights)
 
 
+def test_the_picture_of_a_volume_names_the_patients_sides(folder: Path) -> None:
+    (path,) = images(folder, "ct").iterdir()
+    assert i2net_bundle.predict(path, folder / "ct.pt", **options("ct")).letters == ("R", "L")
+
+
 def test_uncertainty_and_probabilities_lie_on_the_files_grid(folder: Path) -> None:
     (path,) = images(folder, "ct").iterdir()
     predictor = Predictor([folder / "ct.pt"] * 2, uncertainty=True, probabilities=True, **options("ct"))
@@ -216,25 +221,26 @@ def test_a_volume_too_large_for_the_computer_is_an_error_with_advice(
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("name", "cases", "message"),
     [
-        ({"name": "CT phantoms", "cases": 8}, "trained on CT phantoms (8 cases), which are synthetic images"),
-        ({"name": "BTCV", "cases": 1}, "trained on BTCV (1 case). Expect wrong masks of other images"),
-        ({"name": None, "cases": 18}, "trained on a data set without a name (18 cases)"),
-        (None, "its record does not name the training data"),
+        ("CT phantoms", 8, "trained on CT phantoms, 8 cases, which are synthetic images"),
+        ("BTCV", 1, "trained on BTCV, 1 case only. Expect wrong masks of other images"),
+        ("BTCV", 18, "trained on BTCV, 18 cases"),
+        (None, None, "its record does not name the training data"),
     ],
-    ids=["phantoms", "one case", "no name", "no record"],
+    ids=["phantoms", "one case", "many cases", "no record"],
 )
 def test_the_training_data_of_the_weights_are_reported(
-    data: dict[str, Any] | None, message: str, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    name: str | None, cases: int | None, message: str, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copy(folder / "ct.pt", tmp_path / "model.pt")
-    (tmp_path / "settings.json").write_text(json.dumps({"schema": 2, "task": "ct", "image_size": SIZE, "data": data}))
+    record = {"schema": 2, "task": "ct", "image_size": SIZE, "trained_on": name, "training_cases": cases}
+    (tmp_path / "settings.json").write_text(json.dumps(record))
     with caplog.at_level("INFO"):
         predictor = Predictor(tmp_path / "model.pt")
     assert message in caplog.text
     prediction = predictor.predict(save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3))))
-    assert prediction.trained_on == (message.split("trained on ")[1].split(")")[0] + ")" if data else None)
+    assert prediction.trained_on == (f"{name}, {cases} case{'s' * (cases > 1)}" if cases else None)
 
 
 def test_what_is_found_in_an_array_is_said_of_the_array(folder: Path) -> None:

@@ -73,7 +73,7 @@ def score_rows(
     return rows
 
 
-def write_scores(run: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+def write_scores(run: Path, rows: Sequence[Mapping[str, Any]], data_set: str | None = None) -> Path:
     """Write `evaluation/metrics.csv` and `summary.json` of a run; returns the run."""
     folder = run / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +82,7 @@ def write_scores(run: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     summary = {
+        "data_set": data_set,
         "cases": len({row["case"] for row in rows}),
         "weights": {"file": "model.pt", "sha256": "ab" * 32},
         "versions": {"torch": "2.13.0"},

@@ -66,7 +66,7 @@ def test_equal_runs_have_p_1_and_raise_no_warning(tmp_path: Path) -> None:
         comparison = compare_runs(runs)
     assert {difference.p for difference in comparison.differences[0].values()} == {1.0}
     assert {difference.mean for difference in comparison.differences[0].values()} == {0.0}
-    assert "cannot reach p < 0.05" in " ".join(notes(comparison))
+    assert "Their p cannot fall below 0.05" in " ".join(notes(comparison))
 
 
 def test_rounding_differences_are_ties() -> None:
@@ -99,7 +99,16 @@ def test_pairs_defined_in_one_run_only_are_counted(tmp_path: Path) -> None:
     comparison = compare_runs(runs)
     difference = comparison.differences[0]["strict", 5]
     assert difference.pairs == 6 and difference.undefined == 1
-    assert any(note.startswith("1 pairs are left out") for note in notes(comparison))
+    assert any(note.startswith("Left out: 1 pair whose metric") for note in notes(comparison))
+
+
+def test_a_difference_of_fewer_than_six_cases_has_no_interval_and_a_note_says_why(tmp_path: Path) -> None:
+    few = dict(list(BASE.items())[:5])
+    comparison = compare_runs([run(tmp_path / "a", few), run(tmp_path / "b", few)])
+    assert all(difference.interval is None for difference in comparison.differences[0].values())
+    text = markdown(comparison)
+    assert "| +0.00 | none | 1.000 | 5 |" in text and "An interval needs at least 6 cases." in text
+    assert "An interval needs" not in markdown(compare_runs([run(tmp_path / name, BASE) for name in ("c", "d")]))
 
 
 def test_cases_that_some_run_lacks_are_named(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.labels import label_table
 from i2net_bundle.labels.colors import PALETTE
 from i2net_bundle.prepare import prepare_synapse
+from i2net_bundle.reports.contact_sheet import draw_sheet
 from i2net_bundle.reports.preview import preview_dataset
 from tests.checks.ct_files import AFFINE, SHAPE, hu_volume, save
 from tests.prepare.lookalikes import SPACING_MM, write_btcv
@@ -124,6 +125,11 @@ def test_the_page_has_every_case_and_counts_them(
     assert [name for name in table_rows(path) if name != "header"] == cases
     assert f"<h1>{title}</h1>" in html(path)
     assert counts in html(path)
+
+
+@pytest.mark.parametrize(("page", "notice"), [("ct_page", True), ("gland_page", True), ("faulty_page", False)])
+def test_a_preview_of_phantoms_says_so(page: str, notice: bool, request: pytest.FixtureRequest) -> None:
+    assert ("Phantoms, not patients: this page shows computed" in html(request.getfixturevalue(page))) == notice
 
 
 @pytest.mark.parametrize("page", ["ct_page", "gland_page"])
@@ -486,3 +492,19 @@ def test_histology_of_several_classes_shows_each_in_its_colour(tmp_path: Path) -
     shares = [f"<td>{(ids == index).mean():.0%}</td>" for index in range(3)]
     assert table_rows(page) == {"header": list(labels.values()), "a.png": shares}
     assert all(len(pixels_of(sheet(page), color, within=70)) > 20 for color in legend_of(page).values())
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "AIR"])
+def test_slices_carry_the_letters_of_the_patients_sides(
+    orientation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+
+    def draw(tiles: Sequence[Any], colors: Sequence[str]) -> Any:
+        figure = draw_sheet(tiles, colors)
+        drawn.extend([text.get_text() for text in axis.texts] for axis in figure.get_axes())
+        return figure
+
+    monkeypatch.setattr("i2net_bundle.reports.preview.draw_sheet", draw)
+    preview_dataset(write_block(tmp_path / "block", orientation))
+    assert drawn == [["R", "L"], ["R", "L"], ["A", "P"]]  # axial, coronal, sagittal

@@ -136,6 +136,33 @@ def test_class_names_are_taken_from_the_record_of_the_run(settings: dict[str, An
     assert any("background, liver, spleen" in row[1] for row in environment.tables[1].rows)
 
 
+@pytest.mark.parametrize(
+    ("trained_on", "data_set", "notice"),
+    [
+        ("CT phantoms", "CT phantoms", "the network was trained on computed images (CT phantoms), and this page shows"),
+        ("Gland Phantoms", "GlaS", "the network was trained on computed images (Gland Phantoms)."),
+        ("Synapse", "CT phantoms", "this page shows computed images (CT phantoms)."),
+        ("Synapse", "Synapse", None),
+        (None, None, None),
+    ],
+)
+def test_a_page_about_phantoms_says_so_at_its_top(
+    trained_on: str | None, data_set: str | None, notice: str | None, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    write_training(run, epochs=1)
+    settings = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps(settings | {"trained_on": trained_on}))
+    write_scores(run, score_rows({"a": [0.5, 0.6, 0.7]}), data_set)
+    page = write_report(run).read_text(encoding="utf-8")
+    header = page[page.index("<header>") : page.index("</header>")]
+    assert ("Phantoms, not patients" in header) == (notice is not None)
+    assert notice is None or notice in header
+    on = f" on {trained_on}" if trained_on else ""
+    of = f" of {data_set}" if data_set else ""
+    assert f"trained{on} for 1 epoch, evaluated on 1 case{of}" in header
+
+
 @pytest.mark.slow
 def test_nothing_is_overwritten(reported: Path) -> None:
     before = (reported / "report" / "index.html").stat().st_mtime_ns

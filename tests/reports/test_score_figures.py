@@ -100,8 +100,7 @@ def test_missing_columns_of_training_are_left_out(tmp_path: Path) -> None:
 def test_the_table_of_scores_gives_mean_interval_and_counts(tmp_path: Path) -> None:
     table = score_table(scores(tmp_path))
     assert table.header[:2] == ["class", "strict Dice"] and table.header[-3:] == ["missed", "invented", "absent"]
-    low, high = bootstrap_interval([0.9, 0.0, 0.8, 0.6]) or (0, 0)
-    assert table.rows[2][0] == "spleen" and table.rows[2][1] == f"0.575\n{low:.3f} to {high:.3f}"
+    assert table.rows[2][0] == "spleen" and table.rows[2][1] == "0.575\nno interval"  # of four cases
     assert table.rows[2][-3:] == ["1", "0", "0"]
     assert table.totals == 1 and table.rows[-1][1].startswith("0.675\n")  # of 0.7, 7/15, 0.8, 11/15
 
@@ -118,7 +117,17 @@ def test_objects_have_a_table_if_there_are_any(tmp_path: Path) -> None:
     rows = [{**row, "object_f1": row["strict_dice"], "object_hausdorff": 40} for row in rows]
     table = object_table(read_scores(write_scores(tmp_path / "glands", rows) / "evaluation" / "metrics.csv"))
     assert table is not None and list(table.header) == ["images", "object F1", "object Hausdorff, px"]
-    assert [row[0] for row in table.rows] == ["all images", "testA", "testB"] and table.rows[1][1] == "0.500"
+    assert [row[0] for row in table.rows] == ["all images", "testA", "testB"] and table.rows[1][
+        1
+    ] == "0.500\nno interval"
+
+
+@pytest.mark.parametrize(("cases", "shown"), [(2, False), (5, False), (6, True)])
+def test_a_mean_of_fewer_than_six_cases_says_that_it_has_no_interval(cases: int, shown: bool) -> None:
+    values = np.linspace(0.2, 0.8, cases)
+    mean, interval = mean_with_interval(values, None).splitlines()
+    low, high = bootstrap_interval(values) or (0, 0)
+    assert mean == "0.500" and interval == (f"{low:.3f} to {high:.3f}" if shown else "no interval")
 
 
 def test_a_mean_of_undefined_values_is_a_dash() -> None:

@@ -65,23 +65,30 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
         encoder_weights: Path | str = "none",
         init_weights: Path | str = "none",
         weight_average: float = 0.0,
+        num_workers: int = 0,
+        extend: bool = False,
+        settings: dict[str, str] | None = None,
+        **trainer_options: Any,
     ) -> Run:
         torch.manual_seed(99 if resume else 1)  # nothing may depend on the global state
         dataset = SliceDataset(
             load_cases(phantom_dir, "training"), volume_reading(("image", "label")), volume_training((16, 16)), seed=5
         )
-        loader = DataLoader(dataset, batch_size=batch_size, sampler=EpochSampler(dataset, seed=5))
+        loader = DataLoader(
+            dataset, batch_size=batch_size, sampler=EpochSampler(dataset, seed=5), num_workers=num_workers
+        )
         network = make_network(seed=7 if resume else 0, num_classes=9)
         average = WeightAverage(network, weight_average)
         optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
         scheduler = PolynomialLR(optimizer, total_iters=max_epochs * len(loader), power=0.9)
-        state = {"optimizer": optimizer, "lr_scheduler": scheduler, "average": average}
         validator = (
             None
             if scores is None
             else SimpleNamespace(state=SimpleNamespace(epoch=0, metrics={}, key_metric_name="mean_dice"))
         )
-        trainer = make_trainer(network, loader, optimizer, max_epochs=max_epochs)
+        trainer = make_trainer(network, loader, optimizer, max_epochs=max_epochs, **trainer_options)
+        record = TrainingRecord(output_dir, optimizer, validator)
+        state = {"optimizer": optimizer, "lr_scheduler": scheduler, "average": average, "record": record}
 
         def validate(engine: SegmentationTrainer) -> None:
             if engine.state.epoch in (scores or {}):
@@ -90,10 +97,12 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
 
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
         LrScheduleHandler(scheduler, print_lr=False, epoch_level=False).attach(trainer)
-        RunCheckpoint(output_dir, network, average.network, state, validator, interval, resume).attach(trainer)
+        RunCheckpoint(
+            output_dir, network, average.network, state, validator, interval, resume, extend, settings
+        ).attach(trainer)
         InitialWeights(network, init_weights, encoder_weights).attach(trainer)
         UpdateAverage(average).attach(trainer)
-        TrainingRecord(output_dir, optimizer, validator).attach(trainer)
+        record.attach(trainer)
         if kill_at is not None:
             trainer.add_event_handler(Events.ITERATION_COMPLETED(once=kill_at), kill)
         return Run(trainer, network, optimizer, scheduler, average)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from ignite.engine import Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 
 from i2net_bundle.training import LossProgressBar, SegmentationTrainer, TrainingRecord
 from i2net_bundle.training.trainer import TERMS
@@ -26,7 +27,7 @@ def make_recorded(make_network: Make, make_batches: Make, make_trainer: Make) ->
     """Build a trainer of 3 batches with a record in a folder."""
 
     def make(
-        output_dir: Path, max_epochs: int = 2, start: int = 0, scores: dict[int, Any] | None = None
+        output_dir: Path, max_epochs: int = 2, state: dict[str, Any] | None = None, scores: dict[int, Any] | None = None
     ) -> SegmentationTrainer:
         network = make_network()
         optimizer = torch.optim.SGD(network.parameters(), lr=0.125)
@@ -34,7 +35,9 @@ def make_recorded(make_network: Make, make_batches: Make, make_trainer: Make) ->
         validator = SimpleNamespace(state=SimpleNamespace(epoch=0, metrics={}))
 
         def resume(engine: SegmentationTrainer) -> None:
-            engine.state.epoch, engine.state.iteration = start, start * 3
+            if state is not None:
+                engine.state.epoch = len(state["rows"])
+                engine.state.iteration = 3 * engine.state.epoch + state["counts"].get("loss", 0)
 
         def validate(engine: SegmentationTrainer) -> None:
             if engine.state.epoch in (scores or {}):
@@ -42,10 +45,22 @@ def make_recorded(make_network: Make, make_batches: Make, make_trainer: Make) ->
 
         trainer.add_event_handler(Events.STARTED, resume)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
-        TrainingRecord(output_dir, optimizer, None if scores is None else validator).attach(trainer)
+        record = TrainingRecord(output_dir, optimizer, None if scores is None else validator)
+        if state is not None:
+            record.load_state_dict(state)
+        record.attach(trainer)
+        trainer.record = record
         return trainer
 
     return make
+
+
+def states_of(trainer: Any) -> list[dict[str, Any]]:
+    """Run a trainer; return the record's state after each epoch."""
+    found: list[dict[str, Any]] = []
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: found.append(trainer.record.state_dict()))
+    trainer.run()
+    return found
 
 
 def read_rows(output_dir: Path) -> list[dict[str, str]]:
@@ -84,18 +99,46 @@ def test_epochs_without_validation_leave_its_columns_empty(make_recorded: Make, 
 
 
 def test_a_resumed_run_cuts_the_rows_after_the_epoch_it_resumes_from(make_recorded: Make, tmp_path: Path) -> None:
-    make_recorded(tmp_path, max_epochs=4).run()
+    state = states_of(make_recorded(tmp_path, max_epochs=4))[1]
     before = read_rows(tmp_path)
-    make_recorded(tmp_path, start=2, max_epochs=3).run()
+    make_recorded(tmp_path, state=state, max_epochs=3).run()
     after = read_rows(tmp_path)
     assert [row["epoch"] for row in after] == ["1", "2", "3"]
     assert after[:2] == before[:2]
     assert after[2]["loss"] != before[2]["loss"]
 
 
+@pytest.mark.parametrize("content", [None, b"", b"\x00\xff not a table", b"epoch,loss\n"], ids=str)
+def test_a_damaged_table_is_written_again_when_a_run_is_resumed(
+    make_recorded: Make, tmp_path: Path, content: bytes | None
+) -> None:
+    state = states_of(make_recorded(tmp_path, max_epochs=2))[1]
+    before, path = read_rows(tmp_path), tmp_path / "training.csv"
+    path.unlink() if content is None else path.write_bytes(content)
+    make_recorded(tmp_path, state=state, max_epochs=2).run()
+    assert read_rows(tmp_path) == before
+
+
+def test_a_state_within_an_epoch_continues_its_means(make_recorded: Make, tmp_path: Path) -> None:
+    record = TrainingRecord(tmp_path, torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.125))
+    record.load_state_dict(
+        {"rows": [], "sums": {"loss": 30.0}, "counts": {"loss": 2}, "learning_rate": 0.5, "seconds": 100.0}
+    )
+    record.started = time.perf_counter()
+    record.writer = SummaryWriter(str(tmp_path))
+    record._start_epoch(SimpleNamespace(state=SimpleNamespace()))
+    record._add(
+        SimpleNamespace(state=SimpleNamespace(output={TERMS: {"loss": torch.tensor(3.0)}, "loss": 3.0}, iteration=3))
+    )
+    record._finish_epoch(SimpleNamespace(state=SimpleNamespace(epoch=1, max_epochs=1, iteration=3)))
+    [row] = read_rows(tmp_path)
+    assert (row["loss"], row["learning_rate"]) == ("11", "0.5")
+    assert float(row["seconds"]) >= 100
+
+
 def test_a_resumed_run_keeps_validation_columns_of_earlier_epochs(make_recorded: Make, tmp_path: Path) -> None:
-    make_recorded(tmp_path, max_epochs=2, scores={1: {"mean_dice": 0.5}}).run()
-    make_recorded(tmp_path, start=2, max_epochs=3).run()
+    state = states_of(make_recorded(tmp_path, max_epochs=2, scores={1: {"mean_dice": 0.5}}))[1]
+    make_recorded(tmp_path, state=state, max_epochs=3).run()
     assert [row["val_mean_dice"] for row in read_rows(tmp_path)] == ["0.5", "", ""]
 
 
@@ -108,9 +151,9 @@ def test_a_new_run_discards_the_rows_of_another(make_recorded: Make, tmp_path: P
 def test_tensorboard_holds_every_iteration_and_epoch_once_also_after_a_resume(
     make_recorded: Make, tmp_path: Path
 ) -> None:
-    make_recorded(tmp_path, max_epochs=3, scores={1: {"mean_dice": 0.5}}).run()
+    state = states_of(make_recorded(tmp_path, max_epochs=3, scores={1: {"mean_dice": 0.5}}))[1]
     time.sleep(1.1)  # event files are ordered by the second in their names
-    make_recorded(tmp_path, start=2, max_epochs=4).run()
+    make_recorded(tmp_path, state=state, max_epochs=4).run()
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("iteration/loss")] == list(range(1, 13))
     assert [event.step for event in events.Scalars("epoch/loss")] == [3, 6, 9, 12]

@@ -103,7 +103,7 @@ def test_every_misspelt_top_level_id_is_refused_with_the_right_one(name: str, mi
         ("loss::lambda_gss", "loss::lambda_gs"),
         ("loss::segmentation::ce_weights", "loss::segmentation::ce_weight"),
         ("inferer::batchsize", "inferer::batch_size"),
-        ("train::handlers::3::intervall", "train::handlers::3::interval"),
+        ("train::handlers::2::intervall", "train::handlers::2::interval"),
     ],
 )
 def test_a_misspelt_nested_id_is_refused_with_the_right_one(misspelt: str, suggestion: str) -> None:

@@ -82,7 +82,7 @@ def test_a_killed_process_leaves_neither_a_lock_nor_files(
     caplog.set_level("INFO")
     with folder_lock(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [LOCK_NAME]
-        assert f"{tmp_path}: removed 1 temporary files" in caplog.text
+        assert f"{tmp_path}: removed 1 temporary file " in caplog.text
     assert not list(tmp_path.iterdir())
 
 

@@ -11,12 +11,21 @@ from i2net_bundle.workflow import run_folders
 from i2net_bundle.workflow.run_folders import check_output_dir, check_results_dir, set_run_aside
 
 
-@pytest.mark.parametrize("present", ["checkpoints/epoch_0001.pt", "model.pt"])
-def test_a_run_is_not_started_over_another(tmp_path: Path, present: str) -> None:
-    (tmp_path / present).parent.mkdir(exist_ok=True)
-    (tmp_path / present).touch()
+def test_a_run_is_not_started_over_another(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "epoch_0001.pt").touch()
     with pytest.raises(FileExistsError, match=rf"{tmp_path} already holds a training run.*--resume true"):
         check_output_dir(tmp_path, resume=False)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_weights_without_a_checkpoint_lead_to_another_folder_and_in_no_circle(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "model.pt").touch()
+    with pytest.raises(
+        OSError, match=r"no checkpoint, .* Set another --output_dir; --init_weights .*model\.pt"
+    ) as error:
+        check_output_dir(tmp_path, resume)
+    assert "--resume" not in str(error.value)
 
 
 @pytest.mark.parametrize("folder", ["empty", "absent"])
@@ -32,10 +41,10 @@ def test_a_run_with_a_checkpoint_can_be_resumed(tmp_path: Path) -> None:
     check_output_dir(tmp_path, resume=True)
 
 
-def test_resuming_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.pt").touch()
-    with pytest.raises(FileNotFoundError, match=rf"No checkpoint to resume from in {tmp_path}/checkpoints"):
+def test_resuming_where_nothing_was_trained_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"no run to resume in {tmp_path}. Start it without --resume true"):
         check_output_dir(tmp_path, resume=True)
+    check_output_dir(tmp_path, resume=False)
 
 
 def test_results_are_replaced_only_on_request(tmp_path: Path) -> None:

@@ -69,6 +69,16 @@ def test_weights_are_not_used_with_other_settings(tmp_path: Path, changed: dict[
         require_settings(tmp_path / "model.pt", changed)
 
 
+@pytest.mark.parametrize(
+    ("name", "recorded"),
+    [("CT phantoms", "CT phantoms"), ("$x\x1b[2J@", "x[2J@"), (300 * "a", 200 * "a"), ("", None), (None, None)],
+)
+def test_a_run_records_the_name_of_its_training_data(name: str | None, recorded: str | None, tmp_path: Path) -> None:
+    description = DataDescription(classes_of(NAMES), ("CT",), name=name)
+    start(tmp_path, description=description)
+    assert run_record(tmp_path / "model.pt").trained_on == recorded
+
+
 def test_weights_without_a_record_are_used_unchecked(tmp_path: Path) -> None:
     require_settings(tmp_path / "model.pt", {"image_size": [224, 224]})
 

@@ -1,26 +1,23 @@
-"""Which series a DICOM folder holds, and which of them is meant.
+"""Find the series in a DICOM folder, and the one to read.
 
-Of the headers only what describes the images is looked at: no name, number or date of a patient gets into a message or
-a result. Messages tell series by number; UIDs and descriptions, which may hold a name, are for who asks to see them.
+Only attributes that describe the images are read, so no name, number or date of a patient can reach a message or a
+result. Messages refer to series by number; `i2net series` shows their UIDs and descriptions, which may hold a name.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813, its usual name
 
-from i2net_bundle.io.findings import DataError, Finding, error
+from i2net_bundle.io.dicom.dicom_slice import DicomSlice, OtherObject
+from i2net_bundle.io.dicom.headers import DamagedFileError, read_header
+from i2net_bundle.io.dicom.walking import files_below
+from i2net_bundle.io.findings import DataError, Finding, error, warning
 from i2net_bundle.io.privacy import is_identifying
-
-_SERIES_UID, _DESCRIPTION, _MODALITY, _IMAGE_TYPE = "0020|000e", "0008|103e", "0008|0060", "0008|0008"
-_SLICE_CLASS = re.compile(rb"\x02\x00\x02\x00UI..1\.2\.840\.10008\.5\.1\.4\.1\.1\.(2|4|128)\0", re.DOTALL)
-"""How the preamble of a slice says what it is: MediaStorageSOPClassUID, storage of CT, MR or PET images."""
 
 _AXIAL_COSINE = np.cos(np.deg2rad(45))
 _PLANES = ("sagittal", "coronal", "axial")
@@ -28,54 +25,12 @@ _MAX_NAMES = 3
 
 
 @dataclass(frozen=True)
-class DicomSlice:
-    r"""One file's image.
-
-    Attributes:
-        path: the file.
-        series_uid: its series.
-        description: the series' description.
-        modality: "CT", "MR", ….
-        image_type: such as ``ORIGINAL\PRIMARY\AXIAL``.
-        size: (columns, rows).
-        num_frames: 1 but for multi-frame files.
-        spacing_mm: between columns, between rows, and the file's own word for the third.
-        position_mm: centre of the first voxel, in LPS coordinates.
-        axes: directions of columns, rows and slices in LPS coordinates, the columns of a 3 × 3 matrix row by row.
-    """
-
-    path: Path
-    series_uid: str
-    description: str
-    modality: str
-    image_type: str
-    size: tuple[int, int]
-    num_frames: int
-    spacing_mm: tuple[float, float, float]
-    position_mm: tuple[float, float, float]
-    axes: tuple[float, ...]
-
-    @property
-    def normal(self) -> np.ndarray:
-        """Unit vector (3,) across the slice, in LPS coordinates."""
-        return np.array(self.axes).reshape(3, 3)[:, 2]
-
-    def has_grid_of(self, other: DicomSlice) -> bool:
-        """Whether both have one size, one pixel spacing and one orientation."""
-        return (
-            self.size == other.size
-            and np.allclose(self.spacing_mm[:2], other.spacing_mm[:2], rtol=0, atol=1e-3)
-            and np.allclose(self.axes, other.axes, rtol=0, atol=1e-3)
-        )
-
-
-@dataclass(frozen=True)
 class DicomSeries:
     """Slices of one series.
 
     Attributes:
-        uid: SeriesInstanceUID; where a de-identification removed it, the files' folder relative to the one listed.
-        slices: in the order of their positions.
+        uid: SeriesInstanceUID; if it was removed, the folder of the files relative to the folder searched.
+        slices: in the order of their positions along the normal, or of their paths if positions are missing.
     """
 
     uid: str
@@ -83,17 +38,17 @@ class DicomSeries:
 
     @property
     def description(self) -> str:
-        """What the scanner's operator called it."""
+        """SeriesDescription as entered at the scanner."""
         return self.slices[0].description
 
     @property
     def modality(self) -> str:
-        """Such as "CT"."""
+        """Modality, such as "CT"."""
         return self.slices[0].modality
 
     @property
     def num_slices(self) -> int:
-        """How many files it has."""
+        """Number of files."""
         return len(self.slices)
 
     @property
@@ -102,180 +57,196 @@ class DicomSeries:
         return self.slices[0].size
 
     @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Between columns, between rows, and between slices by their positions."""
-        columns, rows, thickness = self.slices[0].spacing_mm
-        return columns, rows, float(np.median(np.diff(self.heights_mm))) if self.num_slices > 1 else thickness
+    def heights_mm(self) -> np.ndarray | None:
+        """Positions along the normal of the first slice, (num_slices,); None if geometry is missing."""
+        normal = self.slices[0].normal
+        positions = [item.position_mm for item in self.slices if item.position_mm is not None]
+        if normal is None or len(positions) < self.num_slices:
+            return None
+        return np.asarray(np.array(positions) @ normal)
+
+    @property
+    def slice_spacing_mm(self) -> float | None:
+        """Median distance between slices, or the thickness of a single slice; None if it is not recorded."""
+        if self.num_slices == 1:
+            return self.slices[0].thickness_mm
+        heights = self.heights_mm
+        return None if heights is None else float(np.median(np.diff(heights)))
 
     @property
     def is_localizer(self) -> bool:
-        """Whether it only serves to plan others: it says so, or has one or two slices that are not axial."""
+        """Whether the series only serves to plan others: declared so, or one or two slices that are not axial."""
         if all("LOCALIZER" in item.image_type for item in self.slices):
             return True
-        return self.num_slices < 3 and any(abs(item.normal[2]) < _AXIAL_COSINE for item in self.slices)
+        normals = [item.normal for item in self.slices]
+        return self.num_slices < 3 and any(n is not None and abs(n[2]) < _AXIAL_COSINE for n in normals)
 
     @property
     def plane(self) -> str:
-        """Whichever is nearest of "axial", "coronal" and "sagittal"."""
-        return _PLANES[int(np.abs(self.slices[0].normal).argmax())]
+        """The nearest of "axial", "coronal" and "sagittal"."""
+        normal = self.slices[0].normal
+        return "unknown plane" if normal is None else _PLANES[int(np.abs(normal).argmax())]
 
     @property
     def folders(self) -> set[Path]:
-        """Where its files lie."""
+        """Folders of the files."""
         return {item.path.parent for item in self.slices}
 
     @property
     def summary(self) -> str:
-        """What may be told of it anywhere: neither its UID nor its description."""
-        columns, rows, slices = self.spacing_mm
+        """Description that is safe to print: neither UID nor SeriesDescription."""
+        sides = [*(self.slices[0].spacing_mm or (None, None)), self.slice_spacing_mm]
+        spacing = " × ".join("?" if side is None else f"{side:.3g}" for side in sides)
         return (
             f"{self.modality}, {self.num_slices} slice{'s' if self.num_slices > 1 else ''} of {self.size[0]} × "
-            f"{self.size[1]}, {columns:.3g} × {rows:.3g} × {slices:.3g} mm, {self.plane}"
-            + (", localiser" if self.is_localizer else "")
+            f"{self.size[1]}, {spacing} mm, {self.plane}" + (", localiser" if self.is_localizer else "")
         )
 
-    @property
-    def heights_mm(self) -> np.ndarray:
-        """The slices' positions along the first one's normal, (num_slices,)."""
-        return np.array([item.position_mm for item in self.slices]) @ self.slices[0].normal
+
+@dataclass
+class DicomContent:
+    """DICOM files of a folder.
+
+    Attributes:
+        series: in the order of the paths of their first slices.
+        damaged: files that cannot be read, with the reasons.
+        skipped: DICOM objects that are not slices, with their kinds, and other files, with "".
+    """
+
+    series: list[DicomSeries]
+    damaged: dict[Path, str]
+    skipped: dict[Path, str]
 
 
 def list_series(folder: str | Path) -> list[DicomSeries]:
-    """Find the series in a folder and the folders below it.
+    """Find the series in a folder and its subfolders.
 
     Args:
-        folder: as exported from a PACS or a disc; other files in it are passed over.
+        folder: as exported from a PACS or a disc; files that are not slices are skipped.
 
     Returns:
-        by folder and file name of their first slices; their places in this list, from 1, are their numbers.
+        the series in the order of the paths of their first slices; their numbers are their places in it, from 1.
 
     Raises:
-        DataError: it is no folder, holds no DICOM image, or holds slices that cannot be read.
+        DataError: the folder does not exist, holds no slice, or holds slices that cannot be read.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError([error("dicom-none", folder, "is no folder", "Pass the folder that holds the DICOM files.")])
-    series, damaged = group_series(folder, (path for path in folder.rglob("*") if path.is_file()))
-    if damaged:
-        raise DataError(
-            [damage_finding(folder, damaged, "read: truncated or damaged", "Copy or export the series again.")]
-        )
-    if not series:
-        remedy = "Pass the folder that holds the DICOM files, or a NIfTI file."
-        raise DataError([error("dicom-none", folder, "holds no DICOM images", remedy)])
-    return series
+    return _intact_content(Path(folder)).series
 
 
-def group_series(folder: Path, files: Iterable[Path]) -> tuple[list[DicomSeries], list[Path]]:
-    """Read the headers of files.
+def group_series(folder: Path, files: Iterable[Path]) -> DicomContent:
+    """Read the headers of files and group the slices by series.
 
     Args:
-        folder: above all files.
-        files: DICOM or not.
-
-    Returns:
-        the series, in the order of the paths of their first slices; and the slices (CT, MR or PET) that cannot be
-        read.
+        folder: folder above all files.
+        files: DICOM or other files.
     """
     grouped: dict[str, list[DicomSlice]] = defaultdict(list)
-    damaged: list[Path] = []
+    content = DicomContent([], {}, {})
     for path in sorted(files):
-        item = _read_header(path)
-        if item is not None:
+        try:
+            item = read_header(path)
+        except DamagedFileError as fault:
+            content.damaged[path] = str(fault)
+            continue
+        if isinstance(item, DicomSlice):
             grouped[item.series_uid or path.parent.relative_to(folder).as_posix()].append(item)
-        elif _is_slice(path):
-            damaged.append(path)
-    return [DicomSeries(uid, _in_order(slices)) for uid, slices in grouped.items()], damaged
+        else:
+            content.skipped[path] = item.kind if isinstance(item, OtherObject) else ""
+    content.series = [DicomSeries(uid, _in_order(slices)) for uid, slices in grouped.items()]
+    return content
+
+
+def find_series(folder: str | Path, chosen: int | str | None = None) -> tuple[DicomSeries, list[Finding]]:
+    """Find the series to read; `series_findings` checks whether it is complete.
+
+    Args:
+        folder: folder to search, with its subfolders.
+        chosen: number in `list_series` or UID of the series. It may be omitted if there is one series besides
+            localisers, or if one lies in the folder itself and each of the others in one subfolder.
+
+    Returns:
+        the series, and a warning if files were skipped.
+
+    Raises:
+        DataError: no series or several match; lists them.
+    """
+    folder = Path(folder)
+    content = _intact_content(folder)
+    return _chosen(folder, content.series, chosen), _skipped_findings(folder, content.skipped)
 
 
 def damage_finding(folder: str | Path, damaged: Sequence[Path], what: str, remedy: str) -> Finding:
-    """Say of a folder how many of its slices cannot be used; names the first whose names are no UIDs.
+    """Report how many slices of a folder cannot be used, with the first names that are not UIDs.
 
     Args:
-        folder: of the series.
-        damaged: files below it.
-        what: cannot be done with them, and why.
+        folder: folder of the series.
+        damaged: files in it or its subfolders.
+        what: what failed, and why: "read: truncated or damaged".
         remedy: what to do.
     """
-    names = [path.relative_to(folder).as_posix() for path in damaged]
-    named = [name for name in names if not is_identifying(name)][:_MAX_NAMES]
-    if named and len(named) < len(names):
-        named.append("…")
-    listed = f" ({', '.join(named)})" if named else ""
-    slices = "1 slice" if len(names) == 1 else f"{len(names)} slices"
+    slices = "1 slice" if len(damaged) == 1 else f"{len(damaged)} slices"
+    listed = _named(folder, {path: "" for path in damaged})
     return error("dicom-unreadable", folder, f"holds {slices} that cannot be {what}{listed}", remedy)
 
 
-def find_series(folder: str | Path, chosen: int | str | None = None) -> DicomSeries:
-    """The one series of a folder that is meant; whether it is whole `series_findings` tells.
+def _intact_content(folder: Path) -> DicomContent:
+    if not folder.is_dir():
+        raise DataError([error("dicom-none", folder, "is not a folder", "Pass the folder that holds the DICOM files.")])
+    content = group_series(folder, files_below(folder))
+    if content.damaged:
+        remedy = "Copy or export the series again."
+        reasons = sorted(set(content.damaged.values()))
+        files = {reason: [path for path, why in content.damaged.items() if why == reason] for reason in reasons}
+        raise DataError([damage_finding(folder, files[reason], f"read: {reason}", remedy) for reason in reasons])
+    if not content.series:
+        kinds = {path: kind for path, kind in content.skipped.items() if kind}
+        others = f", only other objects{_named(folder, kinds)}" if kinds else ""
+        remedy = "Pass the folder that holds the slices of a CT or MR series, or a NIfTI file."
+        raise DataError([error("dicom-none", folder, f"holds no DICOM slices{others}", remedy)])
+    return content
 
-    Args:
-        folder: where to look, with the folders below it.
-        chosen: which series, by its number in `list_series` or its UID. May be left out where there is one besides
-            localisers, or one that lies in the folder itself while each of the others lies in one below.
 
-    Raises:
-        DataError: no series or several could be meant; lists them.
-    """
-    series = list_series(folder)
+def _chosen(folder: Path, series: list[DicomSeries], chosen: int | str | None) -> DicomSeries:
     if chosen is None:
         candidates = [item for item in series if not item.is_localizer]
-        inside = [item for item in candidates if Path(folder) in item.folders]
+        inside = [item for item in candidates if folder in item.folders]
         if len(inside) == 1 and all(len(item.folders) == 1 for item in candidates):
             return inside[0]
-        problem = f"holds {len(candidates)} series that could be meant" if candidates else "holds only localisers"
+        problem = f"holds {len(candidates)} series" if candidates else "holds only localisers"
     elif isinstance(chosen, int):
         candidates = series[chosen - 1 : chosen]
-        problem = f"holds {len(series)} series, and number {chosen} is none of them"
+        problem = f"holds {len(series)} series, so there is no number {chosen}"
     else:
         candidates = [item for item in series if item.uid == chosen]
-        problem = "holds no series of the UID that was chosen"
+        problem = "holds no series with the given UID"
     if len(candidates) == 1:
         return candidates[0]
     listed = "".join(f"\n  {number}. {item.summary}" for number, item in enumerate(series, 1))
-    remedy = f"Pass this folder with --series NUMBER; `i2net series FOLDER` shows descriptions and UIDs.{listed}"
+    remedy = f"Choose one with --series NUMBER; `i2net series FOLDER` shows descriptions and UIDs.{listed}"
     raise DataError([error("dicom-series", folder, problem, remedy)])
 
 
-def _read_header(path: Path) -> DicomSlice | None:
-    """What describes the image, or None where GDCM reads no image."""
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return None
-    columns, rows, frames = reader.GetSize()[:3]
-    uid, description, modality, image_type = (
-        _printable(reader.GetMetaData(tag)) if reader.HasMetaDataKey(tag) else ""
-        for tag in (_SERIES_UID, _DESCRIPTION, _MODALITY, _IMAGE_TYPE)
-    )
-    return DicomSlice(
-        path=path,
-        series_uid=uid,
-        description=description,
-        modality=modality,
-        image_type=image_type,
-        size=(columns, rows),
-        num_frames=frames,
-        spacing_mm=reader.GetSpacing()[:3],
-        position_mm=reader.GetOrigin()[:3],
-        axes=reader.GetDirection(),
-    )
+def _skipped_findings(folder: Path, skipped: dict[Path, str]) -> list[Finding]:
+    if not skipped:
+        return []
+    files = "1 file that is not a DICOM slice"
+    if len(skipped) > 1:
+        files = f"{len(skipped)} files that are not DICOM slices"
+    problem = f"holds {files}; skipped{_named(folder, skipped)}"
+    return [warning("dicom-skipped", folder, problem, "Check that no slice of the series is among them.")]
 
 
-def _is_slice(path: Path) -> bool:
-    with path.open("rb") as file:
-        preamble = file.read(512)
-    return preamble[128:132] == b"DICM" and _SLICE_CLASS.search(preamble) is not None
+def _named(folder: str | Path, files: dict[Path, str]) -> str:
+    """List files relative to their folder, with their kinds; UIDs and patients' names are left out."""
+    names = {path.relative_to(folder).as_posix(): kind for path, kind in files.items()}
+    shown = [f"{name} [{kind}]" if kind else name for name, kind in names.items() if not is_identifying(name)]
+    if not shown:
+        return ""
+    return f" ({', '.join(shown[:_MAX_NAMES])}{', …' if len(files) > len(shown[:_MAX_NAMES]) else ''})"
 
 
 def _in_order(slices: Sequence[DicomSlice]) -> tuple[DicomSlice, ...]:
-    normal = slices[0].normal
-    return tuple(sorted(slices, key=lambda item: float(np.dot(item.position_mm, normal))))
-
-
-def _printable(text: str) -> str:
-    """Without padding, and without what a terminal would act on or cannot show."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text.strip(" \0"))
+    heights = DicomSeries("", tuple(slices)).heights_mm
+    if heights is None:
+        return tuple(slices)
+    return tuple(slices[index] for index in np.argsort(heights, kind="stable"))

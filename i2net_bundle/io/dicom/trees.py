@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from i2net_bundle.io.dicom.headers import is_dicom
 from i2net_bundle.io.dicom.series import group_series
-from i2net_bundle.io.formats import known_suffixes
-
-_DICOM_SUFFIXES = (".dcm", ".ima")
+from i2net_bundle.io.dicom.walking import files_below
 
 
 def dicom_folders(folder: str | Path, volumes: Sequence[str | Path] = ()) -> list[Path]:
@@ -30,12 +28,13 @@ def dicom_folders(folder: str | Path, volumes: Sequence[str | Path] = ()) -> lis
         the folders in the order of their paths; empty if there are no DICOM files, or only localisers.
     """
     folder = Path(folder)
-    holding = {path.parent for path in _first_dicom_files(folder)}
+    files = list(files_below(folder))
+    holding = {path.parent for path in files if is_dicom(path)}
     if len(holding) == 1 and not volumes:
         return [folder]
-    series, damaged = group_series(folder, (path for inner in holding for path in inner.iterdir() if path.is_file()))
-    spans = [item.folders for item in series if not item.is_localizer]
-    spans += [{inner} for inner in {path.parent for path in damaged}.difference(*spans)]
+    content = group_series(folder, (path for path in files if path.parent in holding))
+    spans = [item.folders for item in content.series if not item.is_localizer]
+    spans += [{inner} for inner in {path.parent for path in content.damaged}.difference(*spans)]
     return list(_cases(folder, spans, {parent for path in volumes for parent in Path(path).parents}))
 
 
@@ -61,22 +60,3 @@ def _cases(folder: Path, spans: Sequence[set[Path]], mixed: set[Path]) -> Iterat
 def _part(folder: Path, inner: Path) -> Path:
     """Return the child of ``folder`` that contains ``inner``, or the folder itself."""
     return folder / Path(*inner.relative_to(folder).parts[:1])
-
-
-def _first_dicom_files(folder: Path) -> Iterator[Path]:
-    """Yield one DICOM file of each folder that holds any."""
-    for name, _, files in os.walk(folder):
-        first = next(filter(_is_dicom, (Path(name, file) for file in sorted(files))), None)
-        if first is not None:
-            yield first
-
-
-def _is_dicom(path: Path) -> bool:
-    """Whether a file looks like DICOM, judged by its name or its first bytes."""
-    name = path.name.lower()
-    if name.endswith(_DICOM_SUFFIXES):
-        return True
-    if name.endswith(known_suffixes()) or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"

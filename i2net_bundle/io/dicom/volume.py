@@ -1,121 +1,134 @@
-"""A DICOM series: is it a whole regular volume, and its voxels, in HU where it is a CT.
+"""Read a DICOM series as a volume, in HU if it is a CT.
 
-Read with SimpleITK, whose GDCM decodes compressed slices and applies the rescale slope and intercept. Messages tell
-slices by their places in the series: files are often named by their UIDs.
+SimpleITK, through GDCM, decodes the slices and applies the rescale slope and intercept of each. The geometry comes from
+the headers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813, its usual name
+import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
-from i2net_bundle.io.dicom.series import DicomSeries, DicomSlice, damage_finding, find_series
-from i2net_bundle.io.findings import DataError, Finding, error
+from i2net_bundle.io.dicom.dicom_slice import DicomSlice
+from i2net_bundle.io.dicom.headers import allowed_bytes
+from i2net_bundle.io.dicom.series import DicomSeries, damage_finding, find_series
+from i2net_bundle.io.dicom.series_checks import series_findings
+from i2net_bundle.io.findings import DataError, Finding, error, errors, warning
 
-_MAX_TILT_DEG = 0.5
-_SAME_POSITION_MM = 0.01
+_AIR_HU = -1024
+_MAX_HU = 2**15 - 1
+_LOOK = "Check that they lie outside the scanned circle."
 
 
-def read_series(folder: str | Path, chosen: int | str | None = None, ct: bool = True) -> sitk.Image:
+def read_series(
+    folder: str | Path, chosen: int | str | None = None, ct: bool = True
+) -> tuple[sitk.Image, list[Finding]]:
     """Read one series as a volume.
 
+    Padding that is brighter than air is replaced: by -1024 HU in a CT, else by the darkest value of the image.
+
     Args:
-        folder: where to look, with the folders below it.
-        chosen: which series, by number or UID; see `find_series`.
+        folder: folder to search, with its subfolders.
+        chosen: number or UID of the series; see `find_series`.
         ct: whether it must be a CT; otherwise it must not be one.
 
     Returns:
-        voxels with the rescale slope and intercept applied (in HU where it is a CT), indexed (columns, rows, slices),
-        in the scanner's orientation and LPS coordinates, without any header.
+        voxels after rescaling, indexed (columns, rows, slices), in the scanner's orientation and LPS coordinates in mm,
+        without any header; and the warnings.
 
     Raises:
-        DataError: no series or several could be meant, or the series is not one whole regular volume of that kind.
+        DataError: no series or several match, or the series is not one complete regular volume of that kind.
     """
-    series = find_series(folder, chosen)
-    findings = series_findings(folder, series, ct)
-    if findings:
-        raise DataError(findings)
+    series, findings = find_series(folder, chosen)
+    findings += series_findings(folder, series, ct)
+    if errors(findings):
+        raise DataError(errors(findings))
+    image = _decoded(folder, series)
+    first = series.slices[0]
+    assert first.orientation is not None and first.spacing_mm is not None and first.normal is not None
+    axes = [first.orientation[:3], first.orientation[3:], first.normal]
+    image.SetDirection(np.array(axes).T.ravel().tolist())
+    image.SetSpacing([*first.spacing_mm, series.slice_spacing_mm])
+    image.SetOrigin(first.position_mm)
+    return _without_padding(folder, series, image, findings)
+
+
+def _decoded(folder: str | Path, series: DicomSeries) -> sitk.Image:
+    claimed, stored = (sum(getattr(item, name) for item in series.slices) for name in ("decoded_bytes", "file_bytes"))
+    if claimed > allowed_bytes(stored):
+        problem = "claims more pixels than its files can hold"
+        raise DataError([error("dicom-unreadable", folder, problem, "Copy or export the series again.")])
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileNames([str(item.path) for item in series.slices])
+    if len({(item.bits, item.signed, item.rescale) for item in series.slices}) > 1:  # else the first slice's type wraps
+        reader.SetOutputPixelType(_common_type(series))
     try:
         return reader.Execute()
-    except RuntimeError as cause:  # does not tell the file
+    except RuntimeError:  # names no file, and may quote the header
         paths = [item.path for item in series.slices]
         damaged = [path for path in paths if not _can_be_decoded(path)] or paths
-        what = "decoded: damaged, or compressed in an unknown way"
+        what = "decoded: damaged, or in an unknown compression"
         remedy = "Copy or export the series again, uncompressed."
-        raise DataError([damage_finding(folder, damaged, what, remedy)]) from cause
+        raise DataError([damage_finding(folder, damaged, what, remedy)]) from None
 
 
-def series_findings(folder: str | Path, series: DicomSeries, ct: bool = True) -> list[Finding]:
-    """Find what keeps a series from being one whole regular volume; all are errors.
+def _common_type(series: DicomSeries) -> int:
+    rescales = [item.rescale or (1.0, 0.0) for item in series.slices]
+    integral = all(value.is_integer() for rescale in rescales for value in rescale)
+    return int(sitk.sitkInt32 if integral else sitk.sitkFloat32)
 
-    Args:
-        folder: for the messages.
-        series: as listed.
-        ct: whether it must be a CT; otherwise it must not be one.
+
+def _without_padding(
+    folder: str | Path, series: DicomSeries, image: sitk.Image, findings: list[Finding]
+) -> tuple[sitk.Image, list[Finding]]:
+    ct = series.modality == "CT"
+    ranges = [list(_padding_ranges(item)) for item in series.slices]
+    can_wrap = ct and any(not item.signed and item.bits[1] == 16 for item in series.slices)
+    if not (can_wrap or any(high > _AIR_HU for found in ranges for _, high in found)):
+        return image, findings
+    voxels = sitk.GetArrayFromImage(image)  # (slices, rows, columns)
+    padding = np.zeros(voxels.shape, bool)
+    for values, is_padding, found in zip(voxels, padding, ranges, strict=True):
+        for low, high in found:
+            is_padding |= (values >= low) & (values <= high)
+    fill = _AIR_HU if ct else voxels.min(where=~padding, initial=voxels.max())
+    bright = padding & (voxels > fill)
+    count = int(bright.sum())
+    if count:
+        problem = f"holds {count} voxels of padding (PixelPaddingValue) as bright as {voxels[bright].max():g}"
+        findings.append(warning("dicom-padding", folder, f"{problem}; they were set to {fill:g}", _LOOK))
+        voxels[bright] = fill
+    if can_wrap and voxels.max() > _MAX_HU:
+        problem = f"holds values up to {voxels.max():g} HU: padding or negative numbers stored as unsigned"
+        remedy = "Export the series again, with signed pixels or with its PixelPaddingValue."
+        raise DataError([error("dicom-unsigned", folder, problem, remedy)])
+    if not count:
+        return image, findings
+    filled = sitk.GetImageFromArray(voxels)
+    filled.CopyInformation(image)
+    return filled, findings
+
+
+def _padding_ranges(item: DicomSlice) -> Iterator[tuple[float, float]]:
+    """Yield the ranges of rescaled values that padding can have.
+
+    A padding value may be written with the other sign, or not fit into the bits stored, which GDCM cuts off.
     """
-    findings = []
-    if ct and series.modality != "CT":
-        problem = f"has modality {series.modality or 'unknown'}, not CT"
-        remedy = "Choose a CT series: the network was trained on Hounsfield units."
-        findings.append(error("dicom-modality", folder, problem, remedy))
-    elif not ct and series.modality == "CT":
-        problem = "has modality CT, and the channel is not named CT"
-        remedy = "Choose the series of the modality that the channels name, or a network for CT."
-        findings.append(error("dicom-modality", folder, problem, remedy))
-    frames = max(item.num_frames for item in series.slices)
-    if frames > 1:
-        problem = f"has {frames} slices in one file"
-        remedy = "Convert it with dcm2niix and pass the NIfTI file."
-        return [*findings, error("dicom-multiframe", folder, problem, remedy)]
-    first = series.slices[0]
-    other = next((index for index, item in enumerate(series.slices) if not item.has_grid_of(first)), None)
-    if other is not None:
-        problem = (
-            f"mixes slices of different size, pixel spacing or orientation: {_pair(series, 0, other)} are "
-            f"{_grid(first)}, and {_grid(series.slices[other])}"
-        )
-        return [*findings, error("dicom-mixed", folder, problem, "Keep the slices of one volume in the folder.")]
-    return [*findings, *_tilt_findings(folder, series), *_spacing_findings(folder, series)]
+    if item.padding is None:
+        return
+    slope, intercept = item.rescale or (1.0, 0.0)
+    for bits in sorted(set(item.bits)):
+        stored = sorted(_wrapped(value, bits, item.signed) for value in item.padding)
+        yield tuple(sorted(slope * value + intercept for value in stored))  # type: ignore[misc]
 
 
-def _tilt_findings(folder: str | Path, series: DicomSeries) -> list[Finding]:
-    """With a tilted gantry each slice is shifted within its plane, which no regular grid can hold."""
-    first, last = (np.array(series.slices[index].position_mm) for index in (0, -1))
-    along = (last - first) @ series.slices[0].normal
-    across = np.linalg.norm(last - first - along * series.slices[0].normal)
-    tilt_deg = float(np.rad2deg(np.arctan2(across, along)))
-    if tilt_deg <= _MAX_TILT_DEG:
-        return []
-    problem = f"was taken with the gantry tilted by {tilt_deg:.1f}°"
-    remedy = "Convert it with dcm2niix, which corrects the tilt, and pass the NIfTI file it names …_Tilt."
-    return [error("dicom-tilt", folder, problem, remedy)]
-
-
-def _spacing_findings(folder: str | Path, series: DicomSeries) -> list[Finding]:
-    """Every slice must lie within 0.1 mm, or a tenth of the spacing, of where a regular grid has it."""
-    heights, gaps, usual = series.heights_mm, np.diff(series.heights_mm), series.spacing_mm[2]
-    if len(gaps) == 0:
-        return []
-    if gaps.min() < _SAME_POSITION_MM:
-        doubles = int((gaps < _SAME_POSITION_MM).sum())
-        problem = f"has slices at one position, {doubles} more than positions: {_neighbours(series, gaps.argmin())}"
-        remedy = "Keep one of each: export a single phase, without the repeats."
-        return [error("dicom-duplicates", folder, problem, remedy)]
-    off_grid_mm = np.abs(heights - np.linspace(heights[0], heights[-1], len(heights))).max()
-    if off_grid_mm <= max(0.1, 0.1 * usual):
-        return []
-    odd = np.abs(gaps - usual).argmax()
-    problem = (
-        f"misses slices or is spaced irregularly: {gaps[odd]:.4g} mm between {_neighbours(series, odd)}, and mostly "
-        f"{usual:.4g} mm"
-    )
-    remedy = "Export the whole series again; if its spacing varies by design, dcm2niix writes an even NIfTI (…_Eq)."
-    return [error("dicom-spacing", folder, problem, remedy)]
+def _wrapped(value: int, bits: int, signed: bool) -> int:
+    value %= 2**bits
+    return value - 2**bits if signed and value >= 2 ** (bits - 1) else value
 
 
 def _can_be_decoded(path: Path) -> bool:
@@ -124,18 +137,3 @@ def _can_be_decoded(path: Path) -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _grid(item: DicomSlice) -> str:
-    normal = ", ".join(f"{value:.2f}" for value in item.normal + 0.0)  # no minus zeros
-    return f"{item.size[0]} × {item.size[1]}, {item.spacing_mm[0]:.3g} × {item.spacing_mm[1]:.3g} mm, normal {normal}"
-
-
-def _neighbours(series: DicomSeries, index: int | np.intp) -> str:
-    return _pair(series, int(index), int(index) + 1)
-
-
-def _pair(series: DicomSeries, first: int, second: int) -> str:
-    """Two slices by their numbers, from 1 in the direction of the normal, and by their positions along it."""
-    heights = series.heights_mm
-    return f"slices {first + 1} and {second + 1} (at {heights[first]:.1f} and {heights[second]:.1f} mm)"
