@@ -318,10 +318,11 @@ def run_study(command: str, fault: str, count: int, seed: int, out: Path) -> int
 
         while done < count:
             folder, log = place / f"{fault}_{runs + 1}", place / f"{fault}_{runs + 1}.log"
+            status: int | None = None
             for _ in range(FAULTS_PER_RUN):
                 if not study(folder):
                     break
-                rng = random.Random(f"{seed}/{command}/{fault}/{done + 1}")
+                rng = random.Random(f"{seed}/{command}/{fault}/{done + 1}/{runs}")
                 moment, elapsed, status, came = disturb(study, folder, log, fault, rng, seconds, writes)
                 if not came:
                     break
@@ -329,9 +330,11 @@ def run_study(command: str, fault: str, count: int, seed: int, out: Path) -> int
                 wrong += bool(broken)
                 tell(asdict(Fault(done, runs + 1, moment, round(elapsed, 3), status, "; ".join(broken))))
                 bar.update()
+                status = None
                 if done >= count:
                     break
-            status = wait(start(arguments, log)) if (arguments := study(folder)) else 0
+            if status is None:
+                status = wait(start(arguments, log)) if (arguments := study(folder)) else 0
             problems = [f"exit status {status}"] if status else differences(folder, place / "expected")
             wrong, runs = wrong + bool(problems), runs + 1
             tell({"run": runs, "end": "; ".join(problems)})
