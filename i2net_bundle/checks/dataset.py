@@ -109,7 +109,7 @@ def check_path(
         _check_dataset(path / datalist, ct, histology, report, label_table)
     elif path.is_dir():
         _check_folder(path, ct, histology, report, datalist)
-    elif path.is_file():
+    elif path.exists() or path.is_symlink():
         report.cases[FILES] = 1
         report.findings += check_case({"image": path}, ct if is_volume(path) else histology)
     else:

@@ -18,6 +18,7 @@ from i2net_bundle.io.geometry import size_findings
 from i2net_bundle.io.itk import as_nifti, read_itk, voxel_file
 from i2net_bundle.io.nifti import channel_count_finding, read_nifti
 from i2net_bundle.io.options import VolumeOptions
+from i2net_bundle.io.regular_files import require_regular_file
 from i2net_bundle.io.writing import file_sha256
 
 
@@ -93,8 +94,11 @@ def content_sha256(path: str | Path) -> str:
     """Hash an image's content (SHA-256): its file, header and voxel file, or all files of a DICOM folder.
 
     Raises:
+        DataError: the path is neither a regular file nor a folder.
         OSError: a file cannot be read.
     """
+    if not Path(path).is_dir():
+        require_regular_file(path)
     files = _files(Path(path))
     if len(files) == 1:
         return file_sha256(files[0])

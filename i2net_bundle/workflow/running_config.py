@@ -16,9 +16,9 @@ from i2net_bundle.workflow.config_files import config_files
 from i2net_bundle.workflow.references import references
 
 WORKFLOWS = ("train.json", "evaluate.json", "inference.json")
-_NOT_OF_TRAINING = frozenset(
+NOT_DECISIVE = frozenset(
     {
-        # location and resources
+        # place and resources
         "bundle_root",
         "cache_dir",
         "cache_limit_gb",
@@ -33,16 +33,15 @@ _NOT_OF_TRAINING = frozenset(
         "val_interval",
         # start
         "encoder_weights",
+        "extend",
         "init_weights",
         "resume",
-        # recorded in fields of their own
-        "divisor",
-        "image_size",
+        # the record holds what follows from it
         "label_table",
-        "task",
     }
 )
-"""Settings that may differ in a resumed run, or that its record holds elsewhere."""
+"""Settings that may differ in a resumed run."""
+_RECORDED_ELSEWHERE = frozenset({"divisor", "image_size", "task"})
 
 
 def running_parser() -> ConfigParser:
@@ -94,7 +93,7 @@ def training_settings() -> dict[str, Any]:
     found = {}
     for name in config:
         follows = any(references(config[name]))
-        if name in used and name not in _NOT_OF_TRAINING and is_setting(config[name]) and not follows:
+        if name in used and name not in NOT_DECISIVE | _RECORDED_ELSEWHERE and is_setting(config[name]) and not follows:
             value = parser.ref_resolver.get_resolved_content(name)
             if is_plain(value):
                 found[name] = _plain(value)
