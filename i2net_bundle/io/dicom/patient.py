@@ -54,6 +54,8 @@ def _is_well_formed(source: Dataset, tag: Any) -> bool:
     except Exception:  # the message would quote the value
         del source[tag]
         return False
+    if element.VR in ("DS", "IS"):
+        return not isinstance(element.value, str | bytes)  # pydicom keeps the text if it is not a number
     if element.VR not in _TEXTS:
         return True
     try:
