@@ -15,9 +15,8 @@ from i2net_bundle.checks.histology import check_histology
 from i2net_bundle.checks.scans import check_volume
 from i2net_bundle.checks.verified import Verdicts
 from i2net_bundle.data.image_files import image_paths
-from i2net_bundle.io.findings import DataError, Finding, error, errors
+from i2net_bundle.io.findings import DataError, Finding, error, errors, reading, shown_file
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
-from i2net_bundle.io.privacy import shown_path
 from i2net_bundle.io.writing import write_csv
 
 logger = logging.getLogger("i2net.checks")
@@ -36,13 +35,17 @@ def check_case(
     files = _files(case)
     key = None
     if verdicts is not None:
-        with suppress(OSError):  # the check reports files that cannot be opened
+        with suppress(OSError, DataError):  # the check reports files that cannot be opened
             key = verdicts.key(files, options)
         if key in verdicts:
             return []
     check: Any = check_volume if isinstance(options, VolumeOptions) else check_histology
     paths = image_paths(case)
-    findings: list[Finding] = check(paths[0] if len(paths) == 1 else paths, case.get("label"), options)
+    try:
+        with reading(paths[0]):  # so that the check of many cases goes on
+            findings: list[Finding] = check(paths[0] if len(paths) == 1 else paths, case.get("label"), options)
+    except DataError as fault:
+        return fault.findings
     if verdicts is not None and key is not None and not findings:
         verdicts.add(key)
     return findings
@@ -114,8 +117,8 @@ class FindingsRecord:
         reasons = {finding.file: str(finding) for finding in reversed(errors(cases.findings))}
         failed = [
             [
-                shown_path(image_paths(case)[0]),
-                next(reasons[path] for path in map(shown_path, _files(case)) if path in reasons),
+                shown_file(image_paths(case)[0]),
+                next(reasons[path] for path in map(shown_file, _files(case)) if path in reasons),
             ]
             for case in cases.failed
         ]

@@ -21,7 +21,7 @@ from i2net_bundle.data.datalist import DATALIST, read_datalist
 from i2net_bundle.data.description import reading_options
 from i2net_bundle.data.image_files import image_paths, list_images
 from i2net_bundle.io.counted import counted
-from i2net_bundle.io.dicom.series import list_series
+from i2net_bundle.io.dicom.trees import dicom_folders
 from i2net_bundle.io.findings import DataError, Finding, error, errors, warning, warnings
 from i2net_bundle.io.formats import is_volume
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
@@ -29,6 +29,8 @@ from i2net_bundle.io.volumes import read_volume, volume_shape
 
 FILES = "files"
 """Key of single files in the counts of a `CheckReport`."""
+DICOM_SERIES = "DICOM series"
+"""Key of DICOM series in the counts of a `CheckReport`."""
 
 
 @dataclass
@@ -37,7 +39,7 @@ class CheckReport:
 
     Attributes:
         target: file or folder as given.
-        cases: number of cases by split; single files count under "files".
+        cases: number of cases by split; single files count under "files", DICOM folders under "DICOM series".
         findings: errors and warnings.
         classes: class names of a data set, background first; empty if nothing names them.
         channels: names of the channels of a data set.
@@ -106,13 +108,8 @@ def check_path(
     if (path / datalist).is_file():
         _check_dataset(path / datalist, ct, histology, report, label_table)
     elif path.is_dir():
-        try:
-            cases = list_images(path)
-        except FileNotFoundError:
-            _check_dicom(path, ct, report, datalist)
-        else:
-            _check_images(cases, ct, histology, report)
-    elif path.is_file():
+        _check_folder(path, ct, histology, report, datalist)
+    elif path.exists() or path.is_symlink():
         report.cases[FILES] = 1
         report.findings += check_case({"image": path}, ct if is_volume(path) else histology)
     else:
@@ -160,17 +157,33 @@ def _check_images(
         report.findings += check_case(case, ct if is_volume(case["image"]) else histology)
 
 
-def _check_dicom(path: Path, ct: VolumeOptions, report: CheckReport, datalist: str) -> None:
+def _check_folder(
+    path: Path, ct: VolumeOptions, histology: HistologyOptions, report: CheckReport, datalist: str
+) -> None:
+    """Check the images of a folder, and the DICOM series in it and its subfolders as prediction finds them.
+
+    2D images beside DICOM series are logos and screenshots; reading the series reports that they are skipped.
+    """
     try:
-        report.cases["DICOM series"] = len(list_series(path))
-    except DataError as fault:
-        if fault.findings[0].rule == "dicom-none":
-            raise FileNotFoundError(
-                f"{path} holds no {datalist}, no image and no DICOM series. Name a data set's folder, or an image."
-            ) from fault
-        report.findings += fault.findings
-    else:
-        report.findings += check_case({"image": path}, ct)
+        images = list_images(path)
+    except FileNotFoundError:
+        images = []
+    volumes = [case for case in images if is_volume(case["image"])]
+    folders = dicom_folders(path, [case["image"] for case in volumes])
+    if folders:
+        images = volumes
+    elif not images:
+        raise FileNotFoundError(
+            f"{path} holds no {datalist}, no image and no DICOM series. Name a data set's folder, or an image."
+        )
+    if images:
+        _check_images(images, ct, histology, report)
+    if folders and ct.series is not None:
+        folders = [path]
+    for folder in tqdm(folders, desc="checking DICOM", unit="case", disable=None):
+        report.findings += check_case({"image": folder}, ct)
+    if folders:
+        report.cases[DICOM_SERIES] = len(folders)
 
 
 def _shared_images(path: Path, images: Mapping[str, Sequence[list[Path]]], header: VolumeOptions) -> list[Finding]:

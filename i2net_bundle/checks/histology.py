@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,16 @@ import numpy as np
 from PIL import Image
 
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors, warning
-from i2net_bundle.io.images import bits_per_channel, image_um_per_px, is_16_bit_grey, mask_array, open_image, rgb_array
+from i2net_bundle.io.images import (
+    bits_per_channel,
+    image_um_per_px,
+    is_16_bit_grey,
+    mask_array,
+    open_image,
+    rgb_array,
+    stores_white_as_zero,
+    used_bits,
+)
 from i2net_bundle.io.options import HistologyOptions
 
 TRAINING_UM_PER_PX = 0.62005
@@ -37,7 +47,7 @@ def load_image(path: str | Path, options: HistologyOptions) -> tuple[np.ndarray,
     image = open_image(path)
     findings = _image_findings(path, image, options)
     enforce(errors(findings))
-    return rgb_array(image, bits_per_channel(path, image)), findings
+    return rgb_array(image, used_bits(path, image)), findings
 
 
 def load_mask(path: str | Path, options: HistologyOptions) -> tuple[np.ndarray, list[Finding]]:
@@ -124,11 +134,23 @@ def _image_findings(path: str | Path, image: Image.Image, options: HistologyOpti
         problem = f"holds pixels of kind {image.mode}, where grey, palette or RGB is expected"
         findings.append(error("image-mode", path, problem, "Export it as RGB with 8 bits per channel."))
     elif bits_per_channel(path, image) > 8:
-        problem = f"has {bits_per_channel(path, image)} bits per channel, of which the highest 8 are used"
-        remedy = "If it looks dark, stretch it to the full range and export it with 8 bits per channel."
-        findings.append(warning("image-bits", path, problem, remedy))
-    flatten = f"Flatten it onto a background: magick '{path}' -background white -flatten OUT.png."
+        findings.append(_depth_finding(path, image))
+    flatten = f"Flatten it onto a background: magick {shlex.quote(str(path))} -background white -flatten OUT.png."
     return findings + _alpha_findings(path, image, flatten)
+
+
+def _depth_finding(path: str | Path, image: Image.Image) -> Finding:
+    """Report more than 8 bits per channel; colours lose their low byte on reading, so dark ones are refused."""
+    bits, used = bits_per_channel(path, image), used_bits(path, image)
+    stretch = "stretch it to the full range and export it with 8 bits per channel"
+    if used == bits:
+        problem = f"has {bits} bits per channel, of which the highest 8 are used"
+        return warning("image-bits", path, problem, f"If it looks dark, {stretch}.")
+    if is_16_bit_grey(image):
+        problem = f"has {bits} bits per channel, and its values fit {used}: the highest 8 of these are used"
+        return warning("image-bits", path, problem, f"If it looks too bright, {stretch}.")
+    problem = f"has {bits} bits per channel, and its values fit {used} or fewer: it would be nearly black"
+    return error("image-bits", path, problem, f"{stretch.capitalize()}.")
 
 
 def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptions) -> list[Finding]:
@@ -139,6 +161,9 @@ def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptio
         return [error("mask-mode", path, "holds floating-point numbers, and ids are whole numbers", one_channel)]
     if image.mode not in _MASK_MODES and not is_16_bit_grey(image):
         return [error("mask-mode", path, f"holds colours ({image.mode}), not ids", one_channel)]
+    if stores_white_as_zero(image):
+        problem = "stores white as 0 (MinIsWhite), so programs disagree about its values"
+        return [error("mask-mode", path, problem, "Save it with black as 0, for example as PNG.")]
     values = np.unique(mask_array(path, image)).tolist()
     findings = _value_findings(path, values, options)
     # a palette's transparent colour only affects display

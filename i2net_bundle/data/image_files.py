@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from i2net_bundle.io.findings import DataError, Finding, error
+from i2net_bundle.io.file_listing import files_below
+from i2net_bundle.io.findings import DataError, Finding, error, shown_file
 from i2net_bundle.io.formats import image_stem, known_suffixes
+
+logger = logging.getLogger("i2net.checks")
 
 _CHANNEL_FILE = re.compile(r"(.+)_(\d{4})")
 
@@ -20,26 +24,27 @@ def image_paths(case: Mapping[Any, Any]) -> list[str]:
 
 
 def list_images(folder: str | Path, recursive: bool = False, num_channels: int = 1) -> list[dict[str, Any]]:
-    """Images of a folder, in the order of their names: ``[{"image": path or paths, "case": name}, ...]``.
+    """List the images of a folder, sorted by path: ``[{"image": path or paths, "case": name}, ...]``.
 
-    Hidden files and GlaS annotations (``…_anno.bmp``) are left out.
+    Hidden files and GlaS annotations (``…_anno.bmp``) are left out. Links are followed; a broken link with the suffix
+    of an image is listed, so that its case fails, and any other is reported.
 
     Args:
         folder: where to look.
-        recursive: whether to look in the folders below it too.
-        num_channels: of an image; where there are several, ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, … are one case.
+        recursive: whether to look in the subfolders too.
+        num_channels: channels of an image; with several, ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, … are one case.
 
     Raises:
         DataError: a case lacks the file of a channel.
         FileNotFoundError: the folder does not exist or holds no image of a known format.
     """
     suffixes = known_suffixes()
-    files = sorted(
-        path
-        for path in Path(folder).glob("**/[!.]*" if recursive else "[!.]*")
-        if path.is_file() and path.name.lower().endswith(suffixes)
-    )
-    files = [path for path in files if not path.stem.endswith("_anno")]
+    files = []
+    for path in files_below(folder, recursive):
+        if path.name.lower().endswith(suffixes) and not path.stem.endswith("_anno"):
+            files.append(path)
+        elif not path.exists():
+            logger.warning(f"{shown_file(path)}: is a link whose target is missing, and was left out.")
     if not files:
         known = ", ".join(suffixes)
         raise FileNotFoundError(

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 
-from i2net_bundle.io.privacy import shown_path
+from i2net_bundle.io.printable import printable, printable_lines
+from i2net_bundle.io.privacy import shown_path, without_identifiers
 
 logger = logging.getLogger("i2net.checks")
+
+_MOST_CHARACTERS = 200
+"""Length of a library's message that is repeated."""
 
 
 class Severity(StrEnum):
@@ -21,12 +27,12 @@ class Severity(StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One fault of one file.
+    """One fault of one file. Its texts are printable: control characters of names and headers are escaped.
 
     Attributes:
         severity: an error excludes the file; a warning is kept in the run's record.
         rule: the check's name, such as ``sform-qform``.
-        file: path as the user gave it; UIDs and patients' names in a folder's path are hidden.
+        file: the path, see `shown_file`.
         problem: what is wrong, with the values found.
         remedy: what to do, a whole sentence.
     """
@@ -37,18 +43,28 @@ class Finding:
     problem: str
     remedy: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", printable(self.file))
+        object.__setattr__(self, "problem", printable(self.problem))
+        object.__setattr__(self, "remedy", printable_lines(self.remedy))  # it may list what to choose from
+
     def __str__(self) -> str:
         return f"{self.file}: {self.problem}. {self.remedy}"
 
 
+def shown_file(path: str | Path) -> str:
+    """Return a path as findings show it: UIDs and patients' names in a folder's path hidden, all of it printable."""
+    return printable(shown_path(path))
+
+
 def error(rule: str, file: object, problem: str, remedy: str) -> Finding:
     """Create a finding that excludes a file."""
-    return Finding(Severity.ERROR, rule, shown_path(str(file)), problem, remedy)
+    return Finding(Severity.ERROR, rule, shown_file(str(file)), problem, remedy)
 
 
 def warning(rule: str, file: object, problem: str, remedy: str) -> Finding:
     """Create a finding that is reported only."""
-    return Finding(Severity.WARNING, rule, shown_path(str(file)), problem, remedy)
+    return Finding(Severity.WARNING, rule, shown_file(str(file)), problem, remedy)
 
 
 class DataError(ValueError):
@@ -86,3 +102,29 @@ def enforce(findings: Sequence[Finding]) -> None:
         logger.warning(str(finding))
     if errors(findings):
         raise DataError(errors(findings))
+
+
+@contextmanager
+def reading(path: str | Path, rule: str = "unreadable") -> Iterator[None]:
+    """Replace any error of a library in the block by a finding that names the file.
+
+    Parsers raise whatever damaged bytes lead them to: a `KeyError`, an `OverflowError`, a `RecursionError`.
+
+    Args:
+        path: the file that the block reads.
+        rule: of the finding.
+
+    Raises:
+        DataError: the block failed.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except MemoryError as cause:
+        problem = "needs more memory than is available"
+        raise DataError([error("memory", path, problem, "Use a computer with more memory, or crop it.")]) from cause
+    except Exception as cause:
+        reason = without_identifiers(" ".join(str(cause).split())[:_MOST_CHARACTERS]) or "no reason given"
+        problem = f"is truncated or damaged, and cannot be read ({type(cause).__name__}: {reason})"
+        raise DataError([error(rule, path, problem, "Download or copy the file again.")]) from cause

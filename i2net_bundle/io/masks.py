@@ -11,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 from PIL import Image
 
 from i2net_bundle.io.formats import image_stem, is_itk, is_nifti, is_volume
+from i2net_bundle.io.itk import read_geometry
 from i2net_bundle.io.writing import written_whole
 
 _DESCRIPTION = b"I2Net segmentation"
@@ -93,16 +94,14 @@ def write_mask(
 
 
 def _itk_like(mask: np.ndarray, image_path: Path) -> sitk.Image:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(image_path))
-    reader.ReadImageInformation()
-    if tuple(reader.GetSize()[:3]) != mask.shape:
-        raise ValueError(f"{image_path} is {reader.GetSize()}, its mask {mask.shape}: the mask is not on its grid.")
-    rank = reader.GetDimension()
+    read = read_geometry(image_path)
+    if read.size[:3] != mask.shape:
+        raise ValueError(f"{image_path} is {read.size}, its mask {mask.shape}: the mask is not on its grid.")
+    rank = len(read.size)
     image = sitk.GetImageFromArray(np.ascontiguousarray(mask.T).astype(np.uint8))
-    image.SetSpacing(reader.GetSpacing()[:3])
-    image.SetOrigin(reader.GetOrigin()[:3])
-    image.SetDirection(np.array(reader.GetDirection()).reshape(rank, rank)[:3, :3].ravel().tolist())
+    image.SetSpacing(read.spacing[:3])
+    image.SetOrigin(read.origin[:3])
+    image.SetDirection(np.array(read.direction).reshape(rank, rank)[:3, :3].ravel().tolist())
     return image
 
 

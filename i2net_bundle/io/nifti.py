@@ -26,6 +26,7 @@ from i2net_bundle.io.geometry import (
     size_findings,
 )
 from i2net_bundle.io.options import VolumeOptions
+from i2net_bundle.io.regular_files import first_bytes
 
 _UNITS_MM = {"meter": 1000.0, "micron": 0.001, "mm": 1.0, "unknown": 1.0}
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -123,13 +124,7 @@ def refuse_other_content(path: Path) -> None:
     Raises:
         DataError: the file cannot be opened, is empty, a web page or a DICOM slice, or not compressed as its name says.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(512)
-    except OSError as cause:
-        raise DataError(
-            [error("unreadable", path, f"cannot be opened ({cause.strerror})", "Check the path.")]
-        ) from cause
+    start = first_bytes(path)
     if not start:
         raise DataError([error("empty", path, "is empty (0 bytes)", f"{_DOWNLOAD_AGAIN}.")])
     if start.lstrip()[:1] == b"<":

@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from i2net_bundle.io.findings import DataError, error
+from i2net_bundle.io.findings import DataError, error, reading
 from i2net_bundle.io.pixel_size import recorded_um_per_px
+from i2net_bundle.io.regular_files import first_bytes
+from i2net_bundle.io.tiff_headers import is_tiff, require_sound_pages, stack_size
 
 _CACHE_BYTES = 32 * 2**20
+_LARGEST_TILE_BYTES = 2**28
+_LONGEST_SIDE = 2**31
 _RGB, _GREY, _YCBCR = tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.YCBCR
 _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 274, 282, 283, 296
 _UNITS_PER_INCH = {2: 1.0, 3: 2.54}
@@ -50,26 +54,28 @@ class TiledTiff:
 
     def __init__(self, path: str | Path) -> None:
         self.path = path
-        try:
+        start = first_bytes(path)
+        if is_tiff(start):
+            require_sound_pages(path, start)
+        with reading(path, "image-unreadable"):
             self._tiff = tifffile.TiffFile(path)
-            pages: list[Any] = list(self._tiff.pages)
-            self._page = _largest(pages)
-        except Exception as cause:
-            problem = f"cannot be read as a TIFF ({cause})"
-            raise _fault("image-unreadable", path, problem, "Download or export it again.") from cause
-        try:
-            self._refuse_other_pages(pages)
-            self._refuse_other_pixels()
-        except DataError:
-            self._tiff.close()
-            raise
-        page = self._page
+            try:
+                self._open()
+            except BaseException:
+                self._tiff.close()
+                raise
+
+    def _open(self) -> None:
+        pages: list[Any] = list(self._tiff.pages)
+        page = self._page = _largest(pages)
+        self._refuse_other_pages(pages)
+        self._refuse_other_pixels()
+        self._require_sound_tiles()
         self.size: tuple[int, int] = (page.imagelength, page.imagewidth)
-        self.um_per_px = recorded_um_per_px(_dpi(page), page.description or pages[0].description)
+        self.um_per_px = recorded_um_per_px(_dpi(page), page.description or pages[0].description, _resolution(page))
         self._side = (page.tilelength, page.tilewidth)
         self._across = -(-page.imagewidth // page.tilewidth)
-        tile_bytes = page.tilelength * page.tilewidth * page.samplesperpixel
-        self._tile = lru_cache(maxsize=max(1, _CACHE_BYTES // tile_bytes))(self._decoded)
+        self._tile = lru_cache(maxsize=max(1, _CACHE_BYTES // self._tile_bytes))(self._decoded)
 
     def __enter__(self) -> TiledTiff:
         return self
@@ -115,6 +121,21 @@ class TiledTiff:
         blank[: segment.shape[0], : segment.shape[1]] = segment
         return blank
 
+    def _require_sound_tiles(self) -> None:
+        """Check the sizes that the header claims: of the image, of a tile, and of each stored tile."""
+        page = self._page
+        sides = (page.imagelength, page.imagewidth, page.tilelength, page.tilewidth)
+        if not all(isinstance(side, int) and 0 < side <= _LONGEST_SIDE for side in sides):
+            problem = f"is damaged: image and tiles have the sides {', '.join(map(str, sides))}"
+            raise _fault("image-unreadable", self.path, problem, "Download or export it again.")
+        self._tile_bytes = page.tilelength * page.tilewidth * page.samplesperpixel
+        tiles = -(-page.imagelength // page.tilelength) * -(-page.imagewidth // page.tilewidth)
+        stored = max(page.databytecounts, default=0)
+        counts = {len(page.databytecounts), len(page.dataoffsets)}
+        if counts != {tiles} or self._tile_bytes > _LARGEST_TILE_BYTES or stored > 2 * self._tile_bytes + 2**16:
+            problem = f"is damaged: {tiles} tiles of {self._tile_bytes} bytes do not fit what its header lists"
+            raise _fault("image-unreadable", self.path, problem, "Download or export it again.")
+
     def _refuse_other_pages(self, pages: Sequence[Any]) -> None:
         """Refuse pages other than smaller copies of the image and scanners' overview pictures."""
         scanner = self._tiff.is_svs or self._tiff.is_philips
@@ -126,6 +147,9 @@ class TiledTiff:
         if others:
             problem = f"holds {len(pages)} pages that are not one image's resolutions"
             raise _fault("image-pages", self.path, problem, "Save the page you need as its own file.")
+        if stack_size(pages[0].description) > 1:
+            problem = f"is a stack of {stack_size(pages[0].description)} images, as ImageJ writes them"
+            raise _fault("image-pages", self.path, problem, "Save it as one RGB image.")
 
     def _refuse_other_pixels(self) -> None:
         page, path = self._page, self.path
@@ -172,10 +196,15 @@ def _is_copy(page: Any, full: Any) -> bool:
 
 def _dpi(page: Any) -> list[float]:
     per_inch = _UNITS_PER_INCH.get(int(page.tags.valueof(_UNIT, default=2)))
+    return [] if per_inch is None else [per_inch * value for value in _resolution(page)]
+
+
+def _resolution(page: Any) -> list[float]:
+    """Pixels along x and y per unit of length."""
     fractions = [page.tags.valueof(code, default=(0, 1)) for code in (_X_RESOLUTION, _Y_RESOLUTION)]
-    if per_inch is None or any(denominator == 0 for _, denominator in fractions):
+    if any(denominator == 0 for _, denominator in fractions):
         return []
-    return [per_inch * numerator / denominator for numerator, denominator in fractions]
+    return [numerator / denominator for numerator, denominator in fractions]
 
 
 def _overlap(wanted: slice, start: int, side: int) -> tuple[slice, slice]:

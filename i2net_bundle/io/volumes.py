@@ -8,16 +8,17 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
 from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.dicom.volume import read_series
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.formats import VolumeFormat, is_itk, is_nifti, registered_format
 from i2net_bundle.io.geometry import size_findings
-from i2net_bundle.io.itk import as_nifti, read_itk, voxel_file
+from i2net_bundle.io.itk import as_nifti, read_geometry, read_itk
+from i2net_bundle.io.itk_headers import voxel_file
 from i2net_bundle.io.nifti import channel_count_finding, read_nifti
 from i2net_bundle.io.options import VolumeOptions
+from i2net_bundle.io.regular_files import require_regular_file
 from i2net_bundle.io.writing import file_sha256
 
 
@@ -83,18 +84,18 @@ def volume_shape(path: str | Path) -> tuple[int, ...]:
     if is_nifti(path):
         image: Any = nib.load(path)
         return tuple(image.shape)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return tuple(reader.GetSize())
+    return read_geometry(path).size
 
 
 def content_sha256(path: str | Path) -> str:
     """Hash an image's content (SHA-256): its file, header and voxel file, or all files of a DICOM folder.
 
     Raises:
+        DataError: the path is neither a regular file nor a folder.
         OSError: a file cannot be read.
     """
+    if not Path(path).is_dir():
+        require_regular_file(path)
     files = _files(Path(path))
     if len(files) == 1:
         return file_sha256(files[0])

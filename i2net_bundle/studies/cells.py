@@ -228,7 +228,7 @@ def _record(plan: Plan, found: Workflows, fold: Fold, seed: int) -> dict[str, An
         weights = record.get(id)
         if isinstance(weights, str) and Path(weights).is_file():
             record[id] = f"sha256 {file_sha256(weights)}"
-    for id in ("datalist", "resume"):
+    for id in ("datalist", "resume", "extend"):
         record.pop(id, None)
     evaluation = {f"evaluate::{id}": value for id, value in found.evaluate_settings.items()}
     images = {"fold::training": list(fold.training), "fold::scored": sorted(fold.scored.values())}

@@ -26,7 +26,7 @@ _ID = re.compile(r"[A-Za-z_]\w*(?:::\w+)*")
 _OF_THE_STUDY = {
     **dict.fromkeys(("dataset_dir", "output_dir", "bundle_root"), "the command line sets it"),
     **dict.fromkeys(("datalist", "split", "seed", "task"), "it is a key of the study itself"),
-    **dict.fromkeys(("resume", "weights", "results_dir", "overwrite"), "the study sets it for each run"),
+    **dict.fromkeys(("resume", "extend", "weights", "results_dir", "overwrite"), "the study sets it for each run"),
 }
 
 

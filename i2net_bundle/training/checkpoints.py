@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from i2net_bundle.networks.tensor_files import TensorFileError, load_tensors, save_tensors
 from i2net_bundle.training.record import RECORD_NAME
+from i2net_bundle.workflow.resume_settings import require_equal_settings
 from i2net_bundle.workflow.run_folders import BEST_NAME, WEIGHTS_NAME, checkpoint_path, checkpoints
 
 KEPT = 2
@@ -42,6 +45,12 @@ class RunCheckpoint:
         validator: evaluator whose key metric, larger is better, selects ``model_best.pt``.
         interval: epochs between checkpoints.
         resume: continue from the newest checkpoint that can be read.
+        extend: continue for more epochs than the run was started with. The learning-rate schedule continues as that of
+            the longer run.
+        settings: what decides the result, see `result_settings`; a run is resumed with equal settings only.
+
+    Raises:
+        ValueError: ``extend`` without ``resume``.
     """
 
     def __init__(
@@ -53,14 +62,19 @@ class RunCheckpoint:
         validator: Engine | None = None,
         interval: int = 1,
         resume: bool = False,
+        extend: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
+        if extend and not resume:
+            raise ValueError("--extend true continues a run: add --resume true.")
         self.output_dir = Path(output_dir)
         self.kept_network = kept_network
         self.best = _Best()
         self.objects = {"network": network, "best": self.best, **state}
         self.validator = validator
         self.interval = interval
-        self.resume = resume
+        self.resume, self.extend = resume, extend
+        self.settings = dict(settings or {})
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer. Saving comes after all other handlers of an epoch, wherever this one is attached."""
@@ -76,21 +90,36 @@ class RunCheckpoint:
 
     def _load(self, engine: Engine) -> None:
         path, contents = _newest_readable(self.output_dir, self.interval)
-        missing = ", ".join(sorted(self.objects.keys() - contents.keys()))
+        missing = ", ".join(sorted({*self.objects, "settings"} - contents.keys()))
         if missing:
             raise ValueError(
                 f"{path} lacks {missing}: another version of i2net_bundle wrote it. Train in another --output_dir; "
                 f"--init_weights {self.output_dir / WEIGHTS_NAME} starts from this run's weights."
             )
-        _require_same_length(path, contents["trainer"], engine)
-        Checkpoint.load_objects(self.objects, contents)
+        _require_length(path, contents["trainer"], engine, self.extend)
+        require_equal_settings(contents["settings"], self.settings, str(path))
+        if contents["trainer"]["max_epochs"] == engine.state.max_epochs:
+            Checkpoint.load_objects(self.objects, contents)
+        else:
+            self._load_longer(engine, contents)
         done = _done_in_epoch(engine)
         if done:
             _skip_batches(engine, done)
         elif idist.get_rank() == 0:
             self._save_weights(WEIGHTS_NAME)  # the process may have been killed between the two files
+            self._remove_older(path)
         within = f" and {done} of {engine.state.epoch_length} iterations" if done else ""
         logger.info(f"resuming from {path}: {engine.state.epoch} of {engine.state.max_epochs} epochs{within} are done")
+
+    def _load_longer(self, engine: Engine, contents: dict[str, Any]) -> None:
+        """Restore the state of a shorter run; the schedule is stepped to where it would be in a run of this length."""
+        contents["trainer"]["max_epochs"] = engine.state.max_epochs
+        schedule = self.objects.get("lr_scheduler")
+        rates = _rates_after(schedule, contents["lr_scheduler"]["last_epoch"]) if schedule is not None else []
+        kept = {name: item for name, item in self.objects.items() if name != "lr_scheduler"}
+        Checkpoint.load_objects(kept, contents)
+        for group, rate in zip(schedule.optimizer.param_groups if schedule is not None else [], rates, strict=True):
+            group["lr"] = rate
 
     def _finish_epoch(self, engine: Engine) -> None:
         self._save_best(engine)
@@ -113,15 +142,20 @@ class RunCheckpoint:
         path = checkpoint_path(self.output_dir, engine.state.epoch)
         self._save_checkpoint(path)
         self._save_weights(WEIGHTS_NAME)
-        earlier = checkpoints(self.output_dir)
-        earlier = earlier[earlier.index(path) + 1 :]
-        complete = [item for item in earlier if item == checkpoint_path(self.output_dir, _epoch(item))]
-        for item in earlier:
+        self._remove_older(path)
+
+    def _remove_older(self, path: Path) -> None:
+        """Remove all checkpoints before one, except the last of a complete epoch."""
+        found = checkpoints(self.output_dir)
+        older = found[found.index(path) + 1 :]
+        complete = [item for item in older if item == checkpoint_path(self.output_dir, _epoch(item))]
+        for item in older:
             if item not in complete[: KEPT - 1]:
                 item.unlink(missing_ok=True)
 
     def _save_checkpoint(self, path: Path) -> None:
-        save_tensors({name: item.state_dict() for name, item in self.objects.items()}, path)
+        states = {name: item.state_dict() for name, item in self.objects.items()}
+        save_tensors({**states, "settings": self.settings}, path)
 
     def _save_weights(self, name: str) -> None:
         save_tensors(self.kept_network.state_dict(), self.output_dir / name)
@@ -183,14 +217,40 @@ def _warn_of_missing(output_dir: Path, newest: Path, interval: int) -> None:
         )
 
 
-def _require_same_length(path: Path, saved: Mapping[str, Any], engine: Engine) -> None:
-    own = {"epochs": engine.state.max_epochs, "iterations per epoch": engine.state.epoch_length}
-    its = {"epochs": saved.get("max_epochs"), "iterations per epoch": saved.get("epoch_length")}
-    if own != its:
+def _require_length(path: Path, saved: Mapping[str, Any], engine: Engine, extend: bool) -> None:
+    """Compare the length of a run with that of a checkpoint.
+
+    Raises:
+        ValueError: it differs, and not only by epochs to extend it by.
+    """
+    epochs, per_epoch = engine.state.max_epochs or 0, engine.state.epoch_length
+    if saved["epoch_length"] != per_epoch:
         raise ValueError(
-            f"{path} comes from a run of {its}, this one has {own}. Resume with the same epochs, batch_size and data: "
-            "the learning-rate schedule depends on them."
+            f"{path} comes from a run of {saved['epoch_length']} iterations per epoch, this one has {per_epoch}. "
+            "Resume with the same batch_size, data and number of processes."
         )
+    if epochs < saved["max_epochs"] or (epochs > saved["max_epochs"] and not extend):
+        raise ValueError(
+            f"{path} comes from a run of {saved['max_epochs']} epochs, this one has {epochs}. The learning-rate "
+            "schedule depends on them: resume with the same epochs, or continue for more with --resume true --extend "
+            "true."
+        )
+
+
+def _rates_after(schedule: Any, steps: int) -> list[float]:
+    """Learning rates of a new schedule after some steps.
+
+    Raises:
+        ValueError: the schedule depends on more than the number of steps.
+    """
+    if isinstance(schedule, ReduceLROnPlateau):
+        raise ValueError("A run with ReduceLROnPlateau cannot be extended. Start a new one with --init_weights.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch expects a step of the optimizer before each
+        for _ in range(steps):
+            schedule.step()
+    rates: list[float] = schedule.get_last_lr()
+    return rates
 
 
 def _epoch(path: Path) -> int:

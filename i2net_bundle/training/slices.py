@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import torch
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch import distributed
-from torch.utils.data import Dataset, DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler, get_worker_info
 from tqdm import tqdm
 
 from i2net_bundle.data.image_files import image_paths
 from i2net_bundle.training.cache import CaseCache
 from i2net_bundle.transforms.augmentation import reseed
+
+_WORKERS = 256
 
 
 class SliceDataset(Dataset):
@@ -57,6 +60,7 @@ class SliceDataset(Dataset):
         self.cases = [cache.read(case) for case in tqdm(data, desc="reading cases", unit="case", disable=None)]
         self.names = [Path(image_paths(case)[0]).name for case in data]
         self.ends = list(itertools.accumulate(len(case) for case in self.cases))
+        self.loading = torch.full((_WORKERS, 2), -1).share_memory_()
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -65,12 +69,28 @@ class SliceDataset(Dataset):
         epoch, index = address if isinstance(address, tuple) else (0, address)
         if not 0 <= index < len(self):
             raise IndexError(f"slice {index} of {len(self)}")
-        case = bisect.bisect_right(self.ends, index)
-        position = index - (self.ends[case - 1] if case else 0)
+        case, position = self._locate(index)
+        worker = get_worker_info()
+        if worker is not None and worker.id < _WORKERS:
+            self.loading[worker.id] = torch.tensor([os.getpid(), index])
         slices = {key: torch.from_numpy(array) for key, array in self.cases[case][position].items()}
         reseed(self.transform, self.seed, epoch, index)
         item = convert_to_tensor(self.transform(slices), track_meta=False)
-        return {**item, "case": f"{self.names[case]}[{position}]"}
+        return {**item, "case": self.name(index)}
+
+    def name(self, index: int) -> str:
+        """Name of a slice: the file of its case, and its position in it."""
+        case, position = self._locate(index)
+        return f"{self.names[case]}[{position}]"
+
+    def last_of(self, process: int) -> str | None:
+        """Name of the slice that a worker process of the data loader read last; None if it read none."""
+        found = [index for owner, index in self.loading.tolist() if owner == process]
+        return self.name(found[0]) if found else None
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        case = bisect.bisect_right(self.ends, index)
+        return case, index - (self.ends[case - 1] if case else 0)
 
 
 class EpochSampler(DistributedSampler):

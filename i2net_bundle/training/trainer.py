@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -19,10 +20,16 @@ from i2net_bundle.hardware import bfloat16
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
 from i2net_bundle.networks.contract import logits_and_gates
+from i2net_bundle.prediction.memory import one_memory_error
+from i2net_bundle.training.slices import SliceDataset
 from i2net_bundle.workflow.stopping import Stop, graceful_stop
 
 TERMS = "terms"
 """Key of ``engine.state.output``: every loss term and the learners' health, as 0-d tensors."""
+
+
+class WorkerLostError(RuntimeError):
+    """A data-loading process was killed."""
 
 
 class TrainingNetwork(nn.Module):
@@ -68,8 +75,10 @@ class SegmentationTrainer(SupervisedTrainer):
 
         Raises:
             Stopped: the run was stopped before its end.
+            WorkerLostError: a process of the data loader was killed.
+            torch.OutOfMemoryError: memory does not suffice for a batch.
         """
-        with graceful_stop() as self.stop:
+        with graceful_stop() as self.stop, self._naming_lost_workers():
             super().run()
             done, per_epoch = self.state.iteration, self.state.epoch_length or 1
             if done < per_epoch * (self.state.max_epochs or 1):
@@ -77,6 +86,24 @@ class SegmentationTrainer(SupervisedTrainer):
                     f"{done // per_epoch} of {self.state.max_epochs} epochs and {done % per_epoch} of {per_epoch} "
                     "iterations of the next one are done. Continue with --resume true."
                 )
+
+    @contextlib.contextmanager
+    def _naming_lost_workers(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as cause:
+            if not str(cause).startswith("DataLoader worker"):
+                raise
+            dataset = getattr(self.data_loader, "dataset", None)
+            told = re.search(r"pid(?:\(s\))? ([\d, ]+)", str(cause))
+            processes = map(int, told[1].split(",")) if told else ()
+            names = [dataset.last_of(process) for process in processes] if isinstance(dataset, SliceDataset) else []
+            shown = ", ".join(filter(None, names)) or "its first slice"
+            raise WorkerLostError(
+                f"A data-loading process was killed while it read {shown}, after iteration {self.state.iteration}. If "
+                "memory was short, lower num_workers (0 loads in the main process); else check that case with i2net "
+                "check. Earlier checkpoints are intact: continue with --resume true."
+            ) from cause
 
     def _stop_between_steps(self) -> None:
         _, _, is_last = self._accumulation_group()
@@ -102,7 +129,7 @@ class SegmentationTrainer(SupervisedTrainer):
             engine.optimizer.zero_grad(set_to_none=engine.optim_set_to_none)
         output = engine.state.output = {CommonKeys.IMAGE: inputs, CommonKeys.LABEL: targets}
 
-        with self._gradient_sync(is_last):
+        with self._gradient_sync(is_last), self._advising_on_memory(inputs):
             with bfloat16(inputs.device.type, enabled=self.bfloat16):
                 logits, gates = engine.inferer(inputs, engine.network)
             output[CommonKeys.PRED] = logits.detach()
@@ -125,6 +152,24 @@ class SegmentationTrainer(SupervisedTrainer):
             engine.optimizer.step()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return output
+
+    @contextlib.contextmanager
+    def _advising_on_memory(self, images: Tensor) -> Iterator[None]:
+        try:
+            with one_memory_error():
+                yield
+        except torch.OutOfMemoryError as cause:
+            size, half = len(images), max(1, len(images) // 2)
+            advice = (
+                f"Set batch_size to {half} and accumulation_steps to {self.accumulation_steps * size // half}, which "
+                "keeps the images per optimizer step, or set amp to true on a GPU"
+                if size > 1
+                else "Set a smaller image_size"
+            )
+            raise torch.OutOfMemoryError(
+                f"Memory does not suffice for a batch of {size} images of {images.shape[-2]}x{images.shape[-1]} at "
+                f"iteration {self.state.iteration}. {advice}, and start a new run. Earlier checkpoints are intact."
+            ) from cause
 
     def _accumulation_group(self) -> tuple[int, bool, bool]:
         """Size of the group of batches that share one optimiser step, and whether this is its first or last."""

@@ -4,6 +4,7 @@ from i2net_bundle.workflow.config_check import check_config
 from i2net_bundle.workflow.errors import show_root_cause
 from i2net_bundle.workflow.folder_lock import FolderLock
 from i2net_bundle.workflow.recorded_network import network_of_run
+from i2net_bundle.workflow.resume_settings import result_settings
 from i2net_bundle.workflow.run_description import describe_run
 from i2net_bundle.workflow.run_folders import check_output_dir, check_results_dir, set_run_aside
 from i2net_bundle.workflow.run_records import run_record
@@ -19,6 +20,7 @@ __all__ = [
     "component_settings",
     "describe_run",
     "network_of_run",
+    "result_settings",
     "run_record",
     "set_run_aside",
     "show_root_cause",

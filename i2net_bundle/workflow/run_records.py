@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from i2net_bundle.io.options import LABEL_VALUES
+from i2net_bundle.io.printable import printable
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.labels import LabelClass, classes_of, label_class
 from i2net_bundle.tasks import TASKS
@@ -133,8 +134,8 @@ def read_record(path: Path) -> RunRecord:
         return _version_2(content, path) if "schema" in content else _version_1(content, path)
     except (ValueError, RecursionError) as cause:
         raise ValueError(
-            f"{path} is not a valid record of a run ({type(cause).__name__}: {cause}). Copy it again from the run "
-            "that wrote the weights, or remove it to use them unchecked."
+            f"{path} is not a valid record of a run ({type(cause).__name__}: {printable(str(cause))}). Copy it again "
+            "from the run that wrote the weights, or remove it to use them unchecked."
         ) from cause
 
 

@@ -37,6 +37,7 @@ class SettingsRecord:
         intensity: intensity transform.
         training: everything else that determines the result, see `training_settings`.
         resume: continue the run in this folder.
+        extend: continue it for more epochs than it was started with.
 
     Raises:
         ValueError: a record cannot hold one of the names or values.
@@ -53,8 +54,9 @@ class SettingsRecord:
         intensity: Any,
         training: Mapping[str, Any],
         resume: bool = False,
+        extend: bool = False,
     ) -> None:
-        self.folder, self.resume = Path(output_dir), resume
+        self.folder, self.resume, self.extend = Path(output_dir), resume, extend
         self.record = RunRecord(
             task=task,
             network=None if network is None else NetworkRecord(**network),
@@ -78,8 +80,9 @@ class SettingsRecord:
         path = self.folder / SETTINGS_NAME
         if self.resume and path.is_file():
             saved, own = _comparable(read_record(path)), _comparable(self.record)
+            own.pop("epochs", None)  # RunCheckpoint compares them: a run can be extended
             _refuse_differences(saved, own, f"{path} is of a run", "Resume with the same settings.")
-        elif idist.get_rank() == 0:
+        if idist.get_rank() == 0 and (not self.resume or self.extend or not path.is_file()):
             write_record(self.record, self.folder)
 
 

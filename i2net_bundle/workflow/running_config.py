@@ -33,20 +33,19 @@ LOCATION_AND_RESOURCES = frozenset(
     }
 )
 """Settings that say where and with what a run is done, and not what results from it."""
-_NOT_OF_TRAINING = LOCATION_AND_RESOURCES | frozenset(
+NOT_DECISIVE = LOCATION_AND_RESOURCES | frozenset(
     {
         # start
         "encoder_weights",
+        "extend",
         "init_weights",
         "resume",
-        # recorded in fields of their own
-        "divisor",
-        "image_size",
+        # the record holds what follows from it
         "label_table",
-        "task",
     }
 )
-"""Settings that may differ in a resumed run, or that its record holds elsewhere."""
+"""Settings that may differ in a resumed run."""
+_RECORDED_ELSEWHERE = frozenset({"divisor", "image_size", "task"})
 
 
 def running_parser() -> ConfigParser:
@@ -98,7 +97,7 @@ def training_settings() -> dict[str, Any]:
     found = {}
     for name in config:
         follows = any(references(config[name]))
-        if name in used and name not in _NOT_OF_TRAINING and is_setting(config[name]) and not follows:
+        if name in used and name not in NOT_DECISIVE | _RECORDED_ELSEWHERE and is_setting(config[name]) and not follows:
             value = parser.ref_resolver.get_resolved_content(name)
             if is_plain(value):
                 found[name] = _plain(value)

@@ -11,14 +11,15 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 from PIL import Image
 
 from i2net_bundle.checks.dataset import CheckReport, check_path, report_json
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.io.findings import Finding, error, errors, warning, warnings
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.prediction.inputs import find_inputs
 from tests.checks.ct_files import hu_volume, label_volume, patch, save
+from tests.io.dicom.files import OTHER_UID, two_series, write_ct, write_slice
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -208,40 +209,45 @@ def test_the_real_dicom_folder_is_sound(shared: Path) -> None:
     assert (report.cases, report.findings) == ({"DICOM series": 1}, [])
 
 
-def write_series(folder: Path, uid: str, description: str, num_slices: int = 4) -> None:
-    """An axial CT series of small slices, 5 mm apart."""
-    folder.mkdir(parents=True)
-    writer = sitk.ImageFileWriter()
-    writer.SetImageIO("GDCMImageIO")
-    writer.KeepOriginalImageUIDOn()
-    for number in range(num_slices):
-        image = sitk.GetImageFromArray(np.full((5, 6), number, np.int16))
-        tags = {"0008|0060": "CT", "0008|103e": description, "0020|000e": uid, "0028|1052": "-1024", "0028|1053": "1"}
-        tags |= {"0020|0032": f"-3\\-2\\{5 * number}", "0020|0037": "1\\0\\0\\0\\1\\0"}
-        for tag, text in tags.items():
-            image.SetMetaData(tag, text)
-        writer.SetFileName(str(folder / f"{number}.dcm"))
-        writer.Execute(image)
-
-
-def test_a_dicom_folder_with_two_series_is_an_error_that_lists_them(tmp_path: Path) -> None:
-    write_series(tmp_path / "portal", "1.2.3.4", "Portal venous")
-    assert check_path(tmp_path, VolumeOptions(any_intensities=True)).findings == []
-    write_series(tmp_path / "arterial", "1.2.3.5", "Arterial", num_slices=3)
-    report = check_path(tmp_path)
+def test_every_series_of_a_tree_is_checked_as_prediction_finds_them(tmp_path: Path) -> None:
+    write_ct(tmp_path / "portal")
+    write_ct(tmp_path / "arterial", (0, 5, 20), uid=OTHER_UID)
+    report = check_path(tmp_path, VolumeOptions(any_intensities=True))
     assert report.cases == {"DICOM series": 2}
+    assert [(found.rule, found.file) for found in report.findings] == [("dicom-spacing", str(tmp_path / "arterial"))]
+    assert [case["image"] for case in find_inputs([tmp_path], volumes=True)] == [
+        str(tmp_path / "arterial"),
+        str(tmp_path / "portal"),
+    ]
+
+
+def test_two_series_in_one_folder_are_an_error_that_lists_them(tmp_path: Path) -> None:
+    write_ct(tmp_path)
+    for number in range(3):
+        write_slice(tmp_path / f"arterial{number}.dcm", (-3, -2, 5 * number), uid=OTHER_UID)
+    report = check_path(tmp_path)
+    assert report.cases == {"DICOM series": 1}
     (found,) = report.findings
     assert (found.severity, found.rule, found.file) == ("error", "dicom-series", str(tmp_path))
     assert "holds 2 series" in found.problem
-    assert "1. CT, 3 slices" in found.remedy and "2. CT, 4 slices" in found.remedy
+    assert "1. CT, 4 slices" in found.remedy and "2. CT, 3 slices" in found.remedy
 
 
 def test_the_voxels_of_a_dicom_folder_are_checked_and_a_series_can_be_chosen(tmp_path: Path) -> None:
-    write_series(tmp_path / "portal", "1.2.3.4", "Portal venous")
-    write_series(tmp_path / "arterial", "1.2.3.5", "Arterial", num_slices=3)
-    (found,) = check_path(tmp_path, VolumeOptions(series="1.2.3.5")).findings
+    two_series(tmp_path)
+    (found,) = check_path(tmp_path, VolumeOptions(series=OTHER_UID)).findings
     assert (found.severity, found.rule) == ("error", "normalised")
-    assert "values run from 0 to 2" in found.problem  # of its three slices
+    assert "values run from 0 to 1" in found.problem  # of its two slices
+
+
+def test_pictures_beside_a_dicom_series_are_skipped_with_a_warning(tmp_path: Path) -> None:
+    write_ct(tmp_path / "disc")
+    Image.new("RGB", (8, 8)).save(tmp_path / "disc" / "logo.png")
+    report = check_path(tmp_path / "disc", VolumeOptions(any_intensities=True))
+    assert report.cases == {"DICOM series": 1}
+    (found,) = report.findings
+    assert (found.severity, found.rule) == ("warning", "dicom-skipped")
+    assert "(logo.png)" in found.problem
 
 
 def test_a_path_that_does_not_exist_is_named_with_the_remedy(tmp_path: Path) -> None:

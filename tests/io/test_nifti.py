@@ -373,12 +373,13 @@ def test_another_medical_format_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("absent.nii.gz", "No such file or directory"), ("", "Is a directory")], ids=["absent", "dir"]
+    ("name", "problem"),
+    [("absent.nii.gz", "cannot be opened (No such file or directory)"), ("", "is a folder, not a file")],
+    ids=["absent", "folder"],
 )
-def test_what_cannot_be_opened_is_named(tmp_path: Path, name: str, reason: str) -> None:
+def test_what_cannot_be_opened_is_named(tmp_path: Path, name: str, problem: str) -> None:
     found = refusal(tmp_path / name)
-    assert found.problem == f"cannot be opened ({reason})"
-    assert found.remedy == "Check the path."
+    assert found.problem == problem
 
 
 # Grids

@@ -198,7 +198,7 @@ def test_slices_that_were_stripped_are_named(tmp_path: Path) -> None:
         content = pydicom.dcmread(file)
         del content.FrameOfReferenceUID
         content.save_as(file)
-    with pytest.raises(ValueError, match=r"scan: the slices lack .*Frame Of Reference.*Use the NIfTI mask"):
+    with pytest.raises(ValueError, match=r"scan: the slices lack .*\(no FrameOfReferenceUID\)\. Use the NIfTI mask"):
         write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder, tmp_path / "m.dcm", ORGANS)
 
 

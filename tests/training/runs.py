@@ -66,6 +66,8 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
         init_weights: Path | str = "none",
         weight_average: float = 0.0,
         num_workers: int = 0,
+        extend: bool = False,
+        settings: dict[str, str] | None = None,
         **trainer_options: Any,
     ) -> Run:
         torch.manual_seed(99 if resume else 1)  # nothing may depend on the global state
@@ -95,7 +97,9 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
 
         trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
         LrScheduleHandler(scheduler, print_lr=False, epoch_level=False).attach(trainer)
-        RunCheckpoint(output_dir, network, average.network, state, validator, interval, resume).attach(trainer)
+        RunCheckpoint(
+            output_dir, network, average.network, state, validator, interval, resume, extend, settings
+        ).attach(trainer)
         InitialWeights(network, init_weights, encoder_weights).attach(trainer)
         UpdateAverage(average).attach(trainer)
         record.attach(trainer)

@@ -16,6 +16,7 @@ import torch
 from ignite.engine import Events
 
 from i2net_bundle.training import InitialWeights
+from i2net_bundle.training.trainer import WorkerLostError
 from i2net_bundle.workflow.run_folders import checkpoints
 from i2net_bundle.workflow.stopping import Stopped
 from tests.training.runs import KilledError, Run, assert_equal, load, run_maker
@@ -97,17 +98,50 @@ def test_the_learning_rate_follows_the_poly_schedule_over_both_parts(
     assert [float(row["learning_rate"]) for row in record(tmp_path / "whole")] == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_run_is_not_resumed_with_more_epochs(make_run: Make, tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_more_epochs_by_accident(make_run: Make, tmp_path: Path) -> None:
     make_run(tmp_path, max_epochs=2).trainer.run()
-    with pytest.raises(ValueError, match=r"run of \{'epochs': 2, .* this one has \{'epochs': 4, .*same epochs"):
+    with pytest.raises(ValueError, match=r"run of 2 epochs, this one has 4\. .*--resume true --extend true"):
         make_run(tmp_path, max_epochs=4, resume=True).trainer.run()
+    with pytest.raises(ValueError, match="run of 2 epochs, this one has 1"):
+        make_run(tmp_path, max_epochs=1, resume=True, extend=True).trainer.run()
+
+
+def test_a_finished_run_is_extended_on_purpose_with_the_schedule_of_the_longer_run(
+    make_run: Make, uninterrupted: Run, tmp_path: Path
+) -> None:
+    make_run(tmp_path / "short", max_epochs=2).trainer.run()
+    extended = make_run(tmp_path / "short", max_epochs=4, resume=True, extend=True)
+    extended.trainer.run()
+    assert extended.trainer.state.iteration == 12
+    rates = [[float(row["learning_rate"]) for row in record(tmp_path / name)] for name in ("short", "whole")]
+    assert rates[0][2:] == rates[1][2:] and rates[0][1] != rates[1][1]
+    again = make_run(tmp_path / "short", max_epochs=4, resume=True)
+    again.trainer.run()
+    assert again.trainer.state.epoch == 4
+
+
+def test_extending_without_resuming_is_refused(make_run: Make, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="add --resume true"):
+        make_run(tmp_path, extend=True)
 
 
 def test_a_run_is_not_resumed_with_another_batch_size(make_run: Make, tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         make_run(tmp_path, kill_at=7).trainer.run()  # 3 batches an epoch
-    with pytest.raises(ValueError, match=r"'iterations per epoch': 3\}, this one has .*'iterations per epoch': 6\}"):
+    with pytest.raises(ValueError, match=r"run of 3 iterations per epoch, this one has 6\. .*same batch_size"):
         make_run(tmp_path, resume=True, batch_size=2).trainer.run()
+
+
+def test_a_run_is_not_resumed_with_settings_that_change_its_result(make_run: Make, tmp_path: Path) -> None:
+    settings = {"optimizer::momentum": "0.9", "training case 1": "abc"}
+    with pytest.raises(KilledError):
+        make_run(tmp_path, kill_at=7, settings=settings).trainer.run()
+    other = settings | {"optimizer::momentum": "0.5"}
+    with pytest.raises(
+        ValueError, match=r"epoch_0002\.pt was trained with optimizer::momentum 0\.9, here 0\.5\. Resume"
+    ):
+        make_run(tmp_path, resume=True, settings=other).trainer.run()
+    make_run(tmp_path, resume=True, settings=settings).trainer.run()
 
 
 def test_a_new_run_starts_from_pretrained_encoder_weights(make_run: Make, make_network: Make, tmp_path: Path) -> None:
@@ -485,3 +519,28 @@ class TestRefusals:
         torch.save(other, checkpoint)
         with pytest.raises(RuntimeError, match="size mismatch"):
             make_run(tmp_path / "whole", resume=True).trainer.run()
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_killed_data_loading_process_names_its_slice(make_run: Make, tmp_path: Path, num_workers: int) -> None:
+    run = make_run(tmp_path, num_workers=num_workers)
+    dataset = run.trainer.data_loader.dataset
+
+    class Deadly:
+        """Kills the process that reads slice 7."""
+
+        def __init__(self, slices: Any) -> None:
+            self.slices = slices
+
+        def __len__(self) -> int:
+            return len(self.slices)
+
+        def __getitem__(self, index: int) -> Any:
+            if index == 7:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return self.slices[index]
+
+    dataset.cases = [Deadly(slices) for slices in dataset.cases]
+    told = r"was killed while it read .*\[7\], after iteration \d.* lower num_workers .*continue with --resume true"
+    with pytest.raises(WorkerLostError, match=told):
+        run.trainer.run()

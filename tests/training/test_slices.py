@@ -278,3 +278,12 @@ def test_a_limit_that_is_too_small_stops_before_anything_is_decoded(
         SliceDataset(cases, reading, as_cached(), cache_dir=cache_dir, cache_limit_gb=0.00022)
     assert count.calls == 0
     assert len(SliceDataset(cases, reading, as_cached(), cache_dir=cache_dir, cache_limit_gb=0.00023)) == 32
+
+
+def test_a_sampler_leaves_out_the_first_pairs_once_to_continue_an_epoch() -> None:
+    sampler = EpochSampler(range(10), seed=3)
+    whole = list(sampler)
+    sampler.skip(4)
+    assert list(sampler) == whole[4:]
+    assert list(sampler) == whole
+    assert len(sampler) == 10

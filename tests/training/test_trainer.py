@@ -375,3 +375,19 @@ class TestWithoutGates:
         trainer = make_trainer(net, batches, loss=loss, inferer=PaddedInferer(8))
         (terms,) = terms_of_run(trainer)
         assert math.isfinite(terms["loss"]) and trainer.state.output["pred"].shape == (2, 3, 13, 11)
+
+
+def test_a_batch_that_memory_does_not_hold_ends_with_advice(
+    make_network: Make, make_batches: Make, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = make_network()
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(network, "forward_with_gates", refuse)
+    before = copy.deepcopy(network.state_dict())
+    told = r"batch of 2 images of 16x16 at iteration 1\. Set batch_size to 1 and accumulation_steps to 4"
+    with pytest.raises(torch.OutOfMemoryError, match=told):
+        make_trainer(network, make_batches(1), accumulation_steps=2).run()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import i2net_bundle
+from i2net_bundle.io.dicom.patient import BLANK_KEYWORDS, copy_patient_and_study
 from i2net_bundle.io.dicom.series import find_series
-from i2net_bundle.io.privacy import shown_path, without_identifiers
+from i2net_bundle.io.privacy import quiet_dicom_libraries, shown_path
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.labels import LabelClass
 
@@ -25,6 +26,13 @@ if TYPE_CHECKING:  # pydicom is optional
 logger = logging.getLogger("i2net.prediction")
 
 _INSTALL = "DICOM-SEG needs highdicom: pip install 'i2net-bundle[dicom]'."
+_REQUIRED = ("FrameOfReferenceUID", "SOPClassUID", "SOPInstanceUID", "Rows", "Columns")
+_SLICE_TAGS = [
+    *_REQUIRED,
+    *("StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "PositionReferenceIndicator"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+]
 _UTF_8 = "ISO_IR 192"
 _SERIES_NUMBER = 9001
 """Chosen not to collide with the scanner's series numbers."""
@@ -48,7 +56,6 @@ def write_dicom_seg(
     """
     try:
         import highdicom  # noqa: F401  used below; fail before any work is done
-        import pydicom
     except ImportError as cause:
         raise ImportError(_INSTALL) from cause
     series, _ = find_series(folder, chosen)
@@ -56,17 +63,29 @@ def write_dicom_seg(
     expected = (*series.size, series.num_slices)
     if mask.shape != expected:
         raise ValueError(f"{shown} is a volume of {expected}, its mask {mask.shape}: the mask is not on its grid.")
-    sources = [pydicom.dcmread(item.path, stop_before_pixels=True) for item in series.slices]
-    _complete(sources, series.slice_spacing_mm, shown)
-    segmentation = _segmentation(mask, sources, classes, shown)
-    with written_whole(path) as temporary:
-        segmentation.save_as(temporary)
+    paths = [item.path for item in series.slices]
+    with quiet_dicom_libraries():
+        sources = _sources(paths, series.slice_spacing_mm, shown)
+        segmentation = _segmentation(mask, sources, classes, shown)
+        malformed = copy_patient_and_study(paths[0], segmentation)
+        with written_whole(path) as temporary:
+            segmentation.save_as(temporary)
+    if malformed:
+        logger.warning(
+            f"{shown}: malformed attributes ({', '.join(malformed)}). The DICOM-SEG repeats those that can be written; "
+            "correct them in the archive."
+        )
 
 
-def _complete(sources: Sequence[Any], spacing_mm: float | None, folder: str) -> None:
-    """Fill in attributes that de-identification emptied and a segmentation requires."""
+def _sources(paths: Sequence[Path], spacing_mm: float | None, folder: str) -> list[Any]:
+    """Read what a segmentation needs to know of its slices, and fill in what de-identification emptied.
+
+    Attributes of the patient and the study are blank, so that no error of highdicom can quote them.
+    """
+    from pydicom import dcmread
     from pydicom.uid import generate_uid
 
+    sources = [dcmread(path, stop_before_pixels=True, specific_tags=_SLICE_TAGS, force=True) for path in paths]
     if not sources[0].get("StudyInstanceUID") or not sources[0].get("SeriesInstanceUID"):
         logger.warning(
             f"{folder}: the slices have no StudyInstanceUID or SeriesInstanceUID. The DICOM-SEG gets a new study, so "
@@ -84,6 +103,9 @@ def _complete(sources: Sequence[Any], spacing_mm: float | None, folder: str) -> 
         for name, value in known.items():
             if not source.get(name):
                 setattr(source, name, value)
+        for name in BLANK_KEYWORDS:
+            setattr(source, name, "")
+    return sources
 
 
 def _segmentation(mask: np.ndarray, sources: Sequence[Any], classes: Sequence[LabelClass], folder: str) -> Any:
@@ -91,7 +113,6 @@ def _segmentation(mask: np.ndarray, sources: Sequence[Any], classes: Sequence[La
 
     from i2net_bundle.io.dicom.concepts import PRIVATE_SCHEME, private_scheme, segment_concept
 
-    logging.getLogger("highdicom").setLevel(logging.WARNING)  # it logs UIDs
     concepts = [segment_concept(item) for item in classes[1:]]
     named = zip(classes[1:], concepts, strict=True)
     descriptions = [_segment(number, item, concept) for number, (item, concept) in enumerate(named, 1)]
@@ -112,12 +133,13 @@ def _segmentation(mask: np.ndarray, sources: Sequence[Any], classes: Sequence[La
             series_description="I2Net segmentation (research, not for clinical use)",
             omit_empty_frames=bool(mask.any()),  # an empty mask still needs a frame
         )
-    except (ValueError, AttributeError, KeyError) as cause:  # a required attribute was removed
-        reason = without_identifiers(str(cause))
+    except Exception as cause:  # a required attribute is missing or malformed; the message may quote it
+        missing = next((name for name in _REQUIRED if not all(source.get(name) for source in sources)), None)
+        reason = f"no {missing}" if missing else f"{type(cause).__name__} in highdicom"
         raise ValueError(
             f"{folder}: the slices lack attributes that a DICOM-SEG requires ({reason}). Use the NIfTI mask, or the "
             "series before its attributes were removed."
-        ) from cause
+        ) from None
     segmentation.SpecificCharacterSet = _UTF_8  # class names may hold characters outside the set of the slices
     if any(concept.kind.scheme_designator == PRIVATE_SCHEME for concept in concepts):
         segmentation.CodingSchemeIdentificationSequence = [private_scheme()]

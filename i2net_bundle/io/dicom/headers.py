@@ -121,7 +121,8 @@ def _read(path: Path) -> DicomSlice | OtherObject:
         raise DamagedFileError("truncated or damaged")
     rows, columns, samples, bits_allocated = pixels
     if not _is_slice(content, class_uid, modality, samples, num_frames):
-        return OtherObject(path, UID(class_uid).name if UID(class_uid).is_valid else "unknown class")
+        name = UID(class_uid).name  # the UID itself if pydicom does not know it
+        return OtherObject(path, "unknown class" if name == class_uid else name)
     decoded_bytes = math.ceil(math.prod(pixels) * max(num_frames, 1) / 8)
     limit = allowed_bytes(file_bytes) if syntax.is_compressed else stored_bytes
     if min(pixels) <= 0 or num_frames < 1 or stored_bytes <= 0 or decoded_bytes > limit:

@@ -1,0 +1,45 @@
+"""Compare the size that a header claims with what the file stores, before memory is allocated for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+from i2net_bundle.io.findings import DataError, error
+
+DEFLATE_RATIO = 1032
+"""Largest compression that deflate (gzip, zip, PNG) can reach."""
+MOST_UNCHECKED_BYTES = 2**26
+"""A claim up to this size costs little, whatever the file holds."""
+
+
+def require_stored(path: str | Path, claimed: int, stored: int, ratio: float = DEFLATE_RATIO) -> None:
+    """Refuse a header that claims more than its file can hold, or than the memory can.
+
+    Args:
+        path: for the message.
+        claimed: size of the decoded image in bytes.
+        stored: size of the file in bytes.
+        ratio: largest compression of its format; 1 for uncompressed data.
+
+    Raises:
+        DataError: the file is too small for the claim, or the available memory is.
+    """
+    if claimed > MOST_UNCHECKED_BYTES and claimed > ratio * stored:
+        problem = (
+            f"is truncated or damaged: its header claims {_size(claimed)}, and a file of {_size(stored)} cannot hold "
+            "that"
+        )
+        raise DataError([error("claimed-size", path, problem, "Download or copy the file again.")])
+    available = psutil.virtual_memory().available
+    if claimed > available:
+        problem = f"needs {_size(claimed)} of memory, and {_size(available)} are available"
+        raise DataError([error("memory", path, problem, "Use a computer with more memory, or crop the image.")])
+
+
+def _size(count: int) -> str:
+    if count >= 1e18:
+        return "more than 1 EB"
+    units = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+    return next((f"{count / factor:.1f} {unit}" for unit, factor in units if count >= factor), f"{count} bytes")

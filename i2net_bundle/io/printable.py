@@ -1,0 +1,22 @@
+"""Escape what would change the state of a terminal, or hide text, in names and messages that come from files."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters, escape sequences, direction marks and undecodable bytes; keep all else.
+
+    >>> print(printable("scan\x1b[2J\n.nii"), printable("Größe"))
+    scan\x1b[2J\n.nii Größe
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def printable_lines(text: str) -> str:
+    """Escape a message of several lines; the line breaks are kept. See `printable`."""
+    return "\n".join(map(printable, text.split("\n")))

@@ -1,0 +1,104 @@
+"""Faults of histology images and their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from i2net_bundle.checks.histology import check_histology
+from i2net_bundle.io.options import HistologyOptions
+from tests.checks.test_histology import IDS, RGB, half_of, mask, pages, rotated, with_alpha
+from tests.docs.faults.table import Make, Printed, found
+
+Write = Callable[[Path], Any]
+
+
+def image(name: str, write: Write, **options: Any) -> Make:
+    """An image without a mask."""
+
+    def make(folder: Path) -> Printed:
+        write(folder / name)
+        return found(check_histology(folder / name, None, HistologyOptions(**options)))
+
+    return make
+
+
+def annotation(name: str, write: Write, image_name: str = "a.png", **options: Any) -> Make:
+    """A sound image with another mask."""
+
+    def make(folder: Path) -> Printed:
+        Image.fromarray(RGB).save(folder / image_name)
+        write(folder / name)
+        return found(check_histology(folder / image_name, folder / name, HistologyOptions(**options)))
+
+    return make
+
+
+def too_large(folder: Path) -> Printed:
+    """The file is small, and its header claims 20,000 × 20,000 pixels."""
+    Image.fromarray(RGB).save(folder / "a.bmp")
+    content = bytearray((folder / "a.bmp").read_bytes())
+    content[18:26] = (20000).to_bytes(4, "little") * 2
+    (folder / "a.bmp").write_bytes(content)
+    return found(check_histology(folder / "a.bmp", None, HistologyOptions()))
+
+
+def sixteen_bits(path: Path) -> None:
+    Image.fromarray(np.array([[0x0000, 0x12FF, 0xFFFF]], np.uint16)).save(path)
+
+
+def of_shape(array: np.ndarray) -> np.ndarray:
+    """A mask on the image's grid that repeats the array."""
+    rows, columns = RGB.shape[:2]
+    return np.resize(array, (rows, columns))
+
+
+def opaque(folder: Path) -> Printed:
+    return image("a.png", with_alpha("RGB", 255))(folder)
+
+
+def palette(folder: Path) -> Printed:
+    return image("a.png", lambda path: Image.fromarray(RGB).convert("P").save(path))(folder)
+
+
+FAULTS: dict[str, Make] = {
+    "absent": image("a.png", lambda path: None),
+    "empty": image("a.png", Path.touch),
+    "HTML page": image("a.png", lambda path: path.write_text("\n<!DOCTYPE html><p>Log in")),
+    "another format": image("a.png", lambda path: Image.fromarray(RGB).save(path, format="GIF")),
+    "truncated": image("a.png", half_of(".png")),
+    "too large": too_large,
+    "several pages": image("a.tif", pages),
+    "EXIF rotation": image("a.png", rotated(RGB)),
+    "RGBA, grey and alpha: opaque": opaque,
+    "the same, transparent": image("a.png", with_alpha("RGB", 200)),
+    "transparent mask": annotation("a_anno.png", with_alpha("L", 9)),
+    "palette": palette,
+    "CMYK, floating point": image("a.tif", lambda path: Image.fromarray(RGB).convert("CMYK").save(path)),
+    "16 bits per channel": image("a.png", sixteen_bits),
+    "another magnification": image("a.png", lambda path: Image.fromarray(RGB).save(path), um_per_px=0.25),
+    "resampling without a scale": image("a.png", lambda path: Image.fromarray(RGB).save(path), resample=True),
+    "coloured mask": annotation("a_anno.png", mask(RGB)),
+    "mask of floating-point numbers": annotation("a_anno.tif", mask(np.ones(RGB.shape[:2], np.float32))),
+    "JPEG mask": annotation("a_anno.jpg", mask(of_shape(IDS))),
+    "negative ids": annotation("a_anno.tif", mask(of_shape(IDS).astype(np.int32) - 1)),
+    "mask 0/255, nothing declared": annotation("a_anno.png", mask(of_shape(IDS // 3 * 255)), num_classes=2),
+    "instance ids, two classes, nothing declared": annotation("a_anno.png", mask(of_shape(IDS)), num_classes=2),
+    "mask 0/255, declared as instances": annotation(
+        "a_anno.png", mask(of_shape(IDS // 3 * 255)), label_values="instances", num_classes=2
+    ),
+    "mask of classes, ids beyond them": annotation(
+        "a.png",
+        mask(of_shape(np.array([0, 7, 26], np.uint8))),
+        "image.png",
+        label_values="classes",
+        num_classes=19,
+        ignore_id=255,
+    ),
+    "declared binary, and not": annotation("a_anno.png", mask(of_shape(IDS // 3 * 127)), label_values="binary"),
+    "image and mask of two sizes": annotation("a_anno.png", mask(IDS)),
+}
