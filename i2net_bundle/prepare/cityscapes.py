@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.writing import file_sha256, staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
 from i2net_bundle.prepare.manifest import Manifest
 from i2net_bundle.prepare.pictures import read_pair, read_rgb
-from i2net_bundle.prepare.sources import logger, opened_source, require_complete, settle_findings
+from i2net_bundle.prepare.sources import logger, one_at_a_time, opened_source, require_complete, settle_findings
+from i2net_bundle.workflow.stopping import graceful_stop
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -62,6 +62,7 @@ def prepare_cityscapes(
     """
     table = label_table("cityscapes")
     with ExitStack() as stack:
+        stack.enter_context(graceful_stop())
         target = stack.enter_context(staged_folder(out_dir))
         folder = stack.enter_context(opened_source(source, target))
         images = _open_part(folder, _IMAGES, target, stack)
@@ -143,7 +144,7 @@ def _convert(
         (target / folder).mkdir()
     splits: dict[str, list[dict[str, str]]] = {}
     findings: list[Finding] = []
-    for scene in tqdm(scenes, desc="images", unit="image", disable=None):
+    for scene in one_at_a_time(scenes, "image"):
         try:
             label = _read_label(scene, table)
         except DataError as fault:

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold
-from tqdm import tqdm
 
 from i2net_bundle.checks.histology import TRAINING_UM_PER_PX
 from i2net_bundle.io.findings import DataError, Finding, error
@@ -25,7 +24,8 @@ from i2net_bundle.io.writing import file_sha256, staged_folder
 from i2net_bundle.labels import label_table
 from i2net_bundle.prepare.manifest import Manifest
 from i2net_bundle.prepare.pictures import read_pair
-from i2net_bundle.prepare.sources import logger, opened_source, require_complete, settle_findings
+from i2net_bundle.prepare.sources import logger, one_at_a_time, opened_source, require_complete, settle_findings
+from i2net_bundle.workflow.stopping import graceful_stop
 
 VALIDATION_PATIENTS = (3, 4, 7, 8, 13)
 """Patients of the training part held out for validation: 18 images, 9 benign and 9 malignant; the other 67 train."""
@@ -66,7 +66,7 @@ def prepare_glas(source: str | Path, out_dir: str | Path, *, num_folds: int = 5,
         FileNotFoundError: there is no ``Grade.csv`` or no training image, or images are missing.
         ValueError: there are fewer patients than folds, or several ``Grade.csv``.
     """
-    with staged_folder(out_dir) as target, opened_source(source, target) as folder:
+    with graceful_stop(), staged_folder(out_dir) as target, opened_source(source, target) as folder:
         grade_csv = _find_grade_csv(folder, source)
         files = _pictures_beside(grade_csv)
         listed = read_grades(grade_csv)
@@ -214,7 +214,7 @@ def _convert(files: Mapping[str, Path], grades: Mapping[str, Grade], target: Pat
     for folder in ("images", "labels"):
         (target / folder).mkdir()
     findings: list[Finding] = []
-    for name, grade in tqdm(grades.items(), desc="images", unit="image", disable=None):
+    for name, grade in one_at_a_time(grades.items(), "image"):
         try:
             image, label = files[name], _annotation(files, name)
             pixels, ids = read_pair(image, label)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import dataclasses
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
 
 from i2net_bundle.io.archives import SUFFIXES, extract
 from i2net_bundle.io.findings import DataError, Finding, errors, warnings
 from i2net_bundle.io.writing import write_csv
+from i2net_bundle.workflow.stopping import graceful_stop
 
 logger = logging.getLogger("i2net.prepare")
 
 _MOST_NAMES = 100
+_Item = TypeVar("_Item")
 
 
 @contextmanager
@@ -53,6 +58,22 @@ def opened_source(source: str | Path, workspace: str | Path) -> Iterator[Path]:
                 for finding in fault.findings
             ]
             raise DataError(named) from fault
+
+
+def one_at_a_time(items: Collection[_Item], unit: str) -> Iterator[_Item]:
+    """Iterate over cases with a progress bar. SIGTERM and SIGINT stop between two of them, and nothing is written.
+
+    Args:
+        items: the cases.
+        unit: what they are, in the singular.
+
+    Raises:
+        Stopped: a signal was received.
+    """
+    with graceful_stop() as stop:
+        for item in tqdm(items, desc=f"{unit}s", unit=unit, disable=None):
+            yield item
+            stop.exit_if_requested("No data set was written. Run the command again.")
 
 
 def require_complete(source: str | Path, missing: Sequence[str], allow_missing: bool) -> None:

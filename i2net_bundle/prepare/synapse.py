@@ -10,7 +10,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from tqdm import tqdm
 
 from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
 from i2net_bundle.checks.scans import load_volume, load_volume_pair
@@ -22,8 +21,9 @@ from i2net_bundle.io.writing import file_sha256, staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
 from i2net_bundle.prepare.ct_cases import FOLDERS, SourceCase, find_cases
 from i2net_bundle.prepare.manifest import Manifest
-from i2net_bundle.prepare.sources import opened_source, settle_findings
+from i2net_bundle.prepare.sources import one_at_a_time, opened_source, settle_findings
 from i2net_bundle.prepare.transunet import read_transunet
+from i2net_bundle.workflow.stopping import graceful_stop
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def prepare_synapse(
         ValueError: the numbering is not declared.
     """
     options = options or VolumeOptions()
-    with staged_folder(out_dir) as target, opened_source(source, target) as folder:
+    with graceful_stop(), staged_folder(out_dir) as target, opened_source(source, target) as folder:
         kind, cases, names = find_cases(folder, source, allow_missing)
         table = label_table("synapse")
         ids = table.source_map(numbering or names)
@@ -78,7 +78,7 @@ def prepare_synapse(
         manifest = Manifest("synapse", {**settings, "orientation": orientation, "allow_missing": allow_missing})
         written: list[SourceCase] = []
         found: list[Finding] = []
-        for case in tqdm(cases, desc="cases", unit="case", disable=None):
+        for case in one_at_a_time(cases, "case"):
             try:
                 read = _read(case, ids, table, options, orientation)
             except DataError as fault:

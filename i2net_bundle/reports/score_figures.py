@@ -17,6 +17,7 @@ from matplotlib.transforms import ScaledTranslation
 from i2net_bundle.figures.style import HATCHES, REFERENCE, SERIES, Picture, wrapped
 from i2net_bundle.metrics.mask_pair import FOUND, INVENTED, MISSED
 from i2net_bundle.metrics.registry import DIAGONAL, Metric
+from i2net_bundle.metrics.uncertainty import FEWEST
 from i2net_bundle.reports.run_results import ScoreTable
 
 _FEWEST = 10  # pixels that a bin needs for its accuracy to be meaningful
@@ -184,8 +185,8 @@ def bland_altman(scores: ScoreTable) -> Picture | None:
         figure,
         f"Bland-Altman plots of predicted and true {what} in {unit} for {', '.join(scores.classes)}.",
         "Bland-Altman plots; every point is a case. The solid line is the mean difference, dashed lines are the limits "
-        "of agreement (mean ± 1.96 standard deviations), and the dotted line is zero. Triangles are missed (down) or "
-        "invented (up) classes.",
+        f"of agreement (mean ± 1.96 standard deviations, from at least {FEWEST} cases), and the dotted line is zero. "
+        "Triangles are missed (down) or invented (up) classes.",
     )
 
 
@@ -204,7 +205,7 @@ def _draw_agreement(axis: Axes, truth: np.ndarray, prediction: np.ndarray, statu
         axis.scatter(mean[here], difference[here], s=42, c="black", marker=triangle, lw=0, zorder=4)
     bias = difference[present].mean()
     axis.axhline(bias, color=SERIES[1][0], linewidth=1.4)
-    if present.sum() > 2:
+    if present.sum() >= FEWEST:
         spread = 1.96 * difference[present].std(ddof=1)
         for limit in (bias - spread, bias + spread):
             axis.axhline(limit, color=SERIES[1][0], linestyle="--", linewidth=1.1)

@@ -107,6 +107,7 @@ class RunCheckpoint:
             _skip_batches(engine, done)
         elif idist.get_rank() == 0:
             self._save_weights(WEIGHTS_NAME)  # the process may have been killed between the two files
+            self._remove_older(path)
         within = f" and {done} of {engine.state.epoch_length} iterations" if done else ""
         logger.info(f"resuming from {path}: {engine.state.epoch} of {engine.state.max_epochs} epochs{within} are done")
 
@@ -141,10 +142,14 @@ class RunCheckpoint:
         path = checkpoint_path(self.output_dir, engine.state.epoch)
         self._save_checkpoint(path)
         self._save_weights(WEIGHTS_NAME)
-        earlier = checkpoints(self.output_dir)
-        earlier = earlier[earlier.index(path) + 1 :]
-        complete = [item for item in earlier if item == checkpoint_path(self.output_dir, _epoch(item))]
-        for item in earlier:
+        self._remove_older(path)
+
+    def _remove_older(self, path: Path) -> None:
+        """Remove all checkpoints before one, except the last of a complete epoch."""
+        found = checkpoints(self.output_dir)
+        older = found[found.index(path) + 1 :]
+        complete = [item for item in older if item == checkpoint_path(self.output_dir, _epoch(item))]
+        for item in older:
             if item not in complete[: KEPT - 1]:
                 item.unlink(missing_ok=True)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.faults import dicom, histology, itk, nifti
+from tests.docs.faults import data_sets, dicom, histology, itk, nifti, runs, weights
 from tests.docs.faults.table import NOTHING, Make, Row, rows
 
 SECTIONS: dict[str, dict[str, Make]] = {
@@ -14,8 +14,11 @@ SECTIONS: dict[str, dict[str, Make]] = {
     "Histology": histology.FAULTS,
     "NRRD and MetaImage": itk.FAULTS,
     "DICOM": dicom.FAULTS,
+    "Data sets": data_sets.FAULTS,
+    "Weights, records and configurations": weights.FAULTS,
+    "Runs": runs.FAULTS,
 }
-ROWS = [row for row in rows() if row.section in SECTIONS]
+ROWS = rows()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.section}: {row.fault}")

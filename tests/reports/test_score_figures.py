@@ -52,16 +52,21 @@ def test_parts_of_a_test_set_have_their_own_rows(tmp_path: Path) -> None:
     assert [text.get_text() for text in axis.get_yticklabels()][:2] == ["aorta, testA", "aorta, testB"]
 
 
-def test_bland_altman_draws_bias_and_limits_of_agreement(tmp_path: Path) -> None:
-    picture = bland_altman(scores(tmp_path))
+@pytest.mark.parametrize(("cases", "limits"), [(5, False), (6, True)])
+def test_bland_altman_draws_bias_and_limits_of_agreement_of_six_cases_or_more(
+    cases: int, limits: bool, tmp_path: Path
+) -> None:
+    dice = np.linspace(0.5, 0.9, cases)
+    rows = score_rows({f"case{number}": [value, 0.5, 0.5] for number, value in enumerate(dice)})
+    picture = bland_altman(read_scores(write_scores(tmp_path, rows) / "evaluation" / "metrics.csv"))
     assert picture is not None
-    truth, prediction = np.full(4, 100.0), 100 * np.array([0.5, 0.6, 0.7, 0.9])
+    truth, prediction = np.full(cases, 100.0), 100 * dice
     difference = prediction - truth
     axis = picture.figure.axes[0]
     assert points(axis) == pytest.approx(np.stack([(truth + prediction) / 2, difference], axis=1))
     heights = sorted(line.get_ydata()[0] for line in axis.lines)
     bias, spread = difference.mean(), 1.96 * difference.std(ddof=1)
-    assert heights == pytest.approx(sorted([0, bias, bias - spread, bias + spread]))
+    assert heights == pytest.approx(sorted([0, bias, *([bias - spread, bias + spread] if limits else [])]))
 
 
 def test_sizes_in_images_are_areas_in_pixels(tmp_path: Path) -> None:

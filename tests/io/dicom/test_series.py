@@ -167,6 +167,7 @@ def test_other_files_are_skipped_with_a_warning_that_names_them(tmp_path: Path) 
         ("1.2.840.10008.5.1.4.1.1.104.1", "Encapsulated PDF Storage"),
         ("1.2.840.10008.5.1.4.1.1.88.67", "X-Ray Radiation Dose SR Storage"),
         ("1.2.840.10008.1.3.10", "Media Storage Directory Storage"),
+        ("1.2.276.0.7230010.3.1", "unknown class"),
     ],
 )
 def test_other_dicom_objects_are_skipped_by_their_kind(class_uid: str, kind: str, tmp_path: Path) -> None:

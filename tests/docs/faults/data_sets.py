@@ -1,0 +1,76 @@
+"""Faults of data lists, folders of nnU-Net and label tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from i2net_bundle.data import describe_dataset, load_cases, read_datalist
+from i2net_bundle.labels import label_table
+from tests.data.test_datalist import different
+from tests.data.test_nnunet import write_folder
+from tests.docs.faults.table import Make, Printed, refused
+
+
+def nnunet(spoil: Callable[[Path], object] = lambda folder: None, **header: Any) -> Make:
+    """A folder of nnU-Net v2 with two cases of two channels."""
+
+    def make(folder: Path) -> Printed:
+        path = write_folder(folder, **header)
+        spoil(folder)
+        return refused(lambda: read_datalist(path))
+
+    return make
+
+
+def listed(**contents: Any) -> Make:
+    """A data list with these keys."""
+
+    def make(folder: Path) -> Printed:
+        (folder / "dataset.json").write_text(json.dumps({"training": ["a.nii.gz"], **contents}), encoding="utf-8")
+        return refused(lambda: describe_dataset(folder))
+
+    return make
+
+
+def table_with_unknown_key(folder: Path) -> Printed:
+    classes = [{"name": "background"}, {"name": "bladder", "colour": "#112233"}]
+    (folder / "pelvis.json").write_text(json.dumps({"classes": classes}), encoding="utf-8")
+    return refused(lambda: label_table(folder / "pelvis.json"))
+
+
+def same_image(folder: Path) -> Printed:
+    contents = {"training": ["b.nii.gz", "a.nii.gz"], "test": ["c.nii.gz", "d.nii.gz"]}
+    (different(folder) / "dataset.json").write_text(json.dumps(contents), encoding="utf-8")
+    return refused(lambda: load_cases(folder, "training"))
+
+
+def missing_files(folder: Path) -> Printed:
+    contents = {"test": ["b.nii.gz", "c.nii.gz"]}
+    (folder / "dataset.json").write_text(json.dumps(contents), encoding="utf-8")
+    return refused(lambda: load_cases(folder, "test"))
+
+
+FAULTS: dict[str, Make] = {
+    "no data list": lambda folder: refused(lambda: load_cases(folder, "test")),
+    "files of the data list are missing": missing_files,
+    "no case in the lists or folders": nnunet(cases=()),
+    "nnU-Net: the file of a channel is missing": nnunet(lambda folder: (folder / "imagesTr/p_2_0001.nii.gz").unlink()),
+    "nnU-Net: more files than channels": nnunet(lambda folder: (folder / "imagesTr/p_1_0002.nii.gz").touch()),
+    "nnU-Net: no label": nnunet(lambda folder: (folder / "labelsTr/p_1.nii.gz").unlink()),
+    "nnU-Net: a label without images": nnunet(lambda folder: (folder / "labelsTr/p_3.nii.gz").touch()),
+    "nnU-Net: another number of cases": nnunet(numTraining=3),
+    "labels are regions": listed(labels={"background": 0, "whole": [1, 2], "core": [2]}),
+    "ids of the labels have a gap": listed(labels={"0": "background", "1": "liver", "3": "spleen"}),
+    "two labels of one id, or of one name": listed(labels={"background": 0, "liver": 1, "spleen": 1}),
+    "masks of two classes, and three labels": listed(
+        labels={"0": "background", "1": "gland", "2": "lumen"}, label_values="instances", training=["a.png"]
+    ),
+    "another number of files than channels": listed(
+        labels={"0": "background", "1": "tumour"}, training=[{"image": ["t2.nii.gz", "adc.nii.gz"]}]
+    ),
+    "label table of another form": table_with_unknown_key,
+    "the same image in training and test": same_image,
+}

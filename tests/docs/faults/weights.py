@@ -1,0 +1,110 @@
+"""Faults of weights, their records and configurations from elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from i2net_bundle.networks.tensor_files import save_tensors
+from i2net_bundle.networks.weights import load_matching, load_network
+from i2net_bundle.workflow.recorded_network import build_network
+from i2net_bundle.workflow.run_records import run_record
+from i2net_bundle.workflow.run_settings import require_settings
+from tests.docs.faults.table import Make, Printed, refused
+from tests.networks.small_networks import small_i2net
+from tests.workflow.records import UNET, write
+
+
+def weights(change: Callable[[Path], object], load: Callable[..., Any] = load_network, **network: int) -> Make:
+    """Weights of a small network, changed, and loaded into one with these numbers of learners and classes."""
+
+    def make(folder: Path) -> Printed:
+        path = folder / "model.pt"
+        save_tensors(small_i2net(3, 9).state_dict(), path)
+        change(path)
+        return refused(lambda: load(small_i2net(network.get("learners", 3), network.get("classes", 9)), path))
+
+    return make
+
+
+def record(**changed: Any) -> Make:
+    """A record beside weights with these keys changed."""
+
+    def make(folder: Path) -> Printed:
+        path = write(folder, **changed)
+        return refused(lambda: run_record(path))
+
+    return make
+
+
+def content(text: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(text)
+
+
+def flip_a_bit(path: Path) -> None:
+    contents = bytearray(path.read_bytes())
+    contents[len(contents) // 2] ^= 16
+    path.write_bytes(contents)
+
+
+def with_code(path: Path) -> None:
+    """A pickle that would run code."""
+    torch.save({"weight": Path("x")}, path)
+
+
+def not_finite(path: Path) -> None:
+    state = small_i2net(3, 9).state_dict()
+    state["head.conv.bias"][0] = float("nan")
+    save_tensors(state, path)
+
+
+def damaged_record(folder: Path) -> Printed:
+    (folder / "settings.json").write_text("{", encoding="utf-8")
+    return refused(lambda: run_record(folder / "model.pt"))
+
+
+def other_settings(folder: Path) -> Printed:
+    path = write(folder, image_size=[224, 224])
+    return refused(lambda: require_settings(path, {"image_size": [64, 64]}))
+
+
+def network(limit_bytes: float, **content: Any) -> Make:
+    """A record that names this network."""
+
+    def make(folder: Path) -> Printed:
+        record = run_record(write(folder, network=content)).network
+        assert record is not None
+        return refused(lambda: build_network(record, limit_bytes))
+
+    return make
+
+
+FAULTS: dict[str, Make] = {
+    "no weights": weights(Path.unlink),
+    "something else in place of weights": weights(content(b"<!DOCTYPE html><p>Log in")),
+    "empty weights": weights(content(b"")),
+    "pointer of Git LFS": weights(content(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")),
+    "weights that hold more than tensors (a pickle can run code)": weights(with_code),
+    "truncated weights": weights(lambda path: path.write_bytes(path.read_bytes()[:-200])),
+    "a flipped bit": weights(flip_a_bit),
+    "NaN or infinity in weights": weights(not_finite),
+    "weights of another number of classes": weights(lambda path: None, classes=2),
+    "weights of another network, or partial ones": weights(lambda path: None, learners=4),
+    "`init_weights` that fits nothing": weights(lambda path: save_tensors({"x": torch.zeros(3)}, path), load_matching),
+    "damaged settings beside weights": damaged_record,
+    "an expression in settings": record(image_size="$__import__('os').system('true')"),
+    "a component in settings": record(intensity={"_target_": "os.system", "command": "true"}),
+    "a value out of range in settings": record(divisor=0),
+    "an unknown key in settings": record(imagesize=[64, 64]),
+    "a network that is not of MONAI or this bundle in settings": network(
+        math.inf, target="os.system", arguments={"command": "true"}
+    ),
+    "a network too large for memory in settings": network(
+        2**26, target="monai.networks.nets.UNet", arguments={**UNET["arguments"], "channels": [10**5, 10**5]}
+    ),
+    "other settings than those of the weights": other_settings,
+}
