@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 
 import pytest
 
 from i2net_bundle.io.findings import DataError, error, reading
-from i2net_bundle.io.printable import printable_lines
+from i2net_bundle.io.printable import PrintableFormatter, printable_lines
 
 
 def test_names_and_values_from_files_are_escaped_in_a_message() -> None:
@@ -42,3 +43,9 @@ def test_a_finding_passes_through_and_survives_a_process() -> None:
     with pytest.raises(DataError, match=r"^b\.nii: is empty") as caught, reading("a.nii"):
         raise DataError([error("empty", "b.nii", "is empty", "Copy it.")])
     assert pickle.loads(pickle.dumps(caught.value)).findings == caught.value.findings
+
+
+def test_log_records_are_escaped() -> None:
+    formatter = PrintableFormatter("%(levelname)s %(message)s")
+    record = logging.LogRecord("i2net", logging.INFO, "", 0, "read %s\nnext", ("a\x1b]0;title\x07.nii",), None)
+    assert formatter.format(record) == r"INFO read a\x1b]0;title\x07.nii" + "\nnext"
