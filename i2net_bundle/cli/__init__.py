@@ -1,4 +1,4 @@
-"""The ``i2net`` command line: thin, every command calls one function of the package."""
+"""The ``i2net`` command line. Every command calls one function of the package."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import sys
 from collections.abc import Sequence
 
 import i2net_bundle
-from i2net_bundle.cli import data, evaluate, first_steps, package, predict, report
+from i2net_bundle.cli import data, evaluate, first_steps, package, predict, report, study
+from i2net_bundle.cli.examples import add_examples
 from i2net_bundle.workflow.errors import root_cause
 
 _OF_THE_INPUT = (OSError, ValueError, ImportError)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; exits with status 1 and what is wrong where the input is at fault.
+    """Run a command. If the input is at fault, print one message and exit with status 1.
 
     Args:
-        argv: arguments without the program's name; default ``sys.argv``.
+        argv: arguments without the name of the program; default is ``sys.argv``.
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells of its fonts
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it lists its fonts
     try:
         status = arguments.run(arguments)
     except Exception as error:
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.exit(f"i2net: {cause}")
         if cause is error:
             raise
-        wrapper = str(error).partition("\n")[0]  # a configuration's component, which the cause does not name
+        wrapper = str(error).partition("\n")[0]  # names the component of the configuration, which the cause does not
         sys.exit(f"i2net: {wrapper}: {cause}")
     if status:
         sys.exit(status)
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="i2net", description=i2net_bundle.__doc__)
     parser.add_argument("--version", action="version", version=i2net_bundle.__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (data, predict, evaluate, report, first_steps, package):
+    for module in (data, predict, evaluate, report, study, first_steps, package):
         module.add_commands(commands)
+    add_examples(commands.choices)
     return parser
