@@ -123,11 +123,11 @@ def start(arguments: Sequence[str], log: Path, prepare: Callable[[], None] = lam
     """Fork a process that runs a module as ``python -m`` does; returns its id, which is also that of its group."""
     sys.stdout.flush()
     process = os.fork()
+    os.setpgid(process, process)  # in both processes: whichever comes first
     if process:
         return process
     status = 1
     try:
-        os.setsid()
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
