@@ -12,7 +12,8 @@ import torch
 
 from i2net_bundle.io.writing import TEMPORARY
 from i2net_bundle.networks.tensor_files import save_tensors
-from scripts.kill_study import Writes, differences, unreadable
+from scripts.kill_study import Writes
+from scripts.run_results import differences, unreadable
 
 ROOT = Path(__file__).resolve().parents[2]
 
