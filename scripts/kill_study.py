@@ -91,7 +91,7 @@ def studies(out: Path) -> dict[str, Command]:
         return training(folder / "run", "--cache_dir", str(folder / "cache"), "--epochs", "1")
 
     def prediction(folder: Path) -> list[str]:
-        again = ["--overwrite"] if holds_results(folder) else []
+        again = ["--continue"] if holds_results(folder) else []
         images, weights = str(data / "imagesTs"), str(trained / "model.pt")
         return ["i2net_bundle", "predict", images, "-o", str(folder), "--weights", weights, "--device", "cpu", *again]
 

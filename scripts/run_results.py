@@ -26,8 +26,11 @@ def content(path: Path) -> Any:
     if path.suffix == ".csv":
         with path.open(newline="", encoding="utf-8") as file:
             return [_untimed(row) for row in csv.DictReader(file)]
-    if path.suffix == ".json":
-        return _untimed(json.loads(path.read_text(encoding="utf-8")))
+    if path.suffix in (".json", ".jsonl"):
+        text = path.read_text(encoding="utf-8")
+        return _untimed(
+            [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
+        )
     return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 

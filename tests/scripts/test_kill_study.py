@@ -27,6 +27,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         save_tensors({"weight": torch.ones(3)}, folder / "model.pt")
         (folder / "training.csv").write_text(f"epoch,seconds,loss\n1,{len(name)},0.5\n")
         (folder / "summary.json").write_text(f'{{"seconds": {len(name)}, "dice": 0.5}}')
+        (folder / "cases.jsonl").write_text(f'{{"case": "a", "seconds": {len(name)}}}\n')
     return tmp_path / "found", tmp_path / "expected"
 
 
