@@ -11,9 +11,14 @@ __all__ = ["predict"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what makes predictions when it is first asked for: it takes seconds."""
+    """Import `predict` on first use, because importing PyTorch takes seconds."""
     if name == "predict":
         from i2net_bundle.prediction.predict import predict
 
         return predict
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Names of the module, including those imported on first use."""
+    return sorted({*globals(), *__all__})

@@ -96,7 +96,7 @@ def studies(out: Path) -> dict[str, Command]:
         return training(folder / "run", "--cache_dir", str(folder / "cache"), "--epochs", "1")
 
     def prediction(folder: Path) -> list[str]:
-        again = ["--overwrite"] if holds_results(folder) else []
+        again = ["--continue"] if holds_results(folder) else []
         images, weights = str(data / "imagesTs"), str(trained / "model.pt")
         return ["i2net_bundle", "predict", images, "-o", str(folder), "--weights", weights, "--device", "cpu", *again]
 
@@ -190,6 +190,8 @@ def content(path: Path) -> Any:
     if path.suffix == ".csv":
         with path.open(newline="", encoding="utf-8") as file:
             return [_untimed(row) for row in csv.DictReader(file)]
+    if path.suffix == ".jsonl":
+        return [_untimed(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     if path.suffix == ".json":
         return _untimed(json.loads(path.read_text(encoding="utf-8")))
     return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

@@ -144,7 +144,7 @@ def test_files_left_out_of_a_preparation_are_listed_and_the_status_is_1(
     assert status_of(argv) == 1
     assert capsys.readouterr().out == (
         f"{out / 'dataset.json'}\nLook at it: i2net preview {out}\n"
-        f"Some files could not be used; {out / 'failed.csv'} names them.\n"
+        f"Some files could not be used. {out / 'failed.csv'} lists them with the reasons.\n"
     )
     with (out / "failed.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
