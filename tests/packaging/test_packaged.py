@@ -227,5 +227,5 @@ def test_a_missing_overlay_and_a_folder_in_use_are_named(tmp_path: Path) -> None
 
 
 def test_encoder_weights_do_not_go_with_trained_ones(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="holds an encoder already"):
+    with pytest.raises(SystemExit, match="contains an encoder"):
         main(["package", "histology", "--out", str(tmp_path / "p"), "--weights", "a.pt", "--encoder-weights", "b.pt"])
