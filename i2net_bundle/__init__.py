@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 __all__ = ["predict"]
 
 
+def __dir__() -> list[str]:
+    """List `predict` as well, which is imported at its first use."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
-    """Import `predict` on first use, because importing PyTorch takes seconds."""
+    """Import `predict` at its first use, because the import takes seconds."""
     if name == "predict":
         from i2net_bundle.prediction.predict import predict
 
         return predict
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    """Names of the module, including those imported on first use."""
-    return sorted({*globals(), *__all__})

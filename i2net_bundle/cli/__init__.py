@@ -9,31 +9,22 @@ import sys
 from collections.abc import Sequence
 
 import i2net_bundle
-from i2net_bundle.cli import data, evaluate, first_steps, package, predict, report
+from i2net_bundle.cli import data, evaluate, first_steps, package, predict, report, study
+from i2net_bundle.cli.examples import add_examples
 from i2net_bundle.workflow.errors import root_cause
 
 _OF_THE_INPUT = (OSError, ValueError, ImportError, MemoryError)
 
-_EXAMPLES = """\
-examples:
-  i2net demo                                                    the whole path on synthetic images
-  i2net check DATA                                              faults of a data set
-  i2net predict ct.nii.gz -o masks --weights runs/ct/model.pt   a mask for an image
-  i2net COMMAND --help                                          options and examples of a command"""
-
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command.
-
-    Exit status: 1 for an error of the input, with a one-line message; 2 for wrong arguments; 143 and 130 after SIGTERM
-    and Ctrl-C.
+    """Run a command. If the input is at fault, print one message and exit with status 1.
 
     Args:
-        argv: arguments without the program's name; default ``sys.argv``.
+        argv: arguments without the name of the program; default is ``sys.argv``.
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it reports its fonts
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it lists its fonts
     try:
         status = arguments.run(arguments)
     except KeyboardInterrupt:
@@ -47,21 +38,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.exit(f"i2net: {cause}")
         if cause is error:
             raise
-        wrapper = str(error).partition("\n")[0]  # names the component of the configuration, unlike the cause
+        wrapper = str(error).partition("\n")[0]  # names the component of the configuration, which the cause does not
         sys.exit(f"i2net: {wrapper}: {cause}")
     if status:
         sys.exit(status)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="i2net",
-        description=i2net_bundle.__doc__,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(prog="i2net", description=i2net_bundle.__doc__)
     parser.add_argument("--version", action="version", version=i2net_bundle.__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (data, predict, evaluate, report, first_steps, package):
+    for module in (data, predict, evaluate, report, study, first_steps, package):
         module.add_commands(commands)
+    add_examples(commands.choices)
     return parser

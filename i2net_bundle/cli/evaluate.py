@@ -15,45 +15,31 @@ from i2net_bundle.cli.options import (
 )
 
 _EVALUATE = """\
-Score a folder of predicted masks against labels under two protocols. Every metric is named after its protocol.
+Score a folder of predicted masks against their labels by two protocols; every score names its protocol.
 
   strict     MONAI's Dice and HD95 in mm, surface Dice at 2 mm; a missed or invented organ scores 0 and the diagonal
-  transunet  the rules of the published Synapse tables: pooled HD95 in voxels; a missed organ scores (0, 0)
+  transunet  the rules of the published Synapse tables: pooled HD95 in voxels, a missed organ scores (0, 0)
 
-Glands are also scored as objects (F1, object Dice, object Hausdorff distance). The output is metrics.csv and
-summary.json. SIGTERM and Ctrl-C stop after the current case, write no scores, and exit with status 143 and 130."""
-
-_EXAMPLES = """\
-examples:
-  i2net evaluate masks data/synapse
-  i2net evaluate masks labelsTs --labels organs.json --workers 4
-  i2net evaluate masks data/glas --split test -o scores --allow-missing"""
+Glands are also scored as objects (F1, object Dice, object Hausdorff distance). Writes metrics.csv and summary.json."""
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``evaluate`` to the subparsers of the command line."""
+    """Add ``evaluate`` to the command line's subparsers."""
     evaluate = commands.add_parser(
         "evaluate",
         help="score predicted masks against labels",
         description=_EVALUATE,
-        epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     evaluate.add_argument("pred_dir", metavar="PRED_DIR", help="folder of predicted masks")
-    evaluate.add_argument("label_dir", metavar="LABEL_DIR", help="folder with a data list or label files")
-    evaluate.add_argument("-o", "--out", metavar="DIR", help="output folder (default PRED_DIR_scores)")
-    evaluate.add_argument("--overwrite", action="store_true", help="replace earlier results")
+    evaluate.add_argument("label_dir", metavar="LABEL_DIR", help="folder of a data list, or of label files")
+    evaluate.add_argument("-o", "--out", metavar="DIR", help="folder to write (default PRED_DIR_scores)")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace existing results")
     evaluate.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
-    evaluate.add_argument("--split", default="test", help="list of cases in the data list (default test)")
+    evaluate.add_argument("--split", default="test", help="list of cases in it (default test)")
     add_label_option(evaluate)
-    evaluate.add_argument("--allow-missing", action="store_true", help="skip files without a partner")
-    evaluate.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        metavar="N",
-        help="number of scoring processes (default 0)",
-    )
+    evaluate.add_argument("--allow-missing", action="store_true", help="leave out files without a partner")
+    evaluate.add_argument("--workers", type=int, default=0, metavar="N", help="number of scoring processes (default 0)")
     add_volume_options(evaluate)
     add_histology_options(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -82,5 +68,5 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     print(f"{table(summary)}\n{out}")
     failed = (out / FAILED).exists()
     if failed:
-        print(f"Some masks could not be scored. {out / FAILED} lists them with the reasons.")
+        print(f"Some masks could not be scored; {out / FAILED} lists them.")
     return int(failed)

@@ -1,4 +1,4 @@
-"""Commands for first steps: the bundle's folder, phantoms, the demonstration."""
+"""Commands to get started: the bundle's folder, phantoms, the demonstration."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``root``, ``phantoms`` and ``demo`` to the subparsers of the command line."""
-    root = commands.add_parser("root", help="print the bundle's folder, for --bundle_root")
+    """Add ``root``, ``phantoms`` and ``demo`` to the command line's subparsers."""
+    root = commands.add_parser("root", help="print the bundle's folder, for --bundle_root and configuration paths")
     root.set_defaults(run=_print_root)
 
-    phantoms = commands.add_parser("phantoms", help="make a small synthetic data set")
+    phantoms = commands.add_parser("phantoms", help="write a small data set of computed images, to try things out")
     phantoms.add_argument("kind", choices=["ct", "glands"], help="abdominal CT (NIfTI) or histology (PNG)")
-    phantoms.add_argument("out", metavar="DIR", help="output folder; must not hold a data set")
-    phantoms.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
+    phantoms.add_argument("out", metavar="DIR", help="folder to write; must not hold a data set")
+    phantoms.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
     phantoms.set_defaults(run=_make_phantoms)
 
-    demo = commands.add_parser("demo", help="train, evaluate and predict on synthetic images, in a few minutes")
-    demo.add_argument("--out", metavar="DIR", default="runs/demo", help="output folder (default runs/demo)")
+    demo = commands.add_parser("demo", help="train, evaluate and predict on phantoms of CT and glands, in minutes")
+    demo.add_argument("--out", metavar="DIR", default="runs/demo", help="folder to write (default runs/demo)")
     demo.set_defaults(run=_run_demo)
 
 
