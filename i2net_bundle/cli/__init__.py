@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from i2net_bundle.cli.examples import add_examples
 from i2net_bundle.io.printable import PrintableFormatter, printable_lines
 from i2net_bundle.workflow.errors import root_cause
 
-_OF_THE_INPUT = (OSError, ValueError, ImportError)
+_OF_THE_INPUT = (OSError, ValueError, ImportError, MemoryError)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it lists its fonts
     try:
         status = arguments.run(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         cause = root_cause(error)
         if isinstance(cause, _OF_THE_INPUT):

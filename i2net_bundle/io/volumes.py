@@ -51,7 +51,8 @@ def _read(
         if num_volumes > 1:
             raise DataError([channel_count_finding(path, 1, options.channels)])
         series, findings = read_series(path, options.series, is_ct(options.channels[0]))
-        return as_nifti(series, path), findings
+        image = as_nifti(series, path)
+        return image, [*findings, *size_findings(path, image.affine)]
     if is_itk(path):
         return read_itk(path, options, needs_orientation, num_volumes)
     registered = registered_format(path)
