@@ -14,7 +14,7 @@ from i2net_bundle.networks.weights import load_matching, load_network
 from i2net_bundle.workflow.recorded_network import build_network
 from i2net_bundle.workflow.run_records import run_record
 from i2net_bundle.workflow.run_settings import require_settings
-from tests.docs.faults.table import Make, Printed, refused
+from tests.docs.faults.table import Make, Printed, logged, refused
 from tests.networks.small_networks import small_i2net
 from tests.workflow.records import UNET, write
 
@@ -56,6 +56,32 @@ def with_code(path: Path) -> None:
     torch.save({"weight": Path("x")}, path)
 
 
+def of_another_program(path: Path) -> None:
+    """Weights without a digest, with a flipped bit in a tensor."""
+    state = small_i2net(3, 9).state_dict()
+    torch.save(state, path)
+    sound = state["head.conv.weight"].numpy().tobytes()
+    path.write_bytes(path.read_bytes().replace(sound, bytes([sound[0] ^ 16]) + sound[1:]))
+
+
+def old_format(folder: Path) -> Printed:
+    path = folder / "model.pt"
+    torch.save(small_i2net(3, 9).state_dict(), path, _use_new_zipfile_serialization=False)
+    return logged(lambda: load_network(small_i2net(3, 9), path))
+
+
+def twice(path: Path) -> None:
+    state = small_i2net(3, 9).state_dict()
+    save_tensors({f"{part}.{name}": value for part in ("student", "teacher") for name, value in state.items()}, path)
+
+
+def lightning(folder: Path) -> Printed:
+    path = folder / "model.ckpt"
+    state = {f"backbone.{name}": value for name, value in small_i2net(3, 9).state_dict().items()}
+    save_tensors({"epoch": 3, "state_dict": state | {"loss.class_weights": torch.ones(2)}}, path)
+    return logged(lambda: load_network(small_i2net(3, 9), path))
+
+
 def not_finite(path: Path) -> None:
     state = small_i2net(3, 9).state_dict()
     state["head.conv.bias"][0] = float("nan")
@@ -91,6 +117,10 @@ FAULTS: dict[str, Make] = {
     "weights that hold more than tensors (a pickle can run code)": weights(with_code),
     "truncated weights": weights(lambda path: path.write_bytes(path.read_bytes()[:-200])),
     "a flipped bit": weights(flip_a_bit),
+    "damaged weights of another program": weights(of_another_program),
+    "weights in PyTorch's format before 1.6": old_format,
+    "weights of a network twice": weights(twice),
+    "Lightning checkpoint with more than the network": lightning,
     "NaN or infinity in weights": weights(not_finite),
     "weights of another number of classes": weights(lambda path: None, classes=2),
     "weights of another network, or partial ones": weights(lambda path: None, learners=4),
