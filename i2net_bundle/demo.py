@@ -23,7 +23,8 @@ from i2net_bundle.io.options import HistologyOptions
 from i2net_bundle.networks.tensor_files import save_tensors
 from i2net_bundle.tasks import TASKS, Task
 from i2net_bundle.transforms import histology_reading, volume_reading
-from i2net_bundle.workflow.config_files import bundle_root, config_files
+from i2net_bundle.workflow.bundle_command import bundle_command
+from i2net_bundle.workflow.config_files import config_files
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,7 @@ def _untrained_network(files: Sequence[str], dataset_dir: Path) -> torch.nn.Modu
 
 
 def _bundle(run_id: str, files: Sequence[str], task: Task, **overrides: Path) -> None:
-    command = [sys.executable, "-m", "monai.bundle", "run", run_id]
-    command += ["--config_file", str(config_files(*files))]
-    command += ["--meta_file", *config_files(task.metadata), "--bundle_root", str(bundle_root())]
-    _run([*command, *(part for name, value in overrides.items() for part in (f"--{name}", str(value)))])
+    _run(bundle_command(run_id, files, task, overrides))
 
 
 def _i2net(*arguments: str | Path) -> None:

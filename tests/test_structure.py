@@ -29,6 +29,7 @@ ROOMS = (
     "training",
     "reports",
     "packaging",
+    "studies",
     "demo",
     "prepare",
     "cli",
@@ -39,6 +40,7 @@ SAME_IDEA = {
     "options.py": {"io", "cli"},
     "predict.py": {"prediction", "cli"},
     "report.py": {"reports", "cli"},
+    "study.py": {"studies", "cli"},
 }
 """Names that recur on purpose, and in which rooms: a plain and a fast form, a function and its command line."""
 

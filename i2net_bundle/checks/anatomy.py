@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from i2net_bundle.io.findings import Finding, warning
 from i2net_bundle.labels import LabelClass, LabelTable, label_table
@@ -40,20 +41,21 @@ def measure_organs(labels: np.ndarray, affine: np.ndarray) -> dict[int, Organ]:
         labels: whole numbers from 0, (X, Y, Z).
         affine: (4, 4), voxel to RAS mm.
     """
-    where = np.flatnonzero(labels)
-    ids = labels.reshape(-1)[where].astype(np.int64)
-    position = np.stack(np.unravel_index(where, labels.shape))
-    counts = np.bincount(ids)
-    sums = np.stack([np.bincount(ids, weights=axis) for axis in position])
-    at_border = np.any([(axis == 0) | (axis == size - 1) for axis, size in zip(position, labels.shape, strict=True)], 0)
-    cut = np.bincount(ids, weights=at_border) > 0
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
     organs = {}
-    for index in np.flatnonzero(counts):
-        centre = affine[:3, :3] @ (sums[:, index] / counts[index]) + affine[:3, 3]
-        organs[int(index)] = Organ(
-            float(counts[index] * voxel_ml), (float(centre[0]), float(centre[1]), float(centre[2])), bool(cut[index])
-        )
+    for index, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is None:
+            continue
+        inside = labels[box] == index
+        profiles = [np.count_nonzero(inside, axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
+        count = int(profiles[0].sum())
+        centre = [
+            part.start + float(profile @ np.arange(len(profile))) / count
+            for part, profile in zip(box, profiles, strict=True)
+        ]
+        x, y, z = (affine[:3, :3] @ centre + affine[:3, 3]).tolist()
+        is_cut = any(part.start == 0 or part.stop == size for part, size in zip(box, labels.shape, strict=True))
+        organs[index] = Organ(count * voxel_ml, (x, y, z), is_cut)
     return organs
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import i2net_bundle
-from i2net_bundle.cli import data, evaluate, first_steps, package, predict, report
+from i2net_bundle.cli import data, evaluate, first_steps, package, predict, report, study
 from i2net_bundle.cli.examples import add_examples
 from i2net_bundle.workflow.errors import root_cause
 
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="i2net", description=i2net_bundle.__doc__)
     parser.add_argument("--version", action="version", version=i2net_bundle.__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (data, predict, evaluate, report, first_steps, package):
+    for module in (data, predict, evaluate, report, study, first_steps, package):
         module.add_commands(commands)
     add_examples(commands.choices)
     return parser

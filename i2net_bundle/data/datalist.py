@@ -190,6 +190,18 @@ def read_source(path: str | Path) -> tuple[dict[int, str], dict[str, list[dict[s
     return labels, _splits(path, contents, len(channels or ("",)))
 
 
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Return what a data list says besides its cases: name, labels, channels and any other key, as written.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        DataError: it is not a data list.
+    """
+    path = Path(path)
+    contents = _json(path)
+    return {key: value for key, value in contents.items() if key not in _listed_splits(path, contents)}
+
+
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(

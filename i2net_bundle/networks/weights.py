@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from i2net_bundle.io.printable import printable
 from i2net_bundle.io.writing import file_sha256
 from i2net_bundle.networks.tensor_files import DamagedFileError, TensorFileError, load_tensors
 
@@ -58,7 +59,7 @@ def load_matching(network: nn.Module, path: str | Path) -> list[str]:
     if not any(value.is_floating_point() for value in taken.values()):
         raise ValueError(
             f"{path} fits no parameter of this {kind}: none has the same name and shape. Its first is "
-            f"{_printable(next(iter(state)))}, the network's is {next(iter(own), 'missing')}. Name weights of the same "
+            f"{_name(next(iter(state)))}, the network's is {next(iter(own), 'missing')}. Name weights of the same "
             "kind of network with init_weights, or none."
         )
     _require_finite(taken, path)
@@ -154,7 +155,7 @@ def _without_prefix(state: dict[str, Any], own: Any, path: Path) -> dict[str, An
         )
     left = [name for name in state if not name.startswith(prefix)]
     if left:
-        logger.warning(f"{path}: {len(left)} tensors outside '{_printable(prefix)}' are not used: {_shown(left)}")
+        logger.warning(f"{path}: {len(left)} tensors outside '{_name(prefix)}' are not used: {_shown(left)}")
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
@@ -183,14 +184,13 @@ def _is_parameter(name: Any, value: Any) -> bool:
     return isinstance(name, str) and isinstance(value, torch.Tensor) and value.layout == torch.strided
 
 
-def _printable(name: Any) -> str:
-    """A name from a file, without what a terminal would obey."""
-    text = str(name)[:120]
-    return text if text.isprintable() else ascii(text)[1:-1]
+def _name(name: Any) -> str:
+    """A name from a file, as a message shows it."""
+    return printable(str(name)[:120])
 
 
 def _shown(names: list[Any], most: int = 3) -> str:
-    return ", ".join(map(_printable, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(map(_name, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:
@@ -198,7 +198,7 @@ def _fill(module: nn.Module, state: dict[str, Any], source: str | Path) -> None:
     # files older than this counter of batch normalisation lack it, and nothing here uses it
     state = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")} | state
     problems = [f"{name} is missing" for name in own if name not in state]
-    problems += [f"{_printable(name)} is not known" for name in state if name not in own]
+    problems += [f"{_name(name)} is not known" for name in state if name not in own]
     problems += [f"{name} is {misfit}" for name in own if name in state and (misfit := _misfit(state[name], own[name]))]
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")

@@ -115,13 +115,13 @@ def compare_runs(folders: Sequence[str | Path], common_only: bool = False) -> Co
         raise ValueError("A comparison needs two runs or more.")
     names = run_names([Path(folder) for folder in folders])
     tables = [read_scores(evaluation_folder(Path(folder)) / METRICS_NAME) for folder in folders]
-    _require_same(names, tables)
+    require_same_scoring(names, tables)
     cases, left_out = _common_cases(names, tables, common_only)
     tables = [_only(table, cases) for table in tables]
-    _require_same_truth(names, tables)
+    require_same_truth(names, tables)
     every = [metric for table in tables for metric in table.metrics]
     common = [metric for metric in tables[0].metrics if every.count(metric) == len(tables)]
-    protocols = _protocols(tables[0], common)
+    protocols = protocol_columns(tables[0], common)
     patients = tables[0].patients()
     columns = [(key, i, column) for key, entries in protocols.items() for i, column in enumerate(entries)]
     values = [{(key, i): column.values(table) for key, i, column in columns} for table in tables]
@@ -132,7 +132,7 @@ def compare_runs(folders: Sequence[str | Path], common_only: bool = False) -> Co
         left_out=left_out,
         metrics_left_out=[metric.label for metric in METRICS.values() if metric in every and metric not in common],
         resampled="patients" if patients else "cases",
-        means=[{key: _mean(own) for key, own in run.items()} for run in values],
+        means=[{key: defined_mean(own) for key, own in run.items()} for run in values],
         differences=[{key: paired_difference(values[0][key], run[key], patients) for key in run} for run in values[1:]],
     )
 
@@ -180,7 +180,7 @@ def run_names(folders: Sequence[Path]) -> list[str]:
     return ["/".join(path.parts[-depth:]) for path in paths]
 
 
-def _protocols(scores: ScoreTable, metrics: Sequence[Metric]) -> dict[str, list[Column]]:
+def protocol_columns(scores: ScoreTable, metrics: Sequence[Metric]) -> dict[str, list[Column]]:
     """Columns of every protocol, transunet first as in the paper: its metrics, then Dice of each of several classes."""
     several = scores.classes if len(scores.classes) > 1 else []
     protocols: dict[str, list[Column]] = {}
@@ -195,7 +195,7 @@ def _protocols(scores: ScoreTable, metrics: Sequence[Metric]) -> dict[str, list[
     return protocols
 
 
-def _require_same(names: Sequence[str], tables: Sequence[ScoreTable]) -> None:
+def require_same_scoring(names: Sequence[str], tables: Sequence[ScoreTable]) -> None:
     """Refuse runs that were scored on other classes, in other units or by other protocols."""
     first = tables[0]
     for name, table in zip(names[1:], tables[1:], strict=True):
@@ -239,7 +239,7 @@ def _only(table: ScoreTable, cases: Sequence[str]) -> ScoreTable:
     )
 
 
-def _require_same_truth(names: Sequence[str], tables: Sequence[ScoreTable]) -> None:
+def require_same_truth(names: Sequence[str], tables: Sequence[ScoreTable]) -> None:
     """Refuse cases of one name that were scored against different labels."""
     amounts = [name for name in ("label_ml", "label_voxels") if all(name in table.columns for table in tables)]
     if not amounts:
@@ -255,6 +255,7 @@ def _require_same_truth(names: Sequence[str], tables: Sequence[ScoreTable]) -> N
             )
 
 
-def _mean(values: np.ndarray) -> float:
+def defined_mean(values: np.ndarray) -> float:
+    """Mean of the values that are defined; NaN without any."""
     defined = values[np.isfinite(values)]
     return float(defined.mean()) if len(defined) else float("nan")

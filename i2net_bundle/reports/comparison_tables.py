@@ -8,46 +8,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
 
 from i2net_bundle.io.counted import counted
 from i2net_bundle.io.writing import staged_folder
 from i2net_bundle.metrics.registry import PROTOCOLS
 from i2net_bundle.metrics.uncertainty import FEWEST
-from i2net_bundle.reports.comparison import FEWEST_PAIRS, Column, Comparison, Difference
+from i2net_bundle.reports.comparison import FEWEST_PAIRS, Comparison, Difference
+from i2net_bundle.reports.markup import LATEX, MARKDOWN, Markup, latex_table, markdown_table, p_value, plain, ranked
 
 _MOST_CLASSES = 10
 """More classes than this get a table of their own with one row per class, because a wider table fits no page."""
 _CSV_HEADER = (
     *("run", "protocol", "metric", "class", "unit", "mean", "reference"),
     *("difference", "ci95_low", "ci95_high", "p", "pairs", "tested", "undefined_in_one"),
-)
-
-
-@dataclass(frozen=True)
-class _Markup:
-    """How a format marks up text."""
-
-    escape: Callable[[str], str]
-    bold: str
-    underlined: str
-    minus: str
-
-
-_MARKDOWN = _Markup(lambda text: _escaped(text, {c: f"\\{c}" for c in "\\|*_`<>[]"}), "**{}**", "<u>{}</u>", "-")
-_LATEX = _Markup(
-    lambda text: _escaped(
-        text,
-        {c: f"\\{c}" for c in "&%$#_{}"}
-        | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    ),
-    r"\textbf{{{}}}",
-    r"\underline{{{}}}",
-    "$-$",
 )
 
 
@@ -75,13 +50,13 @@ def markdown(comparison: Comparison) -> str:
     lines = []
     for protocol in comparison.protocols:
         lines += [f"## {PROTOCOLS[protocol].title}"]
-        for header, rows in _mean_tables(comparison, protocol, _MARKDOWN):
-            lines += ["", *_markdown_table(header, rows)]
+        for header, rows in _mean_tables(comparison, protocol, MARKDOWN):
+            lines += ["", *markdown_table(header, rows)]
         for number, name in enumerate(comparison.names[1:]):
-            escaped = [_MARKDOWN.escape(part) for part in (name, comparison.names[0])]
+            escaped = [MARKDOWN.escape(part) for part in (name, comparison.names[0])]
             lines += ["", f"{escaped[0]} minus {escaped[1]}:", ""]
             header = ["metric", "difference", "95 % interval", "p", "pairs"]
-            lines += _markdown_table(header, _difference_rows(comparison, protocol, number, _MARKDOWN))
+            lines += markdown_table(header, _difference_rows(comparison, protocol, number, MARKDOWN))
         lines.append("")
     return "\n".join([*lines, *(f"- {note}" for note in notes(comparison))]) + "\n"
 
@@ -93,12 +68,12 @@ def latex(comparison: Comparison) -> str:
     for protocol in comparison.protocols:
         second = ", the second best underlined" if len(comparison.names) > 2 else ""
         caption = f"{PROTOCOLS[protocol].title}. The best results are in bold{second}."
-        for header, rows in _mean_tables(comparison, protocol, _LATEX):
-            lines += _latex_table(caption, header, rows)
+        for header, rows in _mean_tables(comparison, protocol, LATEX):
+            lines += latex_table(caption, header, rows)
         for number, name in enumerate(comparison.names[1:]):
             header = ["Metric", "Difference", r"95\,\% interval", "$p$", "Pairs"]
             caption = f"{name} minus {comparison.names[0]}, {protocol}: paired differences."
-            lines += _latex_table(caption, header, _difference_rows(comparison, protocol, number, _LATEX))
+            lines += latex_table(caption, header, _difference_rows(comparison, protocol, number, LATEX))
     return "\n".join(lines) + "\n"
 
 
@@ -111,7 +86,7 @@ def csv_text(comparison: Comparison) -> str:
         for protocol, columns in comparison.protocols.items():
             for index, column in enumerate(columns):
                 mean = comparison.means[number][protocol, index]
-                row = [name, protocol, column.metric.name, column.class_name or "mean", column.unit, _plain(mean)]
+                row = [name, protocol, column.metric.name, column.class_name or "mean", column.unit, plain(mean)]
                 if number:
                     row += [comparison.names[0], *_cells(comparison.differences[number - 1][protocol, index])]
                 writer.writerow(row + [""] * (len(_CSV_HEADER) - len(row)))
@@ -150,14 +125,14 @@ def notes(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def _mean_tables(comparison: Comparison, protocol: str, markup: _Markup) -> Iterator[tuple[list[str], list[list[str]]]]:
+def _mean_tables(comparison: Comparison, protocol: str, markup: Markup) -> Iterator[tuple[list[str], list[list[str]]]]:
     """Header and rows of a protocol's means: one row per run, and one row per class in a second table if need be."""
     runs = [markup.escape(name) for name in comparison.names]
     of_metrics: list[list[str]] = []
     of_classes: list[list[str]] = []
     for index, column in enumerate(comparison.protocols[protocol]):
         means = [run[protocol, index] for run in comparison.means]
-        cells = [markup.escape(column.title), *_ranked(column, means, markup)]
+        cells = [markup.escape(column.title), *ranked(column, means, markup)]
         (of_classes if column.class_name else of_metrics).append(cells)
     if len(of_classes) <= _MOST_CLASSES:
         of_metrics, of_classes = of_metrics + of_classes, []
@@ -167,18 +142,7 @@ def _mean_tables(comparison: Comparison, protocol: str, markup: _Markup) -> Iter
         yield [markup.escape("Dice (%)"), *runs], of_classes
 
 
-def _ranked(column: Column, values: Sequence[float], markup: _Markup) -> list[str]:
-    """Values as printed, the best bold and, of three or more, the second best underlined; ties are marked alike."""
-    texts = ["-" if np.isnan(value) else f"{value:.{column.decimals}f}" for value in values]
-    if column.metric.better is None:
-        return texts
-    order = sorted({float(text) for text in texts if text != "-"}, reverse=column.metric.better == "higher")
-    marks = (markup.bold, markup.underlined) if len(values) > 2 else (markup.bold,)
-    styles = dict(zip(order, marks, strict=False)) if len(order) > 1 else {}
-    return [text if text == "-" else styles.get(float(text), "{}").format(text) for text in texts]
-
-
-def _difference_rows(comparison: Comparison, protocol: str, number: int, markup: _Markup) -> list[list[str]]:
+def _difference_rows(comparison: Comparison, protocol: str, number: int, markup: Markup) -> list[list[str]]:
     rows = []
     for index, column in enumerate(comparison.protocols[protocol]):
         difference = comparison.differences[number][protocol, index]
@@ -195,50 +159,8 @@ def _difference_rows(comparison: Comparison, protocol: str, number: int, markup:
     return rows
 
 
-def p_value(p: float | None) -> str:
-    """A p-value to three decimals.
-
-    >>> p_value(0.0312), p_value(2e-5)
-    ('0.031', '< 0.001')
-    """
-    if p is None:
-        return "-"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    marks = ["---", *("---:" for _ in header[1:])]
-    return [f"| {' | '.join(cells)} |" for cells in (header, marks, *rows)]
-
-
-def _latex_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    body = [f"{' & '.join(cells)} \\\\" for cells in rows]
-    return [
-        "",
-        r"\begin{table}[t]",
-        r"\centering",
-        f"\\caption{{{_LATEX.escape(caption)}}}",
-        f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
-        r"\toprule",
-        f"{' & '.join(header)} \\\\",
-        r"\midrule",
-        *(line.replace("< ", "$<$ ") for line in body),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-
-
 def _cells(difference: Difference) -> list[str]:
     low, high = difference.interval or (float("nan"), float("nan"))
     numbers = [difference.mean, low, high, difference.p]
     counts = [difference.pairs, difference.tested, difference.undefined]
-    return [*(_plain(value) for value in numbers), *map(str, counts)]
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None or np.isnan(value) else f"{value:.6g}"
-
-
-def _escaped(text: str, characters: dict[str, str]) -> str:
-    return "".join(characters.get(character, character) for character in text)
+    return [*(plain(value) for value in numbers), *map(str, counts)]

@@ -23,7 +23,7 @@ _TITLES = {
     "seconds": "seconds per epoch",
     "val_mean_dice": "validation: mean Dice",
 }
-_NOT_LOSSES = ("epoch", "seconds", "learning_rate", "learner_cosine", "gate_entropy", "gradient_norm")
+_NOT_LOSSES = ("epoch", "steps", "seconds", "learning_rate", "learner_cosine", "gate_entropy", "gradient_norm")
 _COLUMNS = 3
 
 Training = Mapping[str, np.ndarray]

@@ -113,6 +113,7 @@ class TrainingRecord:
         assert self.started is not None and self.learning_rate is not None
         seconds = self.seconds + time.perf_counter() - self.started
         row: dict[str, float] = {"epoch": engine.state.epoch, "seconds": seconds, "learning_rate": self.learning_rate}
+        row["steps"] = max(self.counts.values(), default=0)
         row |= {name: total / self.counts[name] for name, total in self.sums.items()}
         if self.validator is not None and self.validator.state.epoch == engine.state.epoch:
             row |= {f"val_{name}": value for name, value in self.validator.state.metrics.items()}
@@ -121,10 +122,10 @@ class TrainingRecord:
         write_rows(self.path, self.rows)
         assert self.writer is not None
         for name, value in row.items():
-            if name != "epoch":
+            if name not in ("epoch", "steps"):
                 self.writer.add_scalar(f"epoch/{name}", value, engine.state.iteration)
         self.writer.flush()
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "steps"))
         self.logger.info(f"epoch {engine.state.epoch}/{engine.state.max_epochs}: {shown}")
 
     def _finish(self, engine: Engine) -> None:

@@ -16,9 +16,8 @@ from i2net_bundle.workflow.config_files import config_files
 from i2net_bundle.workflow.references import references
 
 WORKFLOWS = ("train.json", "evaluate.json", "inference.json")
-NOT_DECISIVE = frozenset(
+LOCATION_AND_RESOURCES = frozenset(
     {
-        # place and resources
         "bundle_root",
         "cache_dir",
         "cache_limit_gb",
@@ -31,6 +30,11 @@ NOT_DECISIVE = frozenset(
         "num_workers",
         "output_dir",
         "val_interval",
+    }
+)
+"""Settings that say where and with what a run is done, and not what results from it."""
+NOT_DECISIVE = LOCATION_AND_RESOURCES | frozenset(
+    {
         # start
         "encoder_weights",
         "extend",

@@ -78,7 +78,7 @@ def test_rows_hold_the_mean_of_every_term_over_the_epoch(make_recorded: Make, tm
     assert [row["epoch"] for row in rows] == ["1", "2"]
     for row, epoch in zip(rows, (terms[:3], terms[3:]), strict=True):
         means = {name: sum(t[name] for t in epoch) / 3 for name in epoch[0]}
-        assert row.keys() == {"epoch", "seconds", "learning_rate", *means}
+        assert row.keys() == {"epoch", "seconds", "learning_rate", "steps", *means}
         assert {name: float(row[name]) for name in means} == pytest.approx(means, rel=1e-5)
         assert float(row["learning_rate"]) == 0.125
         assert float(row["seconds"]) > 0

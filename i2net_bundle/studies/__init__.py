@@ -1,0 +1,1 @@
+"""Studies: a grid of networks, settings, seeds and folds, trained and scored alike, and its tables."""
