@@ -27,6 +27,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "i2net evaluate masks labels -o scores --workers 4",
     ),
     "report": ("i2net report runs/synapse", "i2net report runs/synapse --out page --max-cases 5"),
+    "study": (
+        "i2net phantoms glands data/phantoms",
+        "i2net study configs/studies/smoke.yaml --dataset_dir data/phantoms --out runs/smoke --processes 2",
+    ),
     "compare": ("i2net compare runs/k3 runs/k4 --out comparison",),
     "root": ('python -m monai.bundle run training --bundle_root "$(i2net root)" ...',),
     "phantoms": ("i2net phantoms ct data/synapse", "i2net phantoms glands data/glas --seed 1"),
