@@ -257,7 +257,9 @@ def misspelt_option(folder: Path) -> Printed:
 
 
 FAULTS: dict[str, Make] = {
-    "output folder in use by a finished run": folder_with("model.pt", lambda folder: check_output_dir(folder, False)),
+    "output folder with a run that cannot be resumed": folder_with(
+        "model.pt", lambda folder: check_output_dir(folder, False)
+    ),
     "output folder with a run that can be resumed": folder_with(
         "checkpoints/epoch_0001.pt", lambda folder: check_output_dir(folder, False)
     ),
@@ -286,6 +288,6 @@ FAULTS: dict[str, Make] = {
     "data-loading process killed": killed_worker,
     "batch too large for the memory": too_large_batch,
     "cached slices damaged": damaged_cache,
-    "one bad case of many": one_bad_case,
-    "misspelt option of a configuration": misspelt_option,
+    "one bad case among others": one_bad_case,
+    "misspelt configuration option": misspelt_option,
 }
