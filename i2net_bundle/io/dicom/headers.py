@@ -37,6 +37,8 @@ _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 """Groups that begin a file without a preamble, in either byte order."""
 _MAX_FIRST_ELEMENT = 0x0100
 _MAX_COSINE_ERROR = 1e-3
+_ELEMENT_HEADER_BYTES = 8
+"""Tag and length before the pixels, or 12 with an explicit value representation."""
 _SMALL_BYTES = 64 * 2**20
 _MAX_COMPRESSION = 200
 
@@ -110,7 +112,7 @@ def _read(path: Path, start: bytes) -> DicomSlice | OtherObject:
     try:
         with path.open("rb") as file:
             content = dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-            stored_bytes = file_bytes - file.tell() - (8 if content.original_encoding[0] else 12)
+            stored_bytes = file_bytes - file.tell() - _ELEMENT_HEADER_BYTES
         class_uid = str(content.get("SOPClassUID") or content.file_meta.get("MediaStorageSOPClassUID") or "")
         is_compressed = UID(content.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian).is_compressed
         modality = _text(content, "Modality")
