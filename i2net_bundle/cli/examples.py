@@ -21,6 +21,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "i2net predict ct.nii.gz dicom_folder -o masks --weights runs/synapse/model.pt",
         "i2net predict dicom_folder -o masks --series 2 --weights runs/synapse/model.pt",
         "i2net predict slides -o masks --weights runs/glas/model.pt --flips --uncertainty",
+        "i2net predict cohort -o masks --weights runs/synapse/model.pt --continue",
     ),
     "evaluate": (
         "i2net evaluate masks data/synapse",

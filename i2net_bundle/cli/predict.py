@@ -24,13 +24,6 @@ them. failed.csv lists images that could not be used; the others are segmented, 
 SIGTERM and Ctrl-C stop after the current image, with exit status 143 and 130. --continue segments the images that are
 left."""
 
-_EXAMPLES = """\
-examples:
-  i2net predict ct.nii.gz -o masks --weights runs/synapse/model.pt
-  i2net predict cohort/ -o masks --weights runs/synapse/model.pt --uncertainty
-  i2net predict cohort/ -o masks --weights runs/synapse/model.pt --uncertainty --continue
-  i2net predict slides/ -o outlines --weights runs/glas/model.pt --resample --flips"""
-
 
 def add_commands(commands: Any) -> None:
     """Add ``predict`` to the subparsers of the command line."""
@@ -38,7 +31,6 @@ def add_commands(commands: Any) -> None:
         "predict",
         help="segment images",
         description=_PREDICT,
-        epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     predict.add_argument("inputs", nargs="+", metavar="INPUT", help="images, or folders of images or of a DICOM series")

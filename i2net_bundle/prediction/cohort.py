@@ -111,8 +111,8 @@ def predict_files(
     implausible = [outcome.case for outcome in outcomes if outcome.implausible]
     if implausible:
         logger.warning(
-            f"{len(implausible)} of {len(outcomes)} masks are implausible: {', '.join(implausible[:5])}"
-            f"{', …' if len(implausible) > 5 else ''}. Look at their pictures; {out_dir / FINDINGS} lists the reasons."
+            f"Implausible masks: {len(implausible)} of {len(outcomes)} ({', '.join(implausible[:5])}"
+            f"{', …' if len(implausible) > 5 else ''}). Look at their pictures; {out_dir / FINDINGS} lists the reasons."
         )
     return [outcome.image for outcome in outcomes if outcome.status == ERROR]
 

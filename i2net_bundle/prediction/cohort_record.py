@@ -93,6 +93,7 @@ class CohortRecord:
         if resume and holds_results(out_dir):
             _refuse_other_settings(out_dir / RECORD, self.settings)
             self.outcomes = {item.case: item for item in _read_cases(out_dir / CASES)}
+            self._write_cases()  # without a line that was cut off
         else:
             for name in _TABLES:
                 (out_dir / name).unlink(missing_ok=True)
@@ -138,10 +139,13 @@ class CohortRecord:
         _write_json(self.out_dir / "statistics.json", {o.case: _statistics(o) for o in segmented})
         rows = [{**row, "status": o.status} for o in segmented for row in flat_rows(o.case, o.statistics)]
         write_rows(self.out_dir / "statistics.csv", rows)
-        with written_whole(self.out_dir / CASES) as temporary:
-            lines = (json.dumps(outcome.as_json(), ensure_ascii=False) + "\n" for outcome in outcomes)
-            temporary.write_text("".join(lines), encoding="utf-8")
+        self._write_cases()
         self._write_record(complete)
+
+    def _write_cases(self) -> None:
+        lines = [json.dumps(outcome.as_json(), ensure_ascii=False) + "\n" for outcome in self.outcomes.values()]
+        with written_whole(self.out_dir / CASES) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
 
     def _write_record(self, complete: bool) -> None:
         outcomes = self.outcomes.values()

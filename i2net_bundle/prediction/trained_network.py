@@ -25,7 +25,7 @@ from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import file_sha256
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.tasks import TASKS
-from i2net_bundle.workflow.config_check import refuse_unknown_keys
+from i2net_bundle.workflow.config_check import as_names, refuse_unknown_keys
 from i2net_bundle.workflow.config_files import bundle_root, config_files
 from i2net_bundle.workflow.run_folders import WEIGHTS_NAME
 from i2net_bundle.workflow.run_records import RunRecord, run_record
@@ -134,7 +134,7 @@ def load_trained_network(
     settings |= {} if label_table is None else {"label_table": str(label_table)}
     settings |= {} if device is None else {"device": usable_device(device)}
     for name, value in settings.items():
-        config[name] = value
+        config[name] = as_names(name, value)
     refuse_unknown_keys(config.get())
     digest = _digest(config)
 
