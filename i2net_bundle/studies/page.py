@@ -82,8 +82,8 @@ def forest_plot(tables: StudyTables) -> Picture:
         "forest",
         figure,
         f"Forest plot of the differences of {len(arms)} arms to {reference}; the tables below hold the numbers.",
-        f"Difference to {reference}, paired by case: mean and 95 % bootstrap interval. Hollow points have too few cases "
-        "or patients for an interval.",
+        f"Difference to {reference}, paired by case: mean and 95 % bootstrap interval. Hollow points: too few cases or "
+        "patients for an interval.",
     )
 
 
