@@ -341,3 +341,12 @@ def test_findings_are_kept_where_there_are_any(weights: Path, tmp_path: Path, ca
     assert rows == [("warning", "units", odd), ("error", "unreadable", str(broken))]
     (told,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert told.startswith(f"{broken}: cannot be read")  # and does not name the file twice
+
+
+def test_a_segmentation_inside_a_dicom_folder_is_not_read_as_its_slices(weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    scan, network = write_ct(tmp_path / "scan"), predictor(weights, any_intensities=True)
+    for _ in range(2):
+        assert predict_files([scan], scan / "out", network, pictures=False, overwrite=True) == []
+    assert {path.name for path in (scan / "out").glob("*_mask.*")} == {"scan_mask.nii.gz", "scan_mask.dcm"}
+    assert nib.load(scan / "out" / "scan_mask.nii.gz").shape == (6, 5, 4)
