@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from i2net_bundle.data.image_files import group_channels, image_paths, list_images, name_cases
 from i2net_bundle.io.dicom.trees import dicom_folders
 from i2net_bundle.io.formats import image_stem, is_volume
-from i2net_bundle.io.privacy import is_identifying, shown_path
-
-logger = logging.getLogger("i2net.prediction")
+from i2net_bundle.io.privacy import is_identifying
 
 
 def find_inputs(
@@ -24,9 +21,7 @@ def find_inputs(
     num_channels: int = 1,
     out_dir: str | Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Find the images in files and folders. An image that is named twice is one case.
-
-    Linked folders are searched like others.
+    """Find the images in files and folders. An image that is found twice, also through a linked folder, is one case.
 
     Args:
         inputs: images, and folders that hold images and DICOM series at any depth; see `dicom_folders`.
@@ -73,7 +68,7 @@ def print_hidden_names(cases: Sequence[dict[str, Any]]) -> None:
 
 
 def _images(folder: Path, volumes: bool, series: int | str | None, out_dir: str | Path | None) -> list[str]:
-    """Images in a folder and in the folders that links in it point to; without those in the output folder.
+    """Images in a folder, without those in the output folder.
 
     A folder without images is returned itself if volumes are wanted: reading it reports what it holds.
     """
@@ -87,14 +82,10 @@ def _images(folder: Path, volumes: bool, series: int | str | None, out_dir: str 
     def is_result(path: str | Path) -> bool:
         return out is not None and Path(path).resolve().is_relative_to(out) and not folder.resolve().is_relative_to(out)
 
-    roots = [folder, *(link for link in _linked_folders(folder) if not is_result(link))]
-    found = []
-    for root in roots:
-        files = [path for path in _image_files(root) if not is_result(path)]
-        if volumes:
-            series_folders = [path for path in dicom_folders(root, files) if not is_result(path)]
-            files += [str(root)] if series_folders and series is not None else map(str, series_folders)
-        found += files
+    found = [path for path in _image_files(folder) if not is_result(path)]
+    if volumes:
+        series_folders = [path for path in dicom_folders(folder, found) if not is_result(path)]
+        found += [str(folder)] if series_folders and series is not None else map(str, series_folders)
     if found:
         return found
     if not volumes:
@@ -113,23 +104,6 @@ def _image_files(folder: Path) -> list[str]:
         return [item["image"] for item in list_images(folder, recursive=True)]
     except FileNotFoundError:
         return []
-
-
-def _linked_folders(folder: Path) -> Iterator[Path]:
-    """Yield the links to other folders below a folder, and below those, each target once; warn of broken links."""
-    searched = [folder.resolve()]
-    pending = [folder]
-    while pending:
-        for parent, names, files in os.walk(pending.pop()):
-            for path in (Path(parent, name) for name in sorted(names)):
-                target = path.resolve()
-                if path.is_symlink() and not any(target.is_relative_to(known) for known in searched):
-                    searched.append(target)
-                    pending.append(path)
-                    yield path
-            for path in (Path(parent, name) for name in files):
-                if path.is_symlink() and not path.exists():
-                    logger.warning(f"{shown_path(str(path))}: is a link to a file that does not exist. It is skipped.")
 
 
 def _shown(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Inputs of the command line become cases, several files of which are one where the network takes several channels."""
+"""Inputs of the command line become cases; the files of several channels are one case."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_linked_folders_are_searched_once_and_circles_end(tmp_path: Path) -> Non
     (scans / "again").symlink_to(elsewhere / "p2")
     (elsewhere / "circle").symlink_to(scans)
     found = [Path(case["image"]).resolve() for case in find_inputs([scans], volumes=True)]
-    assert found == [scans / "ct.nii.gz", elsewhere / "p2" / "ct.nii.gz"]
+    assert sorted(found) == [elsewhere / "p2" / "ct.nii.gz", scans / "ct.nii.gz"]
 
 
 def test_a_linked_patient_folder_of_dicom_is_a_case(tmp_path: Path) -> None:
@@ -106,10 +106,3 @@ def test_a_linked_patient_folder_of_dicom_is_a_case(tmp_path: Path) -> None:
     (tmp_path / "scans" / "p2").symlink_to(tmp_path / "elsewhere")
     found = [Path(case["image"]).name for case in find_inputs([tmp_path / "scans"], volumes=True)]
     assert len(found) == 2 and "p2" in found
-
-
-def test_a_broken_link_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    touch(tmp_path, "ct.nii.gz")
-    (tmp_path / "gone.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
-    assert len(find_inputs([tmp_path], volumes=True)) == 1
-    assert "gone.nii.gz: is a link to a file that does not exist. It is skipped." in caplog.text
