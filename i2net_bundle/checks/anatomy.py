@@ -16,6 +16,7 @@ _DIRECTIONS = {"right": (0, 1), "left": (0, -1), "posterior": (1, -1), "superior
 _TURNED = {0: "mirrored left to right", 1: "lying face down (front and back swapped)", 2: "upside down"}
 _MARGIN_MM = 5.0
 _SMALLEST_ML = 0.5  # the position of smaller regions is unreliable
+_MOST_IDS = 2**16
 _TELLING_ORGANS = 4  # fewer would fit some numbering by chance
 
 
@@ -42,6 +43,7 @@ def measure_organs(labels: np.ndarray, affine: np.ndarray) -> dict[int, Organ]:
         affine: (4, 4), voxel to RAS mm.
     """
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    ids, labels = _few_ids(labels)
     organs = {}
     for index, box in enumerate(ndimage.find_objects(labels), 1):
         if box is None:
@@ -55,8 +57,18 @@ def measure_organs(labels: np.ndarray, affine: np.ndarray) -> dict[int, Organ]:
         ]
         x, y, z = (affine[:3, :3] @ centre + affine[:3, 3]).tolist()
         is_cut = any(part.start == 0 or part.stop == size for part, size in zip(box, labels.shape, strict=True))
-        organs[index] = Organ(count * voxel_ml, (x, y, z), is_cut)
+        organs[int(ids[index])] = Organ(count * voxel_ml, (x, y, z), is_cut)
     return organs
+
+
+def _few_ids(labels: np.ndarray) -> tuple[Sequence[int] | np.ndarray, np.ndarray]:
+    """Renumber labels with large ids, since tables are as long as the largest id; return all ids and the labels."""
+    highest = int(labels.max(initial=0))
+    if highest <= _MOST_IDS:
+        return range(highest + 1), labels
+    ids, numbers = np.unique(labels, return_inverse=True)
+    numbers = numbers.reshape(labels.shape)
+    return (ids, numbers) if ids[0] == 0 else (np.insert(ids, 0, 0), numbers + 1)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from i2net_bundle.io.dicom.trees import dicom_folders
 from i2net_bundle.io.findings import DataError, Finding, error, errors, warning, warnings
 from i2net_bundle.io.formats import is_volume
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.io.printable import printable
 from i2net_bundle.io.volumes import read_volume, volume_shape
 
 FILES = "files"
@@ -104,7 +105,7 @@ def check_path(
         FileNotFoundError: the path does not exist, or the folder has no known files.
     """
     path, ct, histology = Path(path), ct or VolumeOptions(), histology or HistologyOptions()
-    report = CheckReport(str(path))
+    report = CheckReport(printable(str(path)))
     if (path / datalist).is_file():
         _check_dataset(path / datalist, ct, histology, report, label_table)
     elif path.is_dir():

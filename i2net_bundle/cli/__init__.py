@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import i2net_bundle
 from i2net_bundle.cli import data, evaluate, first_steps, package, predict, report, study
 from i2net_bundle.cli.examples import add_examples
+from i2net_bundle.io.printable import PrintableFormatter, printable_lines
 from i2net_bundle.workflow.errors import root_cause
 
 _OF_THE_INPUT = (OSError, ValueError, ImportError, MemoryError)
@@ -23,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: arguments without the name of the program; default is ``sys.argv``.
     """
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+    console = logging.StreamHandler()
+    console.setFormatter(PrintableFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[console], level=logging.INFO)
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it lists its fonts
     try:
         status = arguments.run(arguments)
@@ -35,11 +38,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Exception as error:
         cause = root_cause(error)
         if isinstance(cause, _OF_THE_INPUT):
-            sys.exit(f"i2net: {cause}")
+            sys.exit(printable_lines(f"i2net: {cause}"))
         if cause is error:
             raise
         wrapper = str(error).partition("\n")[0]  # names the component of the configuration, which the cause does not
-        sys.exit(f"i2net: {wrapper}: {cause}")
+        sys.exit(printable_lines(f"i2net: {wrapper}: {cause}"))
     if status:
         sys.exit(status)
 

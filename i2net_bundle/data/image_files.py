@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +16,8 @@ from i2net_bundle.io.formats import image_stem, known_suffixes
 
 logger = logging.getLogger("i2net.checks")
 
+_MOST_NAME_BYTES = 200
+"""Longest name of a case; the names of its outputs, such as CASE_probability_10.nii.gz, must not exceed 255 bytes."""
 _CHANNEL_FILE = re.compile(r"(.+)_(\d{4})")
 
 
@@ -103,9 +107,10 @@ def group_channels(files: Sequence[str | Path], num_channels: int) -> list[dict[
 
 
 def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give every case a name of its own under "case": its image's, with as many folders as tell it from the others.
+    """Give every case a unique name under "case": its image's, with as many folders as distinguish it from the others.
 
-    A case that has a name under "case" already keeps it in place of its image's file name.
+    A case that has a name under "case" already keeps it in place of its image's file name. Names of more than 200
+    bytes are shortened.
 
     >>> [case["case"] for case in name_cases([{"image": "p1/ct.nii.gz"}, {"image": "p2/ct.nii.gz"}])]
     ['p1_ct', 'p2_ct']
@@ -122,7 +127,16 @@ def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     names = [  # a.png beside a.bmp
         name if names.count(name) == 1 else file.replace(".", "_") for name, file in zip(names, files, strict=True)
     ]
-    return [{**case, "case": name} for case, name in zip(cases, names, strict=True)]
+    return [{**case, "case": _short(name)} for case, name in zip(cases, names, strict=True)]
+
+
+def _short(name: str) -> str:
+    """Shorten a name of which no file name could be made; a hash keeps it distinct."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _MOST_NAME_BYTES:
+        return name
+    start = encoded[: _MOST_NAME_BYTES - 9].decode(errors="ignore")
+    return f"{start}-{hashlib.sha256(encoded).hexdigest()[:8]}"
 
 
 def _case_name(case: Mapping[str, Any], image: str) -> str:

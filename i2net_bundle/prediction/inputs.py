@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from i2net_bundle.data.image_files import group_channels, image_paths, list_images, name_cases
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.dicom.trees import dicom_folders
 from i2net_bundle.io.formats import image_stem, is_volume
-from i2net_bundle.io.privacy import is_identifying
+from i2net_bundle.io.privacy import is_identifying, shown_path
+
+logger = logging.getLogger("i2net.prediction")
+
+_MAX_NAMES = 3
 
 
 def find_inputs(
@@ -84,14 +90,33 @@ def _images(folder: Path, volumes: bool, series: int | str | None, out_dir: str 
 
     found = [path for path in _image_files(folder) if not is_result(path)]
     if volumes:
+        pictures = [path for path in found if not is_volume(path)]
+        found = [path for path in found if path not in pictures]
         series_folders = [path for path in dicom_folders(folder, found) if not is_result(path)]
         found += [str(folder)] if series_folders and series is not None else map(str, series_folders)
+        if found:
+            _report_skipped(folder, [path for path in pictures if not _is_below_any(path, series_folders)])
+        else:
+            found = pictures
     if found:
         return found
     if not volumes:
         list_images(folder, recursive=True)  # its error names the formats
         raise FileNotFoundError(f"{folder} holds no image outside the output folder {out_dir}.")
     return [str(folder)]
+
+
+def _report_skipped(folder: Path, pictures: Sequence[str]) -> None:
+    """Warn of 2D images beside volumes. Those in the folder of a DICOM series are reported when it is read."""
+    if pictures:
+        names = [Path(path).relative_to(folder).as_posix() for path in pictures]
+        shown = [name for name in names if not is_identifying(name)][:_MAX_NAMES]
+        listed = f" ({', '.join(shown)}{', …' if len(names) > len(shown) else ''})" if shown else ""
+        logger.warning(f"{shown_path(folder)}: skips {counted(len(names), 'picture')} beside the volumes{listed}.")
+
+
+def _is_below_any(path: str, folders: Sequence[Path]) -> bool:
+    return any(Path(path).is_relative_to(folder) for folder in folders)
 
 
 def _real_folder(image: str) -> str:

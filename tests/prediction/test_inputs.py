@@ -106,3 +106,21 @@ def test_a_linked_patient_folder_of_dicom_is_a_case(tmp_path: Path) -> None:
     (tmp_path / "scans" / "p2").symlink_to(tmp_path / "elsewhere")
     found = [Path(case["image"]).name for case in find_inputs([tmp_path / "scans"], volumes=True)]
     assert len(found) == 2 and "p2" in found
+
+
+def test_pictures_beside_volumes_are_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "a.nii.gz", "screenshots/a.png", "logo.bmp")
+    assert [case["case"] for case in find_inputs([tmp_path], volumes=True)] == ["a"]
+    assert f"{tmp_path}: skips 2 pictures beside the volumes (logo.bmp, screenshots/a.png)." in caplog.text
+
+
+def test_a_logo_on_a_disc_does_not_stop_its_dicom_series(tmp_path: Path) -> None:
+    write_ct(tmp_path / "ST0" / "SE1")
+    touch(tmp_path, "VIEWER/logo.png", "AUTORUN.INF")
+    assert [case["image"] for case in find_inputs([tmp_path], volumes=True)] == [str(tmp_path)]
+
+
+def test_a_folder_of_pictures_alone_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    with pytest.raises(ValueError, match=r"a\.png is a 2D image, but the task reads volumes"):
+        find_inputs([tmp_path], volumes=True)

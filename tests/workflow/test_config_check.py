@@ -253,7 +253,9 @@ def test_a_workflow_with_a_misspelt_override_stops_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "configs").glob("*.*")), ids=lambda path: path.name
+)
 def test_configurations_are_plain_ascii(path: Path) -> None:
     path.read_text(encoding="ascii")  # MONAI opens them in the locale's encoding, whichever that is
 

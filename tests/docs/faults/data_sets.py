@@ -56,21 +56,21 @@ def missing_files(folder: Path) -> Printed:
 FAULTS: dict[str, Make] = {
     "no data list": lambda folder: refused(lambda: load_cases(folder, "test")),
     "files of the data list are missing": missing_files,
-    "no case in the lists or folders": nnunet(cases=()),
+    "no cases": nnunet(cases=()),
     "nnU-Net: the file of a channel is missing": nnunet(lambda folder: (folder / "imagesTr/p_2_0001.nii.gz").unlink()),
     "nnU-Net: more files than channels": nnunet(lambda folder: (folder / "imagesTr/p_1_0002.nii.gz").touch()),
     "nnU-Net: no label": nnunet(lambda folder: (folder / "labelsTr/p_1.nii.gz").unlink()),
     "nnU-Net: a label without images": nnunet(lambda folder: (folder / "labelsTr/p_3.nii.gz").touch()),
-    "nnU-Net: another number of cases": nnunet(numTraining=3),
+    "nnU-Net: wrong number of cases": nnunet(numTraining=3),
     "labels are regions": listed(labels={"background": 0, "whole": [1, 2], "core": [2]}),
-    "ids of the labels have a gap": listed(labels={"0": "background", "1": "liver", "3": "spleen"}),
-    "two labels of one id, or of one name": listed(labels={"background": 0, "liver": 1, "spleen": 1}),
-    "masks of two classes, and three labels": listed(
+    "gap in the label ids": listed(labels={"0": "background", "1": "liver", "3": "spleen"}),
+    "two labels with the same id, or the same name": listed(labels={"background": 0, "liver": 1, "spleen": 1}),
+    "three labels for masks of two classes": listed(
         labels={"0": "background", "1": "gland", "2": "lumen"}, label_values="instances", training=["a.png"]
     ),
-    "another number of files than channels": listed(
+    "wrong number of files for the channels": listed(
         labels={"0": "background", "1": "tumour"}, training=[{"image": ["t2.nii.gz", "adc.nii.gz"]}]
     ),
-    "label table of another form": table_with_unknown_key,
+    "invalid label table": table_with_unknown_key,
     "the same image in training and test": same_image,
 }

@@ -69,13 +69,13 @@ FAULTS: dict[str, Make] = {
     "absent": image("a.png", lambda path: None),
     "empty": image("a.png", Path.touch),
     "HTML page": image("a.png", lambda path: path.write_text("\n<!DOCTYPE html><p>Log in")),
-    "another format": image("a.png", lambda path: Image.fromarray(RGB).save(path, format="GIF")),
+    "unknown format": image("a.png", lambda path: Image.fromarray(RGB).save(path, format="GIF")),
     "truncated": image("a.png", half_of(".png")),
     "too large": too_large,
     "several pages": image("a.tif", pages),
     "EXIF rotation": image("a.png", rotated(RGB)),
-    "RGBA, grey and alpha: opaque": opaque,
-    "the same, transparent": image("a.png", with_alpha("RGB", 200)),
+    "opaque alpha channel": opaque,
+    "transparent pixels": image("a.png", with_alpha("RGB", 200)),
     "transparent mask": annotation("a_anno.png", with_alpha("L", 9)),
     "palette": palette,
     "CMYK, floating point": image("a.tif", lambda path: Image.fromarray(RGB).convert("CMYK").save(path)),
@@ -86,12 +86,12 @@ FAULTS: dict[str, Make] = {
     "mask of floating-point numbers": annotation("a_anno.tif", mask(np.ones(RGB.shape[:2], np.float32))),
     "JPEG mask": annotation("a_anno.jpg", mask(of_shape(IDS))),
     "negative ids": annotation("a_anno.tif", mask(of_shape(IDS).astype(np.int32) - 1)),
-    "mask 0/255, nothing declared": annotation("a_anno.png", mask(of_shape(IDS // 3 * 255)), num_classes=2),
-    "instance ids, two classes, nothing declared": annotation("a_anno.png", mask(of_shape(IDS)), num_classes=2),
+    "mask 0/255, not declared": annotation("a_anno.png", mask(of_shape(IDS // 3 * 255)), num_classes=2),
+    "instance ids with two classes, not declared": annotation("a_anno.png", mask(of_shape(IDS)), num_classes=2),
     "mask 0/255, declared as instances": annotation(
         "a_anno.png", mask(of_shape(IDS // 3 * 255)), label_values="instances", num_classes=2
     ),
-    "mask of classes, ids beyond them": annotation(
+    "mask of classes with ids beyond them": annotation(
         "a.png",
         mask(of_shape(np.array([0, 7, 26], np.uint8))),
         "image.png",
@@ -99,6 +99,6 @@ FAULTS: dict[str, Make] = {
         num_classes=19,
         ignore_id=255,
     ),
-    "declared binary, and not": annotation("a_anno.png", mask(of_shape(IDS // 3 * 127)), label_values="binary"),
-    "image and mask of two sizes": annotation("a_anno.png", mask(IDS)),
+    "declared binary, but is not": annotation("a_anno.png", mask(of_shape(IDS // 3 * 127)), label_values="binary"),
+    "image and mask of different sizes": annotation("a_anno.png", mask(IDS)),
 }
