@@ -1,4 +1,4 @@
-"""The training objective: L = L_seg + λ_gs (L_gis + λ_ges L_ges) + λ_lo L_lo (section 2.3)."""
+"""The training objective: L = L_seg + λ_gs (λ_gis L_gis + λ_ges L_ges) + λ_lo L_lo (section 2.3, with λ_gis = 1)."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class I2NetLoss(nn.Module):
         lambda_gs: λ_gs, weight of gate shaping.
         lambda_ges: λ_ges, weight of the smoothing inside gate shaping.
         lambda_lo: λ_lo, weight of learner orthogonalization.
+        lambda_gis: λ_gis, weight of the sharpening inside gate shaping; 1 in the paper, 0 in its ablation.
 
     Raises:
         ValueError: a weight is negative.
@@ -43,14 +44,17 @@ class I2NetLoss(nn.Module):
         lambda_gs: float = 0.25,
         lambda_ges: float = 0.5,
         lambda_lo: float = 0.25,
+        lambda_gis: float = 1.0,
     ) -> None:
         super().__init__()
-        for name, value in (("lambda_gs", lambda_gs), ("lambda_ges", lambda_ges), ("lambda_lo", lambda_lo)):
+        weights = {"lambda_gs": lambda_gs, "lambda_ges": lambda_ges, "lambda_lo": lambda_lo, "lambda_gis": lambda_gis}
+        for name, value in weights.items():
             if value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}.")
         self.segmentation = segmentation
         self.learners = learners
-        self.lambda_gs, self.lambda_ges, self.lambda_lo = lambda_gs, lambda_ges, lambda_lo
+        self.lambda_gs, self.lambda_gis, self.lambda_ges = lambda_gs, lambda_gis, lambda_ges
+        self.lambda_lo = lambda_lo
         self._reported = False
 
     def forward(self, input: tuple[Tensor, Tensor | None], target: Tensor) -> dict[str, Tensor]:
@@ -73,9 +77,9 @@ class I2NetLoss(nn.Module):
             return {"loss": total, **terms}
         gates = input[1].float()
         num_learners = gates.shape[1]
-        if self.lambda_gs:
+        if self.lambda_gs and self.lambda_gis:
             sharpening = gate_instance_sharpening(gates)
-            total = total + self.lambda_gs * sharpening
+            total = total + self.lambda_gs * self.lambda_gis * sharpening
             terms["gate_instance_sharpening"] = sharpening.detach()
         if self.lambda_gs and self.lambda_ges:
             smoothing = gate_expectation_smoothing(gates)

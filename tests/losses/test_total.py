@@ -177,6 +177,22 @@ class TestSwitchedOff:
         terms = make_loss(network, lambda_ges=0)(network.forward_with_gates(image), target)
         assert "gate_expectation_smoothing" not in terms
 
+    def test_smoothing_alone_is_weighted_as_within_gate_shaping(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        network, (image, target) = small_i2net(), make_batch()
+        logits, gates = network.forward_with_gates(image)
+        expected = CrossEntropyDiceLoss()(logits, target) + 0.25 * 0.5 * gate_expectation_smoothing(gates)
+        monkeypatch.setattr(total, "gate_instance_sharpening", refuse)
+        terms = make_loss(network, lambda_gis=0, lambda_lo=0)((logits, gates), target)
+        assert set(terms) == {"loss", "segmentation", "gate_expectation_smoothing"}
+        torch.testing.assert_close(terms["loss"], expected)
+
+    def test_sharpening_has_a_weight_of_its_own(self) -> None:
+        network, (image, target) = small_i2net(), make_batch()
+        logits, gates = network.forward_with_gates(image)
+        expected = CrossEntropyDiceLoss()(logits, target) + 0.25 * 3 * gate_instance_sharpening(gates)
+        terms = make_loss(network, lambda_gis=3, lambda_ges=0, lambda_lo=0)((logits, gates), target)
+        torch.testing.assert_close(terms["loss"], expected)
+
     def test_a_single_learner_needs_no_second_order_graph(self, monkeypatch: pytest.MonkeyPatch) -> None:
         network, (image, target) = small_i2net(num_learners=1), make_batch()
         monkeypatch.setattr(total, "learner_gradients", refuse)
@@ -220,7 +236,7 @@ class TestBfloat16:
         assert {value.dtype for value in terms.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", ["lambda_gs", "lambda_ges", "lambda_lo"])
+@pytest.mark.parametrize("name", ["lambda_gs", "lambda_gis", "lambda_ges", "lambda_lo"])
 def test_a_negative_weight_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must not be negative, got -0.1"):
         I2NetLoss(CrossEntropyDiceLoss(), [], **{name: -0.1})
