@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.config import disable_value_validation
 
 from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
 from i2net_bundle.io.dicom.volume import read_series
@@ -119,6 +120,12 @@ def stripped(folder: Path) -> Printed:
     return Printed(WARNING, f"no DICOM-SEG of dicom, only NIfTI: {printed.text}")
 
 
+def malformed(folder: Path) -> Printed:
+    with disable_value_validation():
+        setting(PatientBirthDate="born 3 May 1961")(folder / "dicom")
+    return logged(lambda: _write_seg(folder))
+
+
 def _write_seg(folder: Path) -> None:
     logging.getLogger("highdicom").setLevel(logging.ERROR)
     classes = classes_of(["background", "liver"])
@@ -128,6 +135,7 @@ def _write_seg(folder: Path) -> None:
 FAULTS: dict[str, Make] = {
     "slices without study and series UIDs": without_study,
     "slices without attributes that DICOM-SEG requires": stripped,
+    "malformed values in attributes of the patient or study": malformed,
     "one slice instead of the folder": one_slice,
     "no folder": series(lambda folder: None),
     "no DICOM in it": series(no_dicom),

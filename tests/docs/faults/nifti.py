@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ def channels(*affines_and_shapes: tuple[np.ndarray, tuple[int, ...]]) -> Make:
 def nifti_2(folder: Path) -> Printed:
     nib.save(nib.Nifti2Image(hu_volume(), AFFINE), folder / "ct.nii.gz")
     return found(check_volume(folder / "ct.nii.gz", None, VolumeOptions()))
+
+
+def pipe(folder: Path) -> Printed:
+    os.mkfifo(folder / "ct.nii")
+    return found(check_volume(folder / "ct.nii", None, VolumeOptions()))
 
 
 def another_format(folder: Path) -> Printed:
@@ -181,6 +187,7 @@ FAULTS: dict[str, Make] = {
     "HTML page": content("ct.nii.gz", lambda sound: b"<!DOCTYPE html><p>Log in"),
     "plain .nii named .nii.gz": content("ct.nii.gz", gzip.decompress),
     ".nii.gz named .nii": content("ct.nii", lambda sound: sound),
+    "pipe or device instead of a file": pipe,
     "missing": content("absent.nii.gz", lambda sound: None),
     "unknown format": another_format,
     "a pair .hdr and .img": pair_of_files,
