@@ -7,6 +7,8 @@ import sys
 import traceback
 from types import TracebackType
 
+from i2net_bundle.io.printable import PrintableFormatter
+
 _WRAPPERS = ("Failed to instantiate", "Failed to evaluate", "applying transform")
 _OF_THE_USER = (OSError, ImportError, MemoryError)
 _PACKAGE = "i2net_bundle"
@@ -15,11 +17,14 @@ _PACKAGE = "i2net_bundle"
 def show_root_cause() -> None:
     """Print only the root cause of an uncaught error that the user can correct; others with their traceback.
 
-    The engines' own reports of such an error, which repeat it without a file's name, are silenced.
+    The engines' own reports of such an error, which repeat it without a file's name, are silenced. Control characters
+    in log records are escaped; MONAI refuses a logging configuration that names a formatter of this package.
     """
     sys.excepthook = _print_root_cause
     for handler in logging.getLogger().handlers:
         handler.addFilter(_is_no_repetition)
+        formatter = handler.formatter or logging.Formatter()
+        handler.setFormatter(PrintableFormatter(formatter._fmt, formatter.datefmt))
 
 
 def root_cause(error: BaseException) -> BaseException:
