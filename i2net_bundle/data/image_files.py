@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +10,10 @@ from typing import Any
 
 from i2net_bundle.io.file_listing import files_below
 from i2net_bundle.io.findings import DataError, Finding, error, shown_file
-from i2net_bundle.io.formats import image_stem, known_suffixes
+from i2net_bundle.io.formats import image_stem, known_suffixes, short_name
 
 logger = logging.getLogger("i2net.checks")
 
-_MOST_NAME_BYTES = 200
-"""Longest name of a case; the names of its outputs, such as CASE_probability_10.nii.gz, must not exceed 255 bytes."""
 _CHANNEL_FILE = re.compile(r"(.+)_(\d{4})")
 
 
@@ -127,16 +123,7 @@ def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     names = [  # a.png beside a.bmp
         name if names.count(name) == 1 else file.replace(".", "_") for name, file in zip(names, files, strict=True)
     ]
-    return [{**case, "case": _short(name)} for case, name in zip(cases, names, strict=True)]
-
-
-def _short(name: str) -> str:
-    """Shorten a name of which no file name could be made; a hash keeps it distinct."""
-    encoded = os.fsencode(name)
-    if len(encoded) <= _MOST_NAME_BYTES:
-        return name
-    start = encoded[: _MOST_NAME_BYTES - 9].decode(errors="ignore")
-    return f"{start}-{hashlib.sha256(encoded).hexdigest()[:8]}"
+    return [{**case, "case": short_name(name)} for case, name in zip(cases, names, strict=True)]
 
 
 def _case_name(case: Mapping[str, Any], image: str) -> str:

@@ -202,7 +202,8 @@ def _affine_mm(image: nib.Nifti1Image, path: str | Path, chosen: str | None) -> 
     unit = _spatial_unit(header)
     scale = np.diag([_UNITS_MM.get(unit, 1.0)] * 3 + [1.0])
     try:
-        forms = {name: scale @ getattr(header, f"get_{name}")() for name, code in codes.items() if code}
+        with np.errstate(invalid="ignore"):  # an infinite affine is reported below
+            forms = {name: scale @ getattr(header, f"get_{name}")() for name, code in codes.items() if code}
     except (nib.spatialimages.HeaderDataError, ValueError) as cause:
         remedy = "Correct the header, or convert the DICOM series again."
         problem = f"has an invalid orientation ({_one_line(cause)})"

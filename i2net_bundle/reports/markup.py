@@ -1,7 +1,8 @@
-"""Tables of scores as Markdown, LaTeX and CSV text."""
+"""Tables of scores as Markdown, LaTeX, HTML and CSV text."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ LATEX = Markup(
     r"\underline{{{}}}",
     "$-$",
 )
+HTML = Markup(html.escape, "<strong>{}</strong>", "<u>{}</u>", "−")
 
 
 def ranked(column: Column, values: Sequence[float], markup: Markup) -> list[str]:

@@ -17,6 +17,7 @@ from i2net_bundle.io.counted import counted
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.studies.cells import Cell, is_finished, make_cell, require_same_settings
 from i2net_bundle.studies.costs import Cost, count_cost, prediction_times, step_seconds
+from i2net_bundle.studies.page import page
 from i2net_bundle.studies.plan import Plan, PlanError
 from i2net_bundle.studies.plan_file import read_plan
 from i2net_bundle.studies.preflight import Fold, build_network, require_gpus, study_folds, workflows
@@ -161,7 +162,10 @@ def _write(study: Study, out: Path, resources: Resources) -> None:
         if (seconds := step_seconds(cell.folder for cell in study.cells if cell.arm == name)) is not None
     }
     tables = StudyTables(results, study.costs, steps, predictions, study.published, study.data_set)
-    logger.info(f"tables: {write_tables(tables, out / TABLES_FOLDER)}")
+    folder = write_tables(tables, out / TABLES_FOLDER)
+    with written_whole(folder / "index.html") as temporary:
+        temporary.write_text(page(tables), encoding="utf-8")
+    logger.info(f"results: {folder / 'index.html'}")
 
 
 def _network_alone(build: Callable[[], tuple[nn.Module, int]]) -> nn.Module:

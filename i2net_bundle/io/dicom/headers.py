@@ -37,6 +37,8 @@ _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 """Groups that begin a file without a preamble, in either byte order."""
 _MAX_FIRST_ELEMENT = 0x0100
 _MAX_COSINE_ERROR = 1e-3
+_ELEMENT_HEADER_BYTES = 8
+"""Tag and length before the pixels, or 12 with an explicit value representation."""
 _SMALL_BYTES = 64 * 2**20
 _MAX_COMPRESSION = 200
 
@@ -110,9 +112,9 @@ def _read(path: Path, start: bytes) -> DicomSlice | OtherObject:
     try:
         with path.open("rb") as file:
             content = dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-            stored_bytes = file_bytes - file.tell() - (8 if content.original_encoding[0] else 12)
+            stored_bytes = file_bytes - file.tell() - _ELEMENT_HEADER_BYTES
         class_uid = str(content.get("SOPClassUID") or content.file_meta.get("MediaStorageSOPClassUID") or "")
-        syntax = UID(content.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
+        is_compressed = UID(content.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian).is_compressed
         modality = _text(content, "Modality")
         pixels = [int(content.get(name) or 0) for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")]
         num_frames = int(content.get("NumberOfFrames") or 1)
@@ -127,7 +129,7 @@ def _read(path: Path, start: bytes) -> DicomSlice | OtherObject:
         name = UID(class_uid).name  # the UID itself if pydicom does not know it
         return OtherObject(path, "unknown class" if name == class_uid else name)
     decoded_bytes = math.ceil(math.prod(pixels) * max(num_frames, 1) / 8)
-    limit = allowed_bytes(file_bytes) if syntax.is_compressed else stored_bytes
+    limit = allowed_bytes(file_bytes) if is_compressed else stored_bytes
     if min(pixels) <= 0 or num_frames < 1 or stored_bytes <= 0 or decoded_bytes > limit:
         raise DamagedFileError("truncated or damaged")
     image, faults = _attributes(content, bits_stored)
