@@ -93,10 +93,10 @@ def _seams(setting: Setting, pixels: np.ndarray) -> Table:
     piece = pixels[:side, :side]
     net = network(OURS, "GlaS").eval()
 
-    def normalise(part: Tensor) -> Tensor:
+    def normalize(part: Tensor) -> Tensor:
         return part.float() / 128 - 1
 
-    whole = net(normalise(torch.from_numpy(piece).permute(2, 0, 1))[None])[0].numpy()
+    whole = net(normalize(torch.from_numpy(piece).permute(2, 0, 1))[None])[0].numpy()
     rows = []
     for margin in (MARGIN, 2 * DIVISOR):
         tiled = infer_tiles(
@@ -104,7 +104,7 @@ def _seams(setting: Setting, pixels: np.ndarray) -> Table:
             piece.shape[:2],
             net,
             lambda logits: logits,
-            normalise=normalise,
+            normalize=normalize,
             core=SMALL_CORE,
             margin=margin,
             divisor=DIVISOR,

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
 __all__ = ["predict"]
 
 
+def __dir__() -> list[str]:
+    """List `predict` as well, which is imported at its first use."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
-    """Import what makes predictions when it is first asked for: it takes seconds."""
+    """Import `predict` at its first use, because the import takes seconds."""
     if name == "predict":
         from i2net_bundle.prediction.predict import predict
 

@@ -1,4 +1,4 @@
-"""The whole path on phantoms: data, training, evaluation, prediction, report, and scores beside two baselines."""
+"""Demonstrate the whole path on synthetic images: data, training, evaluation, prediction, report, and two baselines."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from i2net_bundle.workflow.config_files import config_files
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One kind of task in the demonstration.
+    """One task of the demonstration.
 
     Attributes:
-        task: its name, see `i2net_bundle.tasks`; also the name of its folder.
-        title: shown above its scores.
-        overlays: configurations of all workflows, besides the task's own.
-        train_overlays: configurations of training, besides the task's own.
-        test_images: folder of the images to predict, in the data set.
+        task: name of the task, see `i2net_bundle.tasks`, and of its folder.
+        title: title in the table of scores.
+        overlays: further configurations for all workflows.
+        train_overlays: further configurations for training.
+        test_images: folder in the data set with the images to predict.
     """
 
     task: str
@@ -51,17 +51,17 @@ GLANDS = Demonstration("histology", "histology, glands", (), ("demo_histology_tr
 
 
 def run_demo(out: str | Path) -> None:
-    """Make phantoms, train, evaluate and predict on them for both tasks, and print where to look and the scores.
+    """Make phantoms, train, evaluate and predict on them for both tasks, and print the scores and the output files.
 
     Args:
-        out: folder to write; if it exists, the next free ``out-2``, ``out-3``, … is taken.
+        out: output folder; if it exists, ``out-2``, ``out-3``, … is used.
     """
     started = time.perf_counter()
     folder = _free_folder(Path(out))
     make_ct_phantoms(folder / CT.task / "data", num_training=8, num_test=2, shape=(64, 64, 32), spacing_mm=(6, 6, 8))
     make_gland_phantoms(folder / GLANDS.task / "data", num_training=24, num_test=4)
     scores = {part.title: _run_task(part, folder / part.task) for part in (CT, GLANDS)}
-    print(f"\nMean Dice on the phantoms' test cases ({time.perf_counter() - started:.0f} s in all):\n")
+    print(f"\nMean Dice on the test cases of the phantoms ({time.perf_counter() - started:.0f} s in total):\n")
     print(_score_table(scores))
     print(f"\nReports:   {folder}/*/run/report/index.html\nScores:    {folder}/*/run/evaluation/metrics.csv")
     print(f"Masks:     {folder}/*/masks\nTraining:  {folder}/*/run/training.csv")
@@ -89,14 +89,13 @@ def _run_task(part: Demonstration, folder: Path) -> dict[str, float]:
 
 
 def class_blind_dice(dataset_dir: Path, histology: bool) -> float:
-    """Mean Dice on the test cases of the best guess that cannot tell classes apart.
+    """Mean Dice on the test cases of the best guess without any knowledge of the classes.
 
-    With several organs: every organ voxel found, all named by the one class that scores best. With one class: all of
-    the image is that class.
+    With several organs, all organ voxels get the one class that scores best. With one class, the whole image does.
 
     Args:
         dataset_dir: folder of ``dataset.json``.
-        histology: read PNG, not NIfTI.
+        histology: whether the images are histology; otherwise volumes.
     """
     keys = ("image", "label")
     glands = HistologyOptions(label_values="instances")

@@ -16,8 +16,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process with threads cannot b
 
 import argparse
 import atexit
-import csv
-import gzip
 import json
 import random
 import resource
@@ -42,15 +40,12 @@ import i2net_bundle.reports
 import i2net_bundle.training  # noqa: F401  imported once here, not in every forked process
 from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.io.writing import TEMPORARY
-from i2net_bundle.networks.tensor_files import load_tensors
 from i2net_bundle.workflow.config_files import bundle_root, config_files
-from i2net_bundle.workflow.folder_lock import LOCK_NAME, holds_results
+from i2net_bundle.workflow.folder_lock import holds_results
 from i2net_bundle.workflow.run_folders import checkpoints
+from scripts.run_results import differences, unreadable
 
 FAULTS_PER_RUN = 6
-_TIMES = {"seconds", "created", "started", "finished", "date", "since", "time"}
-_NOT_COMPARED = {"tensorboard"}
-"""Folders with files that hold the time of each value."""
 _NETWORK = "network_def::channels: [16, 32, 64, 64, 64]\n"
 
 Command = Callable[[Path], list[str]]
@@ -96,7 +91,7 @@ def studies(out: Path) -> dict[str, Command]:
         return training(folder / "run", "--cache_dir", str(folder / "cache"), "--epochs", "1")
 
     def prediction(folder: Path) -> list[str]:
-        again = ["--overwrite"] if holds_results(folder) else []
+        again = ["--continue"] if holds_results(folder) else []
         images, weights = str(data / "imagesTs"), str(trained / "model.pt")
         return ["i2net_bundle", "predict", images, "-o", str(folder), "--weights", weights, "--device", "cpu", *again]
 
@@ -123,11 +118,11 @@ def start(arguments: Sequence[str], log: Path, prepare: Callable[[], None] = lam
     """Fork a process that runs a module as ``python -m`` does; returns its id, which is also that of its group."""
     sys.stdout.flush()
     process = os.fork()
+    os.setpgid(process, process)  # in both processes: whichever comes first
     if process:
         return process
     status = 1
     try:
-        os.setsid()
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
@@ -181,63 +176,6 @@ class Writes:
         for place, folders, files in os.walk(folder):
             found |= {os.path.join(place, name) for name in (*folders, *files) if name.startswith(TEMPORARY)}
         return found
-
-
-def content(path: Path) -> Any:
-    """Content of a file without the times in it, to compare; fails if the file cannot be read."""
-    if path.suffix == ".pt":
-        return _untimed(load_tensors(path))
-    if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8") as file:
-            return [_untimed(row) for row in csv.DictReader(file)]
-    if path.suffix == ".json":
-        return _untimed(json.loads(path.read_text(encoding="utf-8")))
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-
-
-def _untimed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _untimed(item) for name, item in value.items() if name not in _TIMES}
-    return [_untimed(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def equal(found: Any, expected: Any) -> bool:
-    """Bitwise equality, of tensors too."""
-    if isinstance(expected, torch.Tensor):
-        return isinstance(found, torch.Tensor) and found.dtype == expected.dtype and torch.equal(found, expected)
-    if isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(equal(found[name], expected[name]) for name in expected)
-    if isinstance(expected, list):
-        return len(found) == len(expected) and all(map(equal, found, expected))
-    return bool(found == expected)
-
-
-def files_in(folder: Path) -> dict[str, Path]:
-    """Files below a folder by their relative path, without TensorBoard's."""
-    found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {name: path for name, path in found.items() if _NOT_COMPARED.isdisjoint(Path(name).parts)}
-
-
-def unreadable(folder: Path) -> list[str]:
-    """Files under their final names that cannot be read."""
-    broken = []
-    for name, path in files_in(folder).items():
-        if not (path.name.startswith(TEMPORARY) or path.name == LOCK_NAME or TEMPORARY in name):
-            try:
-                content(path)
-            except Exception as fault:
-                broken.append(f"{name} ({type(fault).__name__})")
-    return broken
-
-
-def differences(folder: Path, expected: Path) -> list[str]:
-    """What a folder lacks, has left over, or holds otherwise than expected."""
-    own, its = files_in(folder), files_in(expected)
-    beside = [entry.name for entry in folder.parent.iterdir() if entry.name.startswith(TEMPORARY)]
-    found = [f"{name} is missing" for name in its if name not in own]
-    found += [f"{name} is left over" for name in (*(name for name in own if name not in its), *beside)]
-    found += [f"{name} differs" for name in its if name in own and not equal(content(own[name]), content(its[name]))]
-    return found
 
 
 def disturb(

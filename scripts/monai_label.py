@@ -2,9 +2,9 @@
 
 python3.11 scripts/monai_label.py STUDIES --task ct --start untrained
 
-Needs Python 3.11 and nothing else: it makes an environment of its own for the server, packages the task as a bundle,
-and starts the server on 127.0.0.1. Everything is in --folder; a second start uses what is there. See
-docs/monai-label.md.
+Needs Python 3.11 and nothing else: it creates an environment for the server, packages the task as a bundle, and starts
+the server on 127.0.0.1. Everything is in --folder. A second start with the same weights and overlays serves the same
+bundle with what it has learned since; other weights get a bundle of their own. See docs/monai-label.md.
 """
 
 import argparse
@@ -24,7 +24,7 @@ MONAI_LABEL = "monailabel==0.8.5"
 
 TASKS = ("ct", "histology")
 STARTS = {"ct": ("untrained", "phantoms"), "histology": ("untrained", "phantoms", "imagenet")}
-# a reply takes the image's own format, and JPEG would blur the labels
+# replies have the image's own format, and JPEG would blur the labels
 FILES = {"ct": ["*.nii.gz", "*.nii"], "histology": ["*.png", "*.bmp", "*.tif", "*.tiff"]}
 DEMO = {
     "ct": ("ct", ["demo_ct.yaml"], ["demo_ct_train.yaml"]),
@@ -33,7 +33,7 @@ DEMO = {
 
 
 def main() -> None:
-    """Read the command line, make what is missing, start the server."""
+    """Read the command line, create what is missing, and start the server."""
     arguments = parse()
     folder = Path(arguments.folder).resolve()
     python = make_environment(folder / "venv", arguments.torch_index)
@@ -46,7 +46,7 @@ def main() -> None:
     studies = Path(arguments.studies).resolve()
     command = [str(python), "-m", "monailabel.main", "start_server", "--host", "127.0.0.1"]
     command += ["--port", str(arguments.port), "--app", str(app), "--studies", str(studies)]
-    # without these two the server looks for the model zoo and for SAM-2's weights on the internet
+    # without these two settings the server looks for the model zoo and for SAM-2's weights on the internet
     command += ["--conf", "models", bundle.name, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
     print(f"MONAI Label: http://127.0.0.1:{arguments.port} serves {studies} with {bundle}", flush=True)
     os.chdir(folder)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line, with what does not go together refused."""
+    """Read the command line; refuse options that exclude each other and files that do not exist."""
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -63,41 +63,44 @@ def parse() -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--weights", metavar="PATH", help="model.pt of a training run")
     source.add_argument(
-        "--start", choices=STARTS["histology"], help="weights to begin annotating with, for want of others"
+        "--start", choices=STARTS["histology"], help="weights to start annotating with if there are no trained ones"
     )
     parser.add_argument(
-        "--encoder-weights", metavar="PATH", help="with --start imagenet: a state dict's file in place of the download"
+        "--encoder-weights",
+        metavar="PATH",
+        help="with --start imagenet: file of a state dict to use instead of the download",
     )
-    parser.add_argument("--overlay", action="append", default=[], help="configuration that --weights were trained with")
+    parser.add_argument("--overlay", action="append", default=[], help="configuration that --weights was trained with")
     parser.add_argument("--train-overlay", action="append", default=[], help="configuration for training alone")
     parser.add_argument("--folder", default=ROOT / ".monai_label", help="default .monai_label in the checkout")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--torch-index", metavar="URL", help="where torch and torchvision come from; default PyPI")
-    parser.add_argument("--prepare", action="store_true", help="make environment and bundle, and start nothing")
+    parser.add_argument("--torch-index", metavar="URL", help="package index for torch and torchvision; default PyPI")
+    parser.add_argument("--prepare", action="store_true", help="create environment and bundle, and start nothing")
     arguments = parser.parse_args()
     if not Path(arguments.studies).is_dir():
         parser.error(f"there is no folder {arguments.studies}")
     if arguments.start and arguments.start not in STARTS[arguments.task]:
         parser.error(
-            f"--start {arguments.start} is not there for {arguments.task}: {', '.join(STARTS[arguments.task])}"
+            f"--start {arguments.start} is not available for {arguments.task}: {', '.join(STARTS[arguments.task])}"
         )
     if arguments.encoder_weights and arguments.start != "imagenet":
-        parser.error("--encoder-weights goes with --start imagenet")
-    if arguments.encoder_weights and not Path(arguments.encoder_weights).is_file():
-        parser.error(f"there is no file {arguments.encoder_weights}")
+        parser.error("--encoder-weights needs --start imagenet")
+    for option, path in _given_files(arguments):
+        if not path.is_file():
+            parser.error(f"--{option}: there is no file {path}")
     kept = ROOT / "models" / "model.pt"
     if not arguments.weights and not arguments.start and arguments.task == "ct" and kept.is_file():
         arguments.weights = str(kept)
     if not arguments.weights and not arguments.start:
         parser.error(
-            f"there are no trained weights for {arguments.task}: none are distributed. Name yours with --weights, or "
-            f"begin with --start {' or '.join(STARTS[arguments.task])} (docs/monai-label.md tells what these are)."
+            f"there are no trained weights for {arguments.task}; none are distributed. Name yours with --weights, or "
+            f"use --start {' or '.join(STARTS[arguments.task])}, see docs/monai-label.md."
         )
     return arguments
 
 
 def make_environment(folder: Path, torch_index: str | None) -> Path:
-    """Make the server's environment, if it is not there as the constraints have it; returns its Python."""
+    """Create the server's environment unless it matches the constraints; return its Python."""
     python = folder / "bin" / "python"
     requirements = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     stamp, wanted = (
@@ -106,10 +109,10 @@ def make_environment(folder: Path, torch_index: str | None) -> Path:
     )
     if stamp.is_file() and stamp.read_text() == wanted:
         return python
-    print(f"making the server's environment in {folder}: a few minutes", flush=True)
+    print(f"creating the server's environment in {folder}: this takes a few minutes", flush=True)
     venv.create(folder, with_pip=True, clear=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(CONSTRAINTS)]
-    # torch first: SAM-2, which MONAI Label pulls in as source, is built with it
+    # torch first: SAM-2, which MONAI Label installs from source, needs it to build
     index = ["--index-url", torch_index] if torch_index else []
     subprocess.run([*pip, *index, "torch", "torchvision"], check=True)
     subprocess.run([*pip, "setuptools", "wheel"], check=True)
@@ -119,16 +122,31 @@ def make_environment(folder: Path, torch_index: str | None) -> Path:
     return python
 
 
+def bundle_name(arguments: argparse.Namespace) -> str:
+    """Name of the served bundle; it ends with a digest of the files it is made from, if any are given."""
+    given = _given_files(arguments)
+    contents = [(option, hashlib.sha256(path.read_bytes()).hexdigest()) for option, path in given]
+    made_from = hashlib.sha256(repr(contents).encode()).hexdigest()[:8] if given else None
+    return "_".join(filter(None, ["i2net", arguments.task, arguments.start, made_from]))
+
+
+def _given_files(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
+    """Weights and configurations of the command line: option and absolute path."""
+    options = {"weights": [arguments.weights], "encoder-weights": [arguments.encoder_weights]}
+    options |= {"overlay": arguments.overlay, "train-overlay": arguments.train_overlay}
+    return [(option, Path(path).resolve()) for option, paths in options.items() for path in paths if path]
+
+
 def make_bundle(arguments: argparse.Namespace, python: Path, folder: Path) -> Path:
-    """Package the task, named for its weights; one that is there stays, with what it has learned."""
-    bundle = folder / "app" / "model" / "_".join(["i2net", arguments.task, *filter(None, [arguments.start])])
+    """Package the task; a bundle from the same files is kept, with what it has learned."""
+    bundle = folder / "app" / "model" / bundle_name(arguments)
     if bundle.is_dir():
-        print(f"{bundle} is there from an earlier start and is served with what it has learned", flush=True)
+        print(f"{bundle} exists from an earlier start and is served with what it has learned since", flush=True)
         return bundle
     package = ["package", arguments.task, "--out", str(bundle)]
     overlays, train_overlays = arguments.overlay, arguments.train_overlay
     if arguments.weights:
-        package += ["--weights", arguments.weights]
+        package += ["--weights", str(Path(arguments.weights).resolve())]  # the command runs in the checkout
     elif arguments.start == "phantoms":
         _, shared, training = DEMO[arguments.task]
         overlays, train_overlays = [*configs(*shared), *overlays], [*configs(*training), *train_overlays]
@@ -150,11 +168,11 @@ def make_bundle(arguments: argparse.Namespace, python: Path, folder: Path) -> Pa
 
 
 def train_on_phantoms(task: str, python: Path, folder: Path) -> Path:
-    """Train as the demonstration does, in minutes; returns the weights."""
+    """Train as the demonstration does, in minutes; return the path of the weights."""
     kind, overlays, train_overlays = DEMO[task]
     made = folder / f"phantoms_{task}"
     if not (made / "run" / "model.pt").is_file():
-        print("training on phantoms: a few minutes", flush=True)
+        print("training on phantoms: this takes a few minutes", flush=True)
         shutil.rmtree(made, ignore_errors=True)
         run(python, "i2net_bundle", "phantoms", kind, str(made / "data"))
         shared = ["histology.yaml", "histology_train.yaml"] if task == "histology" else []
@@ -170,7 +188,7 @@ def configs(*names: str) -> list[str]:
 
 
 def run(python: Path, module: str, *arguments: str) -> None:
-    """Run a module of the server's environment in the checkout, where it finds the bundle's package."""
+    """Run a module with the server's Python in the checkout, where the package i2net_bundle is."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run([str(python), "-m", module, *arguments], cwd=ROOT, env=clean)
     if done.returncode:
@@ -178,12 +196,12 @@ def run(python: Path, module: str, *arguments: str) -> None:
 
 
 def environment(python: Path, folder: Path, task: str) -> dict[str, str]:
-    """What the server reads from its environment; what is set there already holds."""
+    """Environment variables of the server; those that are already set are kept."""
     settings = {
         "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(FILES[task]),
         "MONAI_LABEL_SESSION_PATH": str(folder / "sessions"),
     }
-    # MONAI Label adds to this path and fails where there is none; its own start script sets the same
+    # MONAI Label extends this variable and fails without it; its own start script sets the same
     return settings | os.environ | {"PYTHONPATH": str(python.parents[1])}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from i2net_bundle.io.findings import Finding, warning
 from i2net_bundle.labels import LabelClass, LabelTable, label_table
@@ -15,6 +16,7 @@ _DIRECTIONS = {"right": (0, 1), "left": (0, -1), "posterior": (1, -1), "superior
 _TURNED = {0: "mirrored left to right", 1: "lying face down (front and back swapped)", 2: "upside down"}
 _MARGIN_MM = 5.0
 _SMALLEST_ML = 0.5  # the position of smaller regions is unreliable
+_MOST_IDS = 2**16
 _TELLING_ORGANS = 4  # fewer would fit some numbering by chance
 
 
@@ -40,21 +42,33 @@ def measure_organs(labels: np.ndarray, affine: np.ndarray) -> dict[int, Organ]:
         labels: whole numbers from 0, (X, Y, Z).
         affine: (4, 4), voxel to RAS mm.
     """
-    where = np.flatnonzero(labels)
-    ids = labels.reshape(-1)[where].astype(np.int64)
-    position = np.stack(np.unravel_index(where, labels.shape))
-    counts = np.bincount(ids)
-    sums = np.stack([np.bincount(ids, weights=axis) for axis in position])
-    at_border = np.any([(axis == 0) | (axis == size - 1) for axis, size in zip(position, labels.shape, strict=True)], 0)
-    cut = np.bincount(ids, weights=at_border) > 0
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    ids, labels = _few_ids(labels)
     organs = {}
-    for index in np.flatnonzero(counts):
-        centre = affine[:3, :3] @ (sums[:, index] / counts[index]) + affine[:3, 3]
-        organs[int(index)] = Organ(
-            float(counts[index] * voxel_ml), (float(centre[0]), float(centre[1]), float(centre[2])), bool(cut[index])
-        )
+    for index, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is None:
+            continue
+        inside = labels[box] == index
+        profiles = [np.count_nonzero(inside, axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
+        count = int(profiles[0].sum())
+        centre = [
+            part.start + float(profile @ np.arange(len(profile))) / count
+            for part, profile in zip(box, profiles, strict=True)
+        ]
+        x, y, z = (affine[:3, :3] @ centre + affine[:3, 3]).tolist()
+        is_cut = any(part.start == 0 or part.stop == size for part, size in zip(box, labels.shape, strict=True))
+        organs[int(ids[index])] = Organ(count * voxel_ml, (x, y, z), is_cut)
     return organs
+
+
+def _few_ids(labels: np.ndarray) -> tuple[Sequence[int] | np.ndarray, np.ndarray]:
+    """Renumber labels with large ids, since tables are as long as the largest id; return all ids and the labels."""
+    highest = int(labels.max(initial=0))
+    if highest <= _MOST_IDS:
+        return range(highest + 1), labels
+    ids, numbers = np.unique(labels, return_inverse=True)
+    numbers = numbers.reshape(labels.shape)
+    return (ids, numbers) if ids[0] == 0 else (np.insert(ids, 0, 0), numbers + 1)
 
 
 @dataclass(frozen=True)

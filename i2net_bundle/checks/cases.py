@@ -11,6 +11,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from i2net_bundle.checks.empty_labels import with_empty_labels_joined
 from i2net_bundle.checks.histology import check_histology
 from i2net_bundle.checks.scans import check_volume
 from i2net_bundle.checks.verified import Verdicts
@@ -87,6 +88,7 @@ class CheckedCases(list):
                 self.failed.append(case)
             else:
                 self.append(dict(case))
+        self.findings = with_empty_labels_joined(self.findings, [cases])
         faults = errors(self.findings)
         if faults and not (skip_failed and self):
             raise DataError(faults)

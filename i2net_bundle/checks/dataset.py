@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from i2net_bundle.checks.cases import check_case
+from i2net_bundle.checks.empty_labels import with_empty_labels_joined
 from i2net_bundle.checks.histology import load_image
 from i2net_bundle.data.datalist import DATALIST, read_datalist
 from i2net_bundle.data.description import reading_options
@@ -25,6 +26,7 @@ from i2net_bundle.io.dicom.trees import dicom_folders
 from i2net_bundle.io.findings import DataError, Finding, error, errors, warning, warnings
 from i2net_bundle.io.formats import is_volume
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
+from i2net_bundle.io.printable import printable
 from i2net_bundle.io.volumes import read_volume, volume_shape
 
 FILES = "files"
@@ -104,7 +106,7 @@ def check_path(
         FileNotFoundError: the path does not exist, or the folder has no known files.
     """
     path, ct, histology = Path(path), ct or VolumeOptions(), histology or HistologyOptions()
-    report = CheckReport(str(path))
+    report = CheckReport(printable(str(path)))
     if (path / datalist).is_file():
         _check_dataset(path / datalist, ct, histology, report, label_table)
     elif path.is_dir():
@@ -142,6 +144,7 @@ def _check_dataset(
             report.findings.append(error("no-label", path, problem, "Add their labels, or take them out of the list."))
     for case in tqdm(cases, desc="checking cases", unit="case", disable=None):
         report.findings += check_case(case, ct if is_volume(image_paths(case)[0]) else histology)
+    report.findings = with_empty_labels_joined(report.findings, list(found.splits.values()))
     images = {split: [list(map(Path, image_paths(case))) for case in cases] for split, cases in found.splits.items()}
     report.findings += _shared_images(path, images, ct)
 
@@ -150,11 +153,14 @@ def _check_images(
     cases: Sequence[Mapping[str, Any]], ct: VolumeOptions, histology: HistologyOptions, report: CheckReport
 ) -> None:
     report.cases[FILES] = len(cases)
+    checked: list[Mapping[str, Any]] = []
     for case in tqdm(cases, desc="checking files", unit="file", disable=None):
         annotation = Path(case["image"]).with_name(f"{Path(case['image']).stem}_anno{Path(case['image']).suffix}")
         if annotation.is_file():  # as GlaS names them
             case = {**case, "label": str(annotation)}
         report.findings += check_case(case, ct if is_volume(case["image"]) else histology)
+        checked.append(case)
+    report.findings = with_empty_labels_joined(report.findings, [checked])
 
 
 def _check_folder(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from i2net_bundle.checks.empty_labels import empty_label_findings
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors, warning
 from i2net_bundle.io.images import (
     bits_per_channel,
@@ -88,8 +89,11 @@ def check_histology(image_path: str | Path, label_path: str | Path | None, optio
         except DataError as fault:
             findings += fault.findings
         else:
-            findings += check(path, image, options)
+            found = check(path, image, options)
             sizes.append(image.size)
+            if path == label_path and not errors(found):
+                found = found + empty_label_findings(path, not mask_array(path, image).any())
+            findings += found
     if label_path is not None and len(sizes) == 2:
         findings += pair_findings(image_path, sizes[0], label_path, sizes[1])
     return findings

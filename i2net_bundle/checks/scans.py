@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from i2net_bundle.checks.anatomy import anatomy_findings, measure_organs
+from i2net_bundle.checks.empty_labels import empty_label_findings
 from i2net_bundle.checks.intensities import constant_findings, intensity_findings, nonfinite_findings
 from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors, warning
@@ -194,6 +195,7 @@ def check_volume(files: ImageFiles, label_path: str | Path | None, options: Volu
             findings += found
             loaded.append(image)
     if label_path is not None and len(loaded) == 2:
+        findings += empty_label_findings(label_path, not np.any(loaded[1].dataobj))
         findings += pair_findings(_listed(files)[0], loaded[0], label_path, loaded[1], options)
     return findings
 

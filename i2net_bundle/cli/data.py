@@ -1,4 +1,4 @@
-"""Commands that prepare, check and preview data sets, and list DICOM series."""
+"""Commands that prepare, check and preview data sets, and that list DICOM series."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ from i2net_bundle.cli.options import (
     volume_options,
 )
 
-_DOCS = "Faults, messages and remedies: docs/data.md."
+_DOCS = "Options: docs/data.md. Messages: docs/faults.md."
 
 _SYNAPSE = """\
-Verify abdominal CT and write it as canonical NIfTI with the eight labels of the paper.
+Verify abdominal CT and write it as NIfTI with the paper's eight organs.
 
 SRC is a folder or an archive as downloaded, in one of these forms:
   raw BTCV         img/img0001.nii.gz, label/label0001.nii.gz, 13 labels
   TransUNet        train_npz/case0005_slice000.npz, test_vol_h5/case0001.npy.h5
-                   (needs h5py; spacing stays unknown, distances are then in voxels)
-  Decathlon form   dataset.json, whose "labels" name the organs
+                   (needs h5py; the spacing stays unknown, so distances are in voxels)
+  Decathlon        dataset.json, whose "labels" name the organs
   nnU-Net v2       dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz
 
-Data sets of other organs need no preparation: check them, and train on them as they are.
-BTCV's cases get the paper's split into 18 for training and 12 for testing."""
+Data sets of other organs need no preparation: check them, and train on them directly.
+BTCV's cases are split as in the paper: 18 for training and 12 for testing."""
 
 _GLAS = """\
-Verify the GlaS challenge's images and write them as PNG with data lists.
+Verify the images of the GlaS challenge and write them as PNG with data lists.
 
-SRC is the challenge's folder or archive: train_1.bmp, train_1_anno.bmp, testA_1.bmp, ..., Grade.csv; PNG will do too.
+SRC is the challenge's folder or archive: train_1.bmp, train_1_anno.bmp, testA_1.bmp, ..., Grade.csv; or PNG.
   dataset.json         the official split (its parts share patients)
   patient_split.json   the training images split by patient, for --datalist patient_split.json
   fold_0.json, ...     cross-validation folds of the training images that keep patients apart"""
 
 _CITYSCAPES = """\
-Verify Cityscapes and write its 19 classes as train ids, 255 for what does not count.
+Verify Cityscapes and write its 19 classes as train ids, with 255 for ignored pixels.
 
-SRC holds leftImg8bit/ and gtFine/, or their two archives, by their standard names."""
+SRC contains leftImg8bit/ and gtFine/, or their two archives, under their standard names."""
 
 _CHECK = """\
 Check data sets (folders with dataset.json), folders of images or of a DICOM series, and single images.
 
-Folders of the Medical Segmentation Decathlon and of nnU-Net v2 are read as they are; the classes and channels that they
-declare are printed. Training, evaluation and inference run the same checks on what they load. Exit status 1 when there
-are errors."""
+Folders of the Medical Segmentation Decathlon and of nnU-Net v2 are read directly. The classes and channels that they
+declare are printed. Training, evaluation and inference run the same checks on the files they load. The exit status is 1
+if there are errors."""
 
 _SERIES = """\
-List the series of a DICOM folder and of the folders below it: number, size, description, UID.
+List the series of a DICOM folder and its subfolders: number, size, description, UID.
 
---series of `i2net predict` and `i2net check` takes the number or the UID. Descriptions may hold a patient's name: this
-is the only command that prints them, and it writes no file."""
+--series of `i2net predict` and `i2net check` takes the number or the UID. Descriptions may contain a patient's name:
+only this command prints them, and it writes no file."""
 
 _PREVIEW = """\
-Draw a data set: pages of middle slices with label contours, or of images with outlines, and one HTML page.
+Draw a data set: contact sheets of slices or images with the contours of their labels, and one HTML page.
 
-Organs whose position or volume no human has are marked."""
+Cases with organs in an implausible position or of an implausible volume are marked."""
 
 
 def add_commands(commands: Any) -> None:
     """Add ``prepare``, ``check``, ``series`` and ``preview`` to the command line's subparsers."""
-    prepare = commands.add_parser("prepare", help="make a verified data set of what was downloaded")
+    prepare = commands.add_parser("prepare", help="convert a download into a verified data set")
     kinds = prepare.add_subparsers(title="data sets", required=True, metavar="DATASET")
 
     synapse = _add(
@@ -76,7 +76,10 @@ def add_commands(commands: Any) -> None:
     synapse.add_argument(
         "--numbering", help="numbering of the labels: btcv, transunet or btcv8 (default: the source's)"
     )
-    synapse.add_argument("--orientation", help="of TransUNet's (slices, rows, columns), such as SLA (default: found)")
+    synapse.add_argument(
+        "--orientation",
+        help="orientation of TransUNet's axes (slices, rows, columns), such as SLA (default: found from the organs)",
+    )
     add_volume_options(synapse)
     synapse.set_defaults(run=_prepare_synapse)
 
@@ -102,7 +105,7 @@ def add_commands(commands: Any) -> None:
     check.set_defaults(run=_check)
 
     series = _add(commands, "series", "list the series of a DICOM folder", _SERIES)
-    series.add_argument("folder", metavar="FOLDER", help="where to look, with the folders below it")
+    series.add_argument("folder", metavar="FOLDER", help="folder to search, with its subfolders")
     series.set_defaults(run=_list_series)
 
     preview = _add(commands, "preview", "draw a data set with its labels", _PREVIEW)
@@ -129,9 +132,9 @@ def _add(commands: Any, name: str, summary: str, description: str) -> argparse.A
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="folder or archive (zip, tar, tar.gz) as downloaded")
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder to write; absent or empty")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder to write; must be missing or empty")
     parser.add_argument(
-        "--allow-missing", action="store_true", help="go on without cases that are missing or cannot be used"
+        "--allow-missing", action="store_true", help="leave out cases that are missing or cannot be used"
     )
 
 
@@ -170,7 +173,7 @@ def _prepared(datalist: Path) -> int:
     print(f"{datalist}\nLook at it: i2net preview {datalist.parent}")
     failed = datalist.with_name("failed.csv")
     if failed.exists():
-        print(f"Some files could not be used; {failed} names them.")
+        print(f"Some files could not be used; {failed} lists them.")
     return int(failed.exists())
 
 

@@ -1,4 +1,4 @@
-"""The command that scores masks, whoever made them."""
+"""The command that scores masks from any source."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from i2net_bundle.cli.options import (
 )
 
 _EVALUATE = """\
-Score a folder of predicted masks against their labels under two protocols, named in every figure.
+Score a folder of predicted masks against their labels by two protocols; every score names its protocol.
 
   strict     MONAI's Dice and HD95 in mm, surface Dice at 2 mm; a missed or invented organ scores 0 and the diagonal
-  transunet  the rules behind the published Synapse tables: pooled HD95 in voxels, a missed organ scores (0, 0)
+  transunet  the rules of the published Synapse tables: pooled HD95 in voxels, a missed organ scores (0, 0)
 
-Glands are scored as objects too (F1, object Dice, object Hausdorff distance). Writes metrics.csv and summary.json."""
+Glands are also scored as objects (F1, object Dice, object Hausdorff distance). Writes metrics.csv and summary.json."""
 
 
 def add_commands(commands: Any) -> None:
@@ -34,12 +34,12 @@ def add_commands(commands: Any) -> None:
     evaluate.add_argument("pred_dir", metavar="PRED_DIR", help="folder of predicted masks")
     evaluate.add_argument("label_dir", metavar="LABEL_DIR", help="folder of a data list, or of label files")
     evaluate.add_argument("-o", "--out", metavar="DIR", help="folder to write (default PRED_DIR_scores)")
-    evaluate.add_argument("--overwrite", action="store_true", help="replace results that are there")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace existing results")
     evaluate.add_argument("--datalist", default="dataset.json", help="name of the data list (default dataset.json)")
-    evaluate.add_argument("--split", default="test", help="which of its lists (default test)")
+    evaluate.add_argument("--split", default="test", help="list of cases in it (default test)")
     add_label_option(evaluate)
-    evaluate.add_argument("--allow-missing", action="store_true", help="score what can be paired")
-    evaluate.add_argument("--workers", type=int, default=0, metavar="N", help="processes that score (default none)")
+    evaluate.add_argument("--allow-missing", action="store_true", help="leave out files without a partner")
+    evaluate.add_argument("--workers", type=int, default=0, metavar="N", help="number of scoring processes (default 0)")
     add_volume_options(evaluate)
     add_histology_options(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -68,5 +68,5 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     print(f"{table(summary)}\n{out}")
     failed = (out / FAILED).exists()
     if failed:
-        print(f"Some masks could not be scored; {out / FAILED} names them.")
+        print(f"Some masks could not be scored; {out / FAILED} lists them.")
     return int(failed)

@@ -1,4 +1,4 @@
-"""Commands around the bundle itself: where it lies, phantoms, the demonstration."""
+"""Commands to get started: the bundle's folder, phantoms, the demonstration."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ def add_commands(commands: Any) -> None:
     root = commands.add_parser("root", help="print the bundle's folder, for --bundle_root and configuration paths")
     root.set_defaults(run=_print_root)
 
-    phantoms = commands.add_parser("phantoms", help="make a small licence-free data set to try everything on")
+    phantoms = commands.add_parser("phantoms", help="write a small data set of computed images, to try things out")
     phantoms.add_argument("kind", choices=["ct", "glands"], help="abdominal CT (NIfTI) or histology (PNG)")
     phantoms.add_argument("out", metavar="DIR", help="folder to write; must not hold a data set")
-    phantoms.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    phantoms.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
     phantoms.set_defaults(run=_make_phantoms)
 
-    demo = commands.add_parser("demo", help="train, evaluate and predict on phantoms, both tasks, in a few minutes")
+    demo = commands.add_parser("demo", help="train, evaluate and predict on phantoms of CT and glands, in minutes")
     demo.add_argument("--out", metavar="DIR", default="runs/demo", help="folder to write (default runs/demo)")
     demo.set_defaults(run=_run_demo)
 

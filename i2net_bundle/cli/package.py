@@ -1,4 +1,4 @@
-"""The command that writes one task as a bundle folder of its own."""
+"""The command that packages weights as a self-contained bundle."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from i2net_bundle.tasks import TASKS
 _PACKAGE = """\
 Write a self-contained MONAI bundle: plain configurations, metadata, licence, model card, code and weights.
 
-Classes, channels, sizes and network are those that the weights were trained with. MONAI Label's monaibundle app, model
-zoos, hubs and federated clients take such a folder as it is."""
+Classes, channels, sizes and network are those that the weights were trained with. The folder works in MONAI Label's
+monaibundle app, model zoos, hubs and federated clients."""
 
 
 def add_commands(commands: Any) -> None:
     """Add ``package`` to the command line's subparsers."""
     package = commands.add_parser(
         "package",
-        help="write a self-contained bundle folder of one task",
+        help="write weights as a self-contained MONAI bundle",
         description=_PACKAGE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     package.add_argument("task", choices=list(TASKS), help="kind of task")
-    package.add_argument("--out", metavar="DIR", required=True, help="folder to write; absent or empty")
+    package.add_argument("--out", metavar="DIR", required=True, help="folder to write; must be missing or empty")
     source = package.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", metavar="PATH", help="the model.pt of a training run")
-    source.add_argument("--untrained", action="store_true", help="random weights; the package says so")
+    source.add_argument("--untrained", action="store_true", help="package random weights, and say so in the package")
     package.add_argument(
         "--encoder-weights", metavar="PATH", help="with --untrained: 'imagenet' or a state dict for the encoder"
     )
-    package.add_argument("--seed", type=int, default=0, help="of untrained weights (default 0)")
+    package.add_argument("--seed", type=int, default=0, help="seed of untrained weights (default 0)")
     package.add_argument(
-        "--origin", metavar="TEXT", help="how the package describes the weights, instead of the file's name"
+        "--origin", metavar="TEXT", help="description of the weights in the package (default: the name of the file)"
     )
     package.add_argument(
         "--labels", metavar="TABLE", help="label table, built-in or a JSON file: colours, codes, volumes"
@@ -45,7 +45,7 @@ def add_commands(commands: Any) -> None:
         help="configuration that the weights were trained with; for networks outside MONAI and this bundle",
     )
     package.add_argument(
-        "--train-overlay", metavar="FILE", action="append", default=[], help="configuration for training alone"
+        "--train-overlay", metavar="FILE", action="append", default=[], help="further configuration for training only"
     )
     package.set_defaults(run=_package)
 
@@ -54,7 +54,7 @@ def _package(arguments: argparse.Namespace) -> None:
     from i2net_bundle.packaging import Weights, package_bundle
 
     if arguments.weights and arguments.encoder_weights:
-        raise ValueError("--encoder-weights goes with --untrained: the file of --weights holds an encoder already.")
+        raise ValueError("--encoder-weights needs --untrained: the file of --weights already contains an encoder.")
     weights = Weights(arguments.weights, arguments.encoder_weights, arguments.seed, arguments.origin)
     overlays, train_overlays = arguments.overlay, arguments.train_overlay
     print(package_bundle(arguments.task, arguments.out, weights, overlays, train_overlays, arguments.labels))

@@ -9,20 +9,24 @@ from typing import Any
 import yaml
 
 from i2net_bundle.cli.options import add_histology_options, add_series_option, add_volume_options
+from i2net_bundle.io.counted import counted
 from i2net_bundle.tasks import TASKS
 
 _PREDICT = """\
-Segment images, or folders of them: volumes (NIfTI, NRRD, MHA, folders of a DICOM series) or histology (PNG, BMP, TIFF,
-JPEG). Task, classes, channels, sizes and network are those that the weights were trained with.
+Segment images, or folders of images: volumes (NIfTI, NRRD, MHA, folders of a DICOM series) or histology (PNG, BMP,
+TIFF, JPEG). Task, classes, channels, sizes and network come from the record of the weights.
 
-Every mask lies in its image's own grid and format. Beside the masks: statistics.json and .csv, pictures, for histology
-polygons for QuPath (.geojson), and prediction.json, the record of weights, settings and versions. Images that cannot be
-used are listed in failed.csv while the others are segmented; the exit status is then 1. What the checks found is kept
-in data_findings.csv."""
+Each mask has its image's grid and format. Beside the masks are statistics.json and .csv, pictures, outlines for QuPath
+(.geojson, histology only) and prediction.json, the record of weights, settings, versions and the status of each image:
+ok, warning or failed. Warnings include predicted organs with implausible volumes or positions; data_findings.csv lists
+them. failed.csv lists images that could not be used; the others are segmented, and the exit status is 1.
+
+SIGTERM and Ctrl-C stop after the current image, with exit status 143 and 130. --continue segments the images that are
+left."""
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``predict`` to the command line's subparsers."""
+    """Add ``predict`` to the subparsers of the command line."""
     predict = commands.add_parser(
         "predict",
         help="segment images",
@@ -30,32 +34,39 @@ def add_commands(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     predict.add_argument("inputs", nargs="+", metavar="INPUT", help="images, or folders of images or of a DICOM series")
-    predict.add_argument("-o", "--out", required=True, metavar="DIR", help="folder to write")
-    predict.add_argument("--overwrite", action="store_true", help="replace results that are there")
-    predict.add_argument(
-        "--task", choices=list(TASKS), help="kind of task, for weights without settings.json beside them (default ct)"
+    predict.add_argument("-o", "--out", required=True, metavar="DIR", help="output folder")
+    results = predict.add_mutually_exclusive_group()
+    results.add_argument("--overwrite", action="store_true", help="replace earlier results of the same images")
+    results.add_argument(
+        "--continue",
+        dest="resume",
+        action="store_true",
+        help="skip the images that are done in DIR with the same weights and options",
     )
-    predict.add_argument("--bundle", metavar="DIR", help="a packaged bundle, instead of the task's own configuration")
+    predict.add_argument(
+        "--task", choices=list(TASKS), help="task of weights without settings.json beside them (default ct)"
+    )
+    predict.add_argument("--bundle", metavar="DIR", help="packaged bundle whose configuration is used")
     predict.add_argument(
         "--overlay",
         metavar="FILE",
         action="append",
         default=[],
-        help="configuration that the weights were trained with; for networks outside MONAI and this bundle",
+        help="configuration that was used for training, for networks outside MONAI and this bundle",
     )
     predict.add_argument(
-        "--labels", metavar="TABLE", help="label table, built-in or a JSON file: colours, codes, volumes"
+        "--labels", metavar="TABLE", help="label table with colors, codes and volumes: built-in, or a JSON file"
     )
     predict.add_argument(
-        "--weights", nargs="+", metavar="FILE", help="weights; several are averaged (default: models/model.pt)"
+        "--weights", nargs="+", metavar="FILE", help="weights; several are averaged (default models/model.pt)"
     )
     predict.add_argument(
-        "--flips", action="store_true", help="average over the image's flips: four times the work; for histology"
+        "--flips", action="store_true", help="average over the image's flips, for histology; takes four times as long"
     )
     predict.add_argument("--uncertainty", action="store_true", help="write entropy, and variance over flips or weights")
-    predict.add_argument("--probabilities", action="store_true", help="write every class's probability")
-    predict.add_argument("--no-pictures", action="store_true", help="draw no pictures")
-    predict.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU where there is one)")
+    predict.add_argument("--probabilities", action="store_true", help="write the probability of every class")
+    predict.add_argument("--no-pictures", action="store_true", help="write no pictures")
+    predict.add_argument("--device", help="device, such as cpu or cuda:1 (default: a GPU if there is one)")
     add_series_option(predict)
     predict.add_argument(
         "--set",
@@ -64,18 +75,18 @@ def add_commands(commands: Any) -> None:
         metavar="ID=VALUE",
         help="change an id of the configuration, such as image_size=[512,512]; may be repeated",
     )
-    predict.add_argument("--resample", action="store_true", help="resize histology to the scale of training")
+    predict.add_argument("--resample", action="store_true", help="resize histology to the scale of the training images")
     add_volume_options(predict, labels=False)
     add_histology_options(predict, labels=False)
     predict.set_defaults(run=_predict)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from i2net_bundle.prediction.cohort import FAILED, predict_files
+    from i2net_bundle.prediction.cohort import predict_files
+    from i2net_bundle.prediction.cohort_record import FAILED, check_prediction_dir
     from i2net_bundle.prediction.predictor import Predictor
-    from i2net_bundle.workflow.run_folders import check_results_dir
 
-    check_results_dir(arguments.out, arguments.overwrite)
+    check_prediction_dir(arguments.out, arguments.overwrite, arguments.resume)
     predictor = Predictor(
         arguments.weights,
         arguments.task,
@@ -89,10 +100,17 @@ def _predict(arguments: argparse.Namespace) -> int:
         uncertainty=arguments.uncertainty,
         probabilities=arguments.probabilities,
     )
-    failed = predict_files(arguments.inputs, arguments.out, predictor, not arguments.no_pictures, arguments.overwrite)
+    failed = predict_files(
+        arguments.inputs,
+        arguments.out,
+        predictor,
+        pictures=not arguments.no_pictures,
+        overwrite=arguments.overwrite,
+        resume=arguments.resume,
+    )
     print(arguments.out)
     if failed:
-        print(f"{len(failed)} of the images could not be used; {arguments.out}/{FAILED} says why.")
+        print(f"Failed: {counted(len(failed), 'image')}. {arguments.out}/{FAILED} lists the reasons.")
     return int(bool(failed))
 
 
@@ -104,12 +122,12 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Reading options that differ from their defaults; those of the other kind of image are refused."""
+    """Reading options that differ from their defaults; options of the other kind of image are refused."""
     from i2net_bundle.io.options import HistologyOptions, VolumeOptions
-    from i2net_bundle.prediction.predictor import default_weights, task_of
+    from i2net_bundle.prediction.trained_network import default_weights, task_of_weights
 
     weights = arguments.weights[0] if arguments.weights else default_weights(arguments.bundle)
-    task = TASKS[task_of(weights, arguments.task)]
+    task = TASKS[task_of_weights(weights, arguments.task)]
     kinds = (VolumeOptions, HistologyOptions) if task.volumes else (HistologyOptions, VolumeOptions)
     chosen, foreign = (
         {
@@ -122,5 +140,5 @@ def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
     if foreign:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
         other = "histology" if task.volumes else "volumes"
-        raise ValueError(f"{names}: for {other} only, and the task is {task.name}. Leave it out, or set --task.")
+        raise ValueError(f"{names}: only for {other}, but the task is {task.name}. Leave it out, or set --task.")
     return chosen

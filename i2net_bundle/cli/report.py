@@ -1,4 +1,4 @@
-"""Commands that show what evaluations found: the report of a run, and the comparison of several."""
+"""Commands that present evaluations: the report of a run, and the comparison of several runs."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import argparse
 from typing import Any
 
 _REPORT = """\
-Write one HTML page about a run, with its figures as PNG beside it.
+Write one HTML page about a run, and its figures as PNG.
 
-RUN is the output_dir of a training, its evaluation beside it or not, or the folder of an evaluation alone. What is
-missing is named on the page, with the command that makes it."""
+RUN is the output_dir of a training run, evaluated or not, or the folder of an evaluation. The page says what is missing
+and which command creates it."""
 
 _COMPARE = """\
-Compare runs case by case: the difference's confidence interval and a Wilcoxon signed-rank test.
+Compare runs case by case: mean differences, their confidence intervals, and Wilcoxon's signed-rank test.
 
-RUN is a run's output_dir or an evaluation's folder; the others are compared with the first."""
+RUN is the output_dir of a run, or the folder of an evaluation. All others are compared with the first."""
 
 
 def add_commands(commands: Any) -> None:
@@ -26,8 +26,8 @@ def add_commands(commands: Any) -> None:
         "report", help="write a page about a run", description=_REPORT, epilog=epilog, formatter_class=formatter
     )
     report.add_argument("run_dir", metavar="RUN", help="folder of a run, or of an evaluation")
-    report.add_argument("--out", metavar="DIR", help="folder to write, absent or empty (default RUN/report)")
-    report.add_argument("--max-cases", type=int, default=20, metavar="N", help="cases of the gallery (default 20)")
+    report.add_argument("--out", metavar="DIR", help="folder to write, missing or empty (default RUN/report)")
+    report.add_argument("--max-cases", type=int, default=20, metavar="N", help="cases in the gallery (default 20)")
     report.set_defaults(run=_report)
 
     compare = commands.add_parser(
@@ -35,9 +35,9 @@ def add_commands(commands: Any) -> None:
     )
     compare.add_argument("run_dirs", metavar="RUN", nargs="+", help="folders of two or more runs or evaluations")
     compare.add_argument(
-        "--out", metavar="DIR", help="folder for comparison.md, .tex and .csv, absent or empty (default: print only)"
+        "--out", metavar="DIR", help="folder for comparison.md, .tex and .csv, missing or empty (default: print only)"
     )
-    compare.add_argument("--common-only", action="store_true", help="leave out cases that not all runs have")
+    compare.add_argument("--common-only", action="store_true", help="leave out cases that some run lacks")
     compare.set_defaults(run=_compare)
 
 

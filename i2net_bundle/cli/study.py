@@ -10,10 +10,7 @@ Train and score a grid of networks, settings, seeds and folds alike, and write i
 
 FILE describes the study in YAML; configs/studies holds those of the paper's tables, and one for phantoms. Each run has
 its own folder in DIR/cells. Finished runs are skipped, killed ones continue from their last checkpoint, failed ones are
-listed while the others go on: the same command continues a study that was stopped. DIR/tables holds the results.
-
-  i2net phantoms glands DATA
-  i2net study configs/studies/smoke.yaml --dataset_dir DATA --out DIR --processes 2"""
+listed while the others go on: the same command continues a study that was stopped. DIR/tables holds the results."""
 
 
 def add_commands(commands: Any) -> None:

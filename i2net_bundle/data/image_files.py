@@ -10,7 +10,7 @@ from typing import Any
 
 from i2net_bundle.io.file_listing import files_below
 from i2net_bundle.io.findings import DataError, Finding, error, shown_file
-from i2net_bundle.io.formats import image_stem, known_suffixes
+from i2net_bundle.io.formats import image_stem, known_suffixes, short_name
 
 logger = logging.getLogger("i2net.checks")
 
@@ -103,9 +103,10 @@ def group_channels(files: Sequence[str | Path], num_channels: int) -> list[dict[
 
 
 def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give every case a name of its own under "case": its image's, with as many folders as tell it from the others.
+    """Give every case a unique name under "case": its image's, with as many folders as distinguish it from the others.
 
-    A case that has a name under "case" already keeps it in place of its image's file name.
+    A case that has a name under "case" already keeps it in place of its image's file name. Names of more than 200
+    bytes are shortened.
 
     >>> [case["case"] for case in name_cases([{"image": "p1/ct.nii.gz"}, {"image": "p2/ct.nii.gz"}])]
     ['p1_ct', 'p2_ct']
@@ -122,7 +123,7 @@ def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     names = [  # a.png beside a.bmp
         name if names.count(name) == 1 else file.replace(".", "_") for name, file in zip(names, files, strict=True)
     ]
-    return [{**case, "case": name} for case, name in zip(cases, names, strict=True)]
+    return [{**case, "case": short_name(name)} for case, name in zip(cases, names, strict=True)]
 
 
 def _case_name(case: Mapping[str, Any], image: str) -> str:

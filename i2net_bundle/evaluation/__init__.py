@@ -1,4 +1,4 @@
-"""Score the predictions of a whole data set: Ignite metrics, tables, folders of masks."""
+"""Score the predictions for a data set: Ignite metrics, tables, folders of masks."""
 
 from i2net_bundle.evaluation.case_scores import CaseScores, score_case
 from i2net_bundle.evaluation.classwise import ClasswiseMetric

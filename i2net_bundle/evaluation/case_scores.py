@@ -1,4 +1,4 @@
-"""Scores of one case, from its predicted and its true mask."""
+"""Score one case from its predicted mask and its label."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class CaseScores:
 
     Attributes:
         case: name of the case.
-        unit: unit of strict distances: "mm", "pixel", or "voxel" where the spacing is unknown.
+        unit: unit of strict distances: "mm", "pixel", or "voxel" if the spacing is unknown.
         confusion: voxels of every pair of true and predicted class (C, C).
-        classes: scores of every class but the background.
-        objects: scores of the glands as objects; None if the truth does not separate objects.
-        patient: name of the patient, if known.
+        classes: scores of every class except background.
+        objects: scores of the glands as objects; None if the label does not separate objects.
+        patient: patient of the case, if known.
         part: part of the test set, if known.
     """
 
@@ -41,7 +41,7 @@ class CaseScores:
     part: str | None = None
 
     def value(self, metric: Metric) -> float:
-        """A metric of the case: of its objects, or the mean over its classes; NaN where it is undefined."""
+        """Value of a metric for the objects, or its mean over the classes; NaN if it is undefined."""
         if metric.level == "object":
             return math.nan if self.objects is None else float(metric.function(self.objects))
         return finite_mean([scores.metrics[metric.name] for scores in self.classes])
@@ -62,12 +62,12 @@ def score_case(
     Args:
         y_pred: predicted class indices (H, W) or (H, W, D).
         y: true class indices, same shape.
-        num_classes: number of classes, background included.
+        num_classes: number of classes, including background.
         spacing: voxel size along each axis.
         unit: unit of the spacing.
-        case: name of the case under "case"; "patient" and "part" where they are known.
+        case: name of the case under "case"; also "patient" and "part", if known.
         label_ids: ids of annotated objects (H, W), if any.
-        ignore_index: value of the truth whose voxels are not scored.
+        ignore_index: label value whose voxels are not scored.
 
     Raises:
         ValueError: the shapes differ, or a label is not a class index.
@@ -82,7 +82,7 @@ def score_case(
 
 
 def object_ids(label_path: str | Path, options: VolumeOptions | HistologyOptions | None) -> np.ndarray | None:
-    """Ids of the annotated objects of a histology image (H, W); None where the labels do not separate objects."""
+    """Read the ids of the annotated objects of a histology image (H, W); None if its labels do not separate objects."""
     if isinstance(options, HistologyOptions) and options.label_values == "instances":
         return load_mask(label_path, options)[0]
     return None

@@ -1,4 +1,4 @@
-"""MONAI's metrics on label maps, one class at a time: same values, without one-hot tensors of the whole volume."""
+"""Apply MONAI's metrics to label maps one class at a time: same values, without one-hot tensors of whole volumes."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from torch import Tensor
 def classwise(
     metric: Callable[..., Any], y_pred: Tensor, y: Tensor, num_classes: int, spacing: Sequence[float] | None = None
 ) -> Tensor:
-    """A metric of binary masks, applied to each class but the background.
+    """Apply a metric of binary masks to each class except background.
 
     Args:
         metric: a MONAI metric of one-hot tensors (1, 1, ...), such as ``DiceMetric()``.
         y_pred: predicted class indices (1, ...).
         y: true class indices (1, ...).
-        num_classes: background included.
-        spacing: voxel size in mm, for metrics of distance.
+        num_classes: including background.
+        spacing: voxel size in mm, for distance metrics.
 
     Returns:
-        (num_classes - 1,), float32; NaN where the metric is undefined.
+        (num_classes - 1,), float32; NaN if the metric is undefined.
     """
     arguments = {} if spacing is None else {"spacing": list(spacing)}
     values = []
     for index in range(1, num_classes):
         pair = [(labels == index)[None].float() for labels in (y_pred, y)]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MONAI warns about an empty "class 0", which may be any class here
+            warnings.simplefilter("ignore")  # MONAI warns of an empty "class 0", which may be any class here
             values.append(torch.as_tensor(metric(*pair, **arguments)).float().flatten()[0])
     return torch.stack(values)
 
 
 class ClasswiseMetric(Metric):
-    """Ignite adapter: a MONAI metric for every case and class, and the mean of its defined values.
+    """Ignite adapter that computes a MONAI metric for every case and class, and the mean of the defined values.
 
-    All values are kept in ``engine.state.metric_details`` as (cases, classes).
+    ``engine.state.metric_details`` holds all values as (cases, classes).
 
     Args:
         metric: a MONAI metric, such as ``DiceMetric`` or ``HausdorffDistanceMetric``.
-        num_classes: background included.
-        use_spacing: whether to pass the image's spacing to the metric; distances are then in mm, or in pixels or voxels
-            where the spacing is unknown.
+        num_classes: including background.
+        use_spacing: pass the image's spacing to the metric. Distances are then in mm, or in pixels or voxels if the
+            spacing is unknown.
     """
 
     def __init__(self, metric: CumulativeIterationMetric, num_classes: int, use_spacing: bool = False) -> None:
@@ -57,18 +57,18 @@ class ClasswiseMetric(Metric):
         super().__init__(output_transform=from_engine(["pred", "label"]))
 
     def reset(self) -> None:
-        """Forget all cases."""
+        """Remove all cases."""
         self.values: list[Tensor] = []
         self.metric.reset()
 
     def update(self, output: Sequence[Sequence[Tensor]]) -> None:
-        """Add the cases of a batch: a list of predicted and a list of true label maps (1, ...)."""
+        """Add the cases of a batch, as lists of predicted and true label maps (1, ...)."""
         for y_pred, y in zip(*output, strict=True):
             spacing = [float(size) for size in y.pixdim[: y.ndim - 1]] if self.use_spacing else None
             self.values.append(classwise(self.metric, y_pred, y, self.num_classes, spacing).cpu())
 
     def compute(self) -> float:
-        """Mean of the defined values over the classes of each case, then over the cases; NaN if none is defined."""
+        """Mean of the defined values over the classes of each case, then over the cases; NaN without any."""
         return float(torch.stack(self.values).nanmean(dim=1).nanmean())
 
     def completed(self, engine: Any, name: str) -> None:

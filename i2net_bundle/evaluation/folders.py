@@ -1,10 +1,12 @@
-"""Score a folder of predicted masks against a folder of labels, by the same code as an evaluation with the network."""
+"""Score a folder of predicted masks against a folder of labels, with the code of the evaluation workflow."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from i2net_bundle.checks.scans import load_volume_label
 from i2net_bundle.data.datalist import DATALIST, read_datalist
 from i2net_bundle.data.description import describe_datalist, options_of
 from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_case
-from i2net_bundle.evaluation.scores import scoring_pool
+from i2net_bundle.evaluation.scores import killed_worker, scoring_pool
 from i2net_bundle.evaluation.summary import summarize, write_tables
 from i2net_bundle.io.counted import counted
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors
@@ -27,6 +29,9 @@ from i2net_bundle.io.geometry import describe_affine, has_geometry, largest_corn
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import write_csv
 from i2net_bundle.tasks import TASKS
+from i2net_bundle.workflow.folder_lock import folder_lock
+from i2net_bundle.workflow.processes import require_one_process
+from i2net_bundle.workflow.stopping import Stop, graceful_stop
 
 logger = logging.getLogger("i2net.scores")
 
@@ -47,31 +52,36 @@ def evaluate_folders(
     allow_missing: bool = False,
     num_workers: int = 0,
 ) -> dict[str, Any]:
-    """Score every predicted mask with its label; writes ``metrics.csv`` and ``summary.json``.
+    """Score every predicted mask against its label, and write ``metrics.csv`` and ``summary.json``.
 
-    A prediction belongs to the case whose name its file bears, apart from endings such as ``_mask`` and BTCV's ``img``
-    and ``label``: ``img0001_mask.nii.gz`` to ``label0001.nii.gz``, ``testA_1_mask.png`` to ``testA_1_anno.bmp``.
+    Files are paired by name, ignoring endings such as ``_mask`` and BTCV's prefixes ``img`` and ``label``:
+    ``img0001_mask.nii.gz`` with ``label0001.nii.gz``, ``testA_1_mask.png`` with ``testA_1_anno.bmp``. The scores are
+    written when all pairs are done; SIGTERM and SIGINT stop after the current pair and write nothing.
 
     Args:
         pred_dir: folder of predicted masks.
         label_dir: folder of a data list, or of label files.
-        out_dir: folder to write.
-        label_table: built-in label table or a user's file, see `i2net_bundle.labels.label_table`, for labels that no
-            data list names; default is "synapse" for volumes and "glas" for 2D images.
-        datalist: name of the data list, where the folder has one.
-        split: which of its lists.
+        out_dir: output folder.
+        label_table: name of a built-in label table, or path of a table file, for labels that no data list names;
+            default is "synapse" for volumes and "glas" for 2D images.
+        datalist: name of the data list, if the folder has one.
+        split: list of cases in the data list.
         ct: how volumes are read.
         histology: how 2D images are read.
-        allow_missing: score what can be paired where a label or a prediction lacks its partner.
-        num_workers: processes; 0 scores in this one.
+        allow_missing: skip labels without a prediction, and predictions without a label.
+        num_workers: processes that score; 0 scores in this process.
 
     Returns:
-        the summary. Pairs that cannot be scored are left out and listed in ``failed.csv``.
+        content of ``summary.json``. Pairs that cannot be scored are skipped and listed in ``failed.csv``.
 
     Raises:
         FileNotFoundError: a folder holds no masks.
-        DataError: files lack their partner and are not to be left out, or no pair can be scored.
+        FolderInUseError: another process writes to the output folder.
+        DataError: files without a partner are not to be skipped, or no pair can be scored.
+        Stopped: a signal arrived before the last pair.
+        ValueError: this is one of several processes.
     """
+    require_one_process()
     pred_dir, label_dir, out_dir = Path(pred_dir), Path(label_dir), Path(out_dir)
     ct, histology = ct or VolumeOptions(), histology or HistologyOptions()
     found = read_datalist(label_dir / datalist) if (label_dir / datalist).is_file() else None
@@ -85,18 +95,19 @@ def evaluate_folders(
     description = describe_datalist(found, label_table or TASKS["ct" if volumes else "histology"].label_table)
     options = options_of(description, ct, histology)[0 if volumes else 1]
     names = description.class_names
-    cases, findings = _score(pairs, options, len(names), num_workers)
-    failed = [[finding.file, str(finding)] for finding in errors(findings)]
-    write_csv(out_dir / FAILED, ["file", "reason"], failed)
-    if not cases:
-        raise DataError(errors(findings))
-    summary = summarize(cases, names, data_set=description.name)
-    write_tables(out_dir, cases, names, summary)
+    with folder_lock(out_dir), graceful_stop() as stop:
+        cases, findings = _score(pairs, options, len(names), num_workers, stop)
+        failed = [[finding.file, str(finding)] for finding in errors(findings)]
+        write_csv(out_dir / FAILED, ["file", "reason"], failed)
+        if not cases:
+            raise DataError(errors(findings))
+        summary = summarize(cases, names, data_set=description.name)
+        write_tables(out_dir, cases, names, summary)
     return summary
 
 
 def case_key(name: str) -> str:
-    """What a prediction's and a label's file name have in common.
+    """Return the part that the file names of a prediction and its label have in common.
 
     >>> case_key("img0001_mask"), case_key("label0001"), case_key("testA_1_anno")
     ('0001', '0001', 'testA_1')
@@ -105,26 +116,26 @@ def case_key(name: str) -> str:
 
 
 def _matching(key: str, labels: Mapping[str, Any]) -> str:
-    """The key itself, or that of its case where a prediction bears the number of nnU-Net's first channel."""
+    """Return the key, or that of its case if the name of a prediction ends with nnU-Net's first channel."""
     without_channel = key.removesuffix("_0000")
     return without_channel if key not in labels and without_channel in labels else key
 
 
 def _masks(folder: Path) -> dict[str, Path]:
-    """The masks of a folder by what names their case."""
+    """Masks of a folder by the name of their case."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder.")
+        raise FileNotFoundError(f"{folder} is not a folder. Check the path.")
     files = sorted(path for path in folder.glob("[!.]*") if path.name.lower().endswith(known_suffixes()))
     annotations = [path for path in files if path.stem.endswith("_anno")]
     masks: dict[str, Path] = {}
-    for path in annotations or files:  # GlaS keeps images and annotations in one folder
+    for path in annotations or files:  # GlaS has images and annotations in one folder
         key = case_key(image_stem(path))
         if key in masks:
             remedy = "Keep one mask per case in the folder."
-            raise DataError([error("mask-names", path, f"is of the same case as {masks[key].name}", remedy)])
+            raise DataError([error("mask-names", path, f"belongs to the same case as {masks[key].name}", remedy)])
         masks[key] = path
     if not masks:
-        raise FileNotFoundError(f"No mask in {folder} (looked for {', '.join(known_suffixes())}).")
+        raise FileNotFoundError(f"{folder} holds no mask. The formats are {', '.join(known_suffixes())}.")
     return masks
 
 
@@ -150,12 +161,12 @@ def _paired(
     if findings and (not allow_missing or not pairs):
         raise DataError(findings)
     for finding in findings:
-        logger.warning(f"{finding.file}: {finding.problem}. They are left out.")
+        logger.warning(f"{finding.file}: {finding.problem}. They are skipped.")
     return pairs
 
 
 def _unpaired(folder: Path, problem: str) -> Finding:
-    return error("unpaired", folder, problem, "Complete the folders, or score what is there with --allow-missing.")
+    return error("unpaired", folder, problem, "Add the missing files, or skip these with --allow-missing.")
 
 
 def _few(names: Iterable[str]) -> str:
@@ -168,15 +179,29 @@ def _score(
     options: VolumeOptions | HistologyOptions,
     num_classes: int,
     num_workers: int,
+    stop: Stop,
 ) -> tuple[list[CaseScores], list[Finding]]:
-    """Scores in the order of the pairs, and what is wrong with those that have none."""
+    """Score the pairs in their order; return the scores, and the faults of pairs without scores."""
     jobs = [(pred, case, options, num_classes) for pred, case in pairs]
     bar = {"total": len(jobs), "desc": "scoring", "unit": "case", "disable": None}
-    if num_workers:
-        with scoring_pool(num_workers) as pool:
-            results = list(tqdm(pool.map(_score_files, *zip(*jobs, strict=True)), **bar))
-    else:
-        results = [_score_files(*job) for job in tqdm(jobs, **bar)]
+    with scoring_pool(num_workers) if num_workers else nullcontext() as pool:
+        scored = pool.map(_score_files, *zip(*jobs, strict=True)) if pool else (_score_files(*job) for job in jobs)
+        results: list[CaseScores | list[Finding]] = []
+        try:
+            for result in tqdm(scored, **bar):
+                results.append(result)
+                if stop.requested and len(results) < len(jobs):
+                    break
+        except BrokenProcessPool as cause:
+            unfinished = [str(case["case"]) for _, case in pairs[len(results) :]]
+            raise killed_worker(unfinished[:num_workers]) from cause
+        if len(results) < len(jobs):
+            if pool:
+                pool.shutdown(wait=True, cancel_futures=True)
+            stop.exit_if_requested(
+                f"{len(results)} of {counted(len(jobs), 'case')} are scored, and no scores are written. Run the same "
+                "command again."
+            )
     cases = [result for result in results if isinstance(result, CaseScores)]
     return cases, [finding for result in results if isinstance(result, list) for finding in result]
 
@@ -196,15 +221,15 @@ def _score_volumes(pred_path: Path, case: Mapping[str, Any], options: VolumeOpti
     pred, found = load_volume_label(pred_path, replace(options, ignore_id=None))
     label, found_label = load_volume_label(case["label"], options)
     enforce(found + found_label)
-    remedy = "Give the prediction in the grid of its label's image."
+    remedy = "Resample the prediction to the grid of its image."
     if pred.shape != label.shape:
-        problem = f"has shape {pred.shape}, its label {case['label']} {label.shape}"
+        problem = f"has shape {pred.shape}, but its label {case['label']} has {label.shape}"
         raise DataError([error("shape", pred_path, problem, remedy)])
     if options.geometry is None and not same_grid(pred.affine, label.affine, label.shape):
         apart = largest_corner_distance(pred.affine, label.affine, label.shape)
         problem = (
-            f"lies {apart:.1f} mm off its label {case['label']}: the prediction is {describe_affine(pred.affine)}, the "
-            f"label {describe_affine(label.affine)}"
+            f"is {apart:.1f} mm away from its label {case['label']}: the prediction is {describe_affine(pred.affine)}; "
+            f"the label is {describe_affine(label.affine)}"
         )
         raise DataError([error("geometry", pred_path, problem, remedy)])
     unit = "mm" if has_geometry(label) else "voxel"
@@ -214,7 +239,7 @@ def _score_volumes(pred_path: Path, case: Mapping[str, Any], options: VolumeOpti
 
 
 def _score_images(pred_path: Path, case: Mapping[str, Any], options: HistologyOptions, num_classes: int) -> CaseScores:
-    of_pred = "binary" if num_classes == 2 else "classes"  # as masks of two and of more classes are written
+    of_pred = "binary" if num_classes == 2 else "classes"  # as `write_mask` writes them
     pred, found = load_mask(pred_path, replace(options, label_values=of_pred, ignore_id=None))
     label, found_label = load_mask(case["label"], options)
     sizes = [array.shape[::-1] for array in (label, pred)]

@@ -1,4 +1,4 @@
-"""Scores of all cases as tables: ``metrics.csv``, ``summary.json`` and the table on the terminal."""
+"""Summarize the scores of all cases: ``metrics.csv``, ``summary.json`` and a table for the terminal."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from i2net_bundle.metrics.overlap import intersection_over_union
 from i2net_bundle.metrics.registry import METRICS, PROTOCOLS, Metric, metrics_of
 from i2net_bundle.metrics.uncertainty import FEWEST, bootstrap_interval
 
+METRICS_NAME, PARTIAL_NAME, SUMMARY_NAME = "metrics.csv", "metrics_partial.csv", "summary.json"
 _AMOUNTS = ("label_voxels", "pred_voxels", "label_ml", "pred_ml")
 _DIGITS = 10
-"""Significant digits in files: the last ones depend on the order of sums, and so on the order of a file's axes."""
+"""Significant digits in files. Further digits depend on the order of sums, and so on the order of a file's axes."""
 
 
 def mean_scores(cases: Sequence[CaseScores]) -> dict[str, float]:
-    """Mean of every metric over the classes of each case, then over the cases, without undefined values."""
+    """Mean of every metric over the classes of each case, then over the cases; undefined values are left out."""
     means = {name: finite_mean([case.value(metric) for case in cases]) for name, metric in METRICS.items()}
     return {name: value for name, value in means.items() if not math.isnan(value)}
 
@@ -39,7 +40,7 @@ def summarize(
     weights: Path | None = None,
     data_set: str | None = None,
 ) -> dict[str, Any]:
-    """Content of ``summary.json``.
+    """Compute the content of ``summary.json``.
 
     Every metric has a mean, standard deviation, median, 95 % bootstrap interval of the mean, and number of values. The
     bootstrap resamples patients if every case names its patient, otherwise cases. With too few of them, the interval is
@@ -48,7 +49,7 @@ def summarize(
     Args:
         cases: scores of every case.
         class_names: names of the classes, background first.
-        weights: file of the weights that made the predictions.
+        weights: weights file of the predictions.
         data_set: name of the data set, if it has one.
     """
     parts = sorted({case.part for case in cases if case.part is not None})
@@ -87,14 +88,19 @@ def write_tables(
         class_names: names of the classes, background first.
         summary: result of `summarize`.
     """
-    write_rows(output_dir / "metrics.csv", [row for case in cases for row in _rows(case, class_names)])
-    with written_whole(output_dir / "summary.json") as temporary:
+    write_metrics(output_dir / METRICS_NAME, cases, class_names)
+    with written_whole(output_dir / SUMMARY_NAME) as temporary:
         text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def write_metrics(path: Path, cases: Sequence[CaseScores], class_names: Sequence[str]) -> None:
+    """Write a table with one row per case and class."""
+    write_rows(path, [row for case in cases for row in _rows(case, class_names)])
+
+
 def table(summary: dict[str, Any]) -> str:
-    """The scores of ``summary.json`` as aligned text: one line per class, then the mean and its confidence interval."""
+    """Format ``summary.json`` as aligned text: a line per class, the mean, and its confidence interval."""
     metrics = [metric for name, metric in METRICS.items() if name in summary["mean"]]
     counts = [MISSED, INVENTED, ABSENT]
     rows = [["class", *(_with_unit(metric, summary["distance_unit"]) for metric in metrics), *counts]]
@@ -138,7 +144,7 @@ def _rows(case: CaseScores, class_names: Sequence[str]) -> Iterable[dict[str, An
 
 
 def _mean_statistics(cases: Sequence[CaseScores]) -> dict[str, Any]:
-    """Statistics over cases: of the mean over each case's classes, of its objects, and of all objects pooled."""
+    """Statistics over cases of the mean over the classes, of the objects, and of all objects pooled."""
     values = {name: np.array([case.value(metric) for case in cases]) for name, metric in METRICS.items()}
     statistics = _defined_statistics(values, cases)
     objects = [case.objects for case in cases if case.objects is not None]
@@ -175,7 +181,7 @@ def _class_counts(cases: Sequence[CaseScores], index: int) -> dict[str, int]:
 
 
 def _pooled_iou(cases: Sequence[CaseScores], class_names: Sequence[str]) -> dict[str, Any]:
-    """Intersection over union of every class, background included, over all cases together, and the mean (mIoU)."""
+    """Intersection over union of every class, including background, over all cases together, and the mean (mIoU)."""
     values = intersection_over_union(np.sum([case.confusion for case in cases], axis=0))
     classes = {name: _rounded(value) for name, value in zip(class_names, values, strict=True)}
     return {"mean": _rounded(finite_mean(values)), "classes": classes}
@@ -194,7 +200,7 @@ def _statistics(values: np.ndarray, patients: Sequence[str] | None) -> dict[str,
 
 
 def _patients(cases: Sequence[CaseScores]) -> list[str] | None:
-    """Patient of every case; None unless all are known."""
+    """Patients of all cases; None if one is unknown."""
     patients = [case.patient for case in cases]
     return None if None in patients else [str(patient) for patient in patients]
 

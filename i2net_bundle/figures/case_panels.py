@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,8 @@ _TALLEST = 10
 """Largest ratio of height to width of a picture without truth; a long strip would take 1 GiB to draw."""
 _OVERSHOOT = 0.2
 """How far cubic interpolation may exceed an image in [0, 1]."""
+_LINE = 105  # characters of a line below the title
+_ALARM = "#b00020"
 FALSE_POSITIVE, FALSE_NEGATIVE, WRONG_CLASS = "#ff0000", "#0050ff", "#80ff00"
 
 
@@ -110,7 +113,13 @@ def compare(
 
 
 def show_prediction(
-    image: np.ndarray, pred: np.ndarray, classes: Classes, title: str, letters: tuple[str, str] = NO_LETTERS
+    image: np.ndarray,
+    pred: np.ndarray,
+    classes: Classes,
+    title: str,
+    letters: tuple[str, str] = NO_LETTERS,
+    warnings: Sequence[str] = (),
+    note: str | None = None,
 ) -> Figure:
     """Draw the prediction for a case without a label.
 
@@ -121,6 +130,8 @@ def show_prediction(
         classes: classes or their names, background first.
         title: title of the figure.
         letters: letters at the left and the right edge of a slice, see `side_letters`.
+        warnings: reasons to distrust the prediction; with any, the title is red.
+        note: remark below the title.
 
     Returns:
         a figure with the image, and the image with the prediction over it.
@@ -133,14 +144,17 @@ def show_prediction(
     step = max(1, max(pred.shape) // _LONGEST_SIDE)
     shown, labels = displayed(image[:, ::step, ::step], rgb), pred[::step, ::step]
     height = 4.4 * min(_TALLEST, labels.shape[0] / labels.shape[1])
-    figure = Figure(figsize=(9, 0.9 + height), layout="constrained")
+    lines = [line for text in (*([note] if note else []), *warnings) for line in textwrap.wrap(text, _LINE)]
+    figure = Figure(figsize=(9, 0.9 + height + 0.17 * len(lines)), layout="constrained")
     panels = {where: shown, "prediction": _painted(shown, labels, classes)}
     for axis, (name, panel) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         axis.imshow(panel)
         axis.set_title(name)
         axis.axis("off")
         draw_side_letters(axis, letters)
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle("\n".join([title, *lines]), parse_math=False, fontsize=10 if lines else None)
+    if warnings:
+        figure.suptitle(figure.get_suptitle(), color=_ALARM)
     found = [classes[index] for index in np.unique(labels[labels > 0])]
     if found:
         _draw_legend(figure, [Patch(color=item.color, label=item.name) for item in found], "outside lower center", 6)

@@ -125,6 +125,7 @@ def reading(path: str | Path, rule: str = "unreadable") -> Iterator[None]:
         problem = "needs more memory than is available"
         raise DataError([error("memory", path, problem, "Use a computer with more memory, or crop it.")]) from cause
     except Exception as cause:
-        reason = without_identifiers(" ".join(str(cause).split())[:_MOST_CHARACTERS]) or "no reason given"
-        problem = f"is truncated or damaged, and cannot be read ({type(cause).__name__}: {reason})"
+        said = without_identifiers(" ".join(str(cause).split()).partition(". ")[0][:_MOST_CHARACTERS])
+        reason = f"{type(cause).__name__}: {said}" if said else type(cause).__name__
+        problem = f"cannot be read: it is truncated or damaged ({reason})"
         raise DataError([error(rule, path, problem, "Download or copy the file again.")]) from cause

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,9 @@ NIFTI_PAIR_SUFFIXES = (".hdr", ".img")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 IMAGE_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
+
+_MOST_NAME_BYTES = 200
+"""The names of a case's outputs, such as CASE_probability_10.nii.gz, must not exceed 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -93,3 +98,16 @@ def image_stem(path: str | Path) -> str:
     known = sorted(known_suffixes(), key=len, reverse=True)
     suffix = next((suffix for suffix in known if name.lower().endswith(suffix)), Path(name).suffix)
     return name[: len(name) - len(suffix)]
+
+
+def short_name(name: str) -> str:
+    """Shorten the name of a case from which no file name could be made; a hash keeps it distinct.
+
+    >>> short_name("img0001"), len(short_name("x" * 245))
+    ('img0001', 200)
+    """
+    encoded = os.fsencode(name)
+    if len(encoded) <= _MOST_NAME_BYTES:
+        return name
+    start = encoded[: _MOST_NAME_BYTES - 9].decode(errors="ignore")
+    return f"{start}-{hashlib.sha256(encoded).hexdigest()[:8]}"

@@ -81,12 +81,20 @@ def claimed_bytes(path: str | Path, header: dict[str, str]) -> int:
     count = math.prod(map(int, sizes)) * (int(channels) if _is_count(channels) else 1)
     claimed = count * _NUMBER_BYTES.get(_NAME_ENDINGS.sub("", kind.split()[-1] if kind else ""), _MOST_NUMBER_BYTES)
     beside = voxel_file(path)
+    ratio = _ratio(path, header)
     if beside is None:
-        require_stored(path, claimed, require_regular_file(path), _ratio(path, header))
-    elif (Path(path).parent / beside).exists():
-        stored = require_regular_file(Path(path).parent / beside)
-        require_stored(path, claimed, stored, _ratio(path, header))
+        require_stored(path, claimed, require_regular_file(path), ratio)
+    elif (Path(path).parent / beside).exists():  # else it is a list or a pattern, or ITK's error names it
+        require_stored(path, claimed, _voxel_bytes(path, beside), ratio)
     return claimed
+
+
+def _voxel_bytes(path: str | Path, beside: str) -> int:
+    try:
+        return require_regular_file(Path(path).parent / beside)
+    except DataError as fault:
+        problem = f"names '{_short(beside)}' as the file of its voxels, which {fault.findings[0].problem}"
+        raise DataError([error("file-kind", path, problem, "Correct the header, or copy all of it again.")]) from fault
 
 
 def geometry_findings(path: str | Path, header: dict[str, str]) -> list[Finding]:

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 from PIL import Image
 
-from i2net_bundle.io.formats import image_stem, is_itk, is_nifti, is_volume
+from i2net_bundle.io.formats import image_stem, is_itk, is_nifti, is_volume, short_name
 from i2net_bundle.io.itk import read_geometry
 from i2net_bundle.io.writing import written_whole
 
@@ -39,7 +39,7 @@ def mask_name(image_path: Path, case: str | None = None) -> str:
         suffix = ".nii.gz"
     else:
         suffix = image_path.suffix.lower() if image_path.suffix.lower() in _LOSSLESS else ".png"
-    return f"{case or image_stem(image_path)}_mask{suffix}"
+    return f"{short_name(case or image_stem(image_path))}_mask{suffix}"
 
 
 def write_mask(

@@ -5,15 +5,16 @@ A fault that has a remedy is an error until the user chooses the remedy in `Volu
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
+from i2net_bundle.io.claimed_size import DEFLATE_RATIO, require_stored
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors, warning
 from i2net_bundle.io.formats import NIFTI_PAIR_SUFFIXES
 from i2net_bundle.io.geometry import (
@@ -26,7 +27,7 @@ from i2net_bundle.io.geometry import (
     size_findings,
 )
 from i2net_bundle.io.options import VolumeOptions
-from i2net_bundle.io.regular_files import first_bytes
+from i2net_bundle.io.regular_files import first_bytes, require_regular_file
 
 _UNITS_MM = {"meter": 1000.0, "micron": 0.001, "mm": 1.0, "unknown": 1.0}
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -95,15 +96,9 @@ def _open(path: str | Path) -> nib.Nifti1Image:
         problem = "is one of a pair of files (.hdr and .img), and pairs are not read"
         raise DataError([error("pair", path, problem, "Convert the pair to .nii.gz.")])
     try:
-        image = nib.load(path)
-    except (
-        nib.filebasedimages.ImageFileError,
-        nib.spatialimages.HeaderDataError,
-        OSError,
-        EOFError,
-        ValueError,  # an invalid quaternion
-        zlib.error,
-    ) as cause:
+        image: Any = nib.load(path)
+        claimed = math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
+    except Exception as cause:  # nibabel raises whatever a damaged header leads it to
         problem = f"cannot be read as NIfTI ({_one_line(cause)})"
         raise DataError([error("unreadable", path, problem, f"{_DOWNLOAD_AGAIN}.")]) from cause
     if not isinstance(image, nib.Nifti1Image):  # Nifti2Image is one too
@@ -112,6 +107,8 @@ def _open(path: str | Path) -> nib.Nifti1Image:
     if image.get_data_dtype().kind == "c":
         remedy = "Give the magnitudes, or the CT itself."
         raise DataError([error("complex", path, "holds complex numbers", remedy)])
+    is_packed = str(path).lower().endswith(".gz")
+    require_stored(path, claimed, require_regular_file(path), DEFLATE_RATIO if is_packed else 1)
     if image.get_data_dtype().fields is not None:
         remedy = "Give the file of CT numbers or of labels, not a coloured rendering of it."
         raise DataError([error("rgb", path, "holds RGB colours instead of one number per voxel", remedy)])
@@ -143,7 +140,9 @@ def refuse_other_content(path: Path) -> None:
 def _voxels(image: nib.Nifti1Image, path: str | Path, volume: int | None, num_volumes: int) -> np.ndarray:
     try:
         voxels = np.asanyarray(image.dataobj)
-    except (EOFError, OSError, zlib.error, gzip.BadGzipFile, ValueError) as cause:
+    except MemoryError:
+        raise
+    except Exception as cause:  # an infinite offset, a cut or damaged stream, …
         problem = f"is truncated or damaged: its voxels cannot be read ({_one_line(cause)})"
         raise DataError([error("truncated", path, problem, f"{_DOWNLOAD_AGAIN}.")]) from cause
     voxels = voxels.reshape(*voxels.shape[:3], -1) if voxels.ndim > 3 else voxels
@@ -154,7 +153,7 @@ def _voxels(image: nib.Nifti1Image, path: str | Path, volume: int | None, num_vo
 
 def _require_volumes(image: nib.Nifti1Image, path: str | Path, channels: Sequence[str]) -> None:
     """Check that a 4D file holds one volume per channel."""
-    count = int(np.prod(image.shape[3:]))
+    count = math.prod(image.shape[3:])
     if len(image.shape) < 4 or count != len(channels) or 0 in image.shape:
         raise DataError([channel_count_finding(path, count, channels)])
 
@@ -169,7 +168,7 @@ def channel_count_finding(path: str | Path, count: int, channels: Sequence[str])
 
 def _single_volume(image: nib.Nifti1Image, path: str | Path, volume: int | None) -> int | None:
     """Index of the volume to read, or None if there is only one."""
-    count = int(np.prod(image.shape[3:]))
+    count = math.prod(image.shape[3:])
     if len(image.shape) < 2 or 0 in image.shape:
         raise DataError([error("shape", path, f"has shape {image.shape}", "A slice or a volume is needed.")])
     if count == 1:
@@ -203,7 +202,8 @@ def _affine_mm(image: nib.Nifti1Image, path: str | Path, chosen: str | None) -> 
     unit = _spatial_unit(header)
     scale = np.diag([_UNITS_MM.get(unit, 1.0)] * 3 + [1.0])
     try:
-        forms = {name: scale @ getattr(header, f"get_{name}")() for name, code in codes.items() if code}
+        with np.errstate(invalid="ignore"):  # an infinite affine is reported below
+            forms = {name: scale @ getattr(header, f"get_{name}")() for name, code in codes.items() if code}
     except (nib.spatialimages.HeaderDataError, ValueError) as cause:
         remedy = "Correct the header, or convert the DICOM series again."
         problem = f"has an invalid orientation ({_one_line(cause)})"

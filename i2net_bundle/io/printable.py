@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 
 def printable(text: str) -> str:
     r"""Escape control characters, escape sequences, direction marks and undecodable bytes; keep all else.
@@ -20,3 +22,11 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Escape a message of several lines; the line breaks are kept. See `printable`."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+class PrintableFormatter(logging.Formatter):
+    """Format log records with `printable_lines`, whatever names and messages they repeat."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format one record."""
+        return printable_lines(super().format(record))

@@ -11,7 +11,7 @@ import numpy as np
 
 from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.dicom.volume import read_series
-from i2net_bundle.io.findings import DataError, Finding, error
+from i2net_bundle.io.findings import DataError, Finding, error, reading
 from i2net_bundle.io.formats import VolumeFormat, is_itk, is_nifti, registered_format
 from i2net_bundle.io.geometry import size_findings
 from i2net_bundle.io.itk import as_nifti, read_geometry, read_itk
@@ -40,11 +40,19 @@ def read_volume(
     Raises:
         DataError: the file cannot be read, or is ambiguous and ``options`` does not settle it.
     """
+    with reading(path):
+        return _read(path, options, needs_orientation, num_volumes)
+
+
+def _read(
+    path: str | Path, options: VolumeOptions, needs_orientation: bool, num_volumes: int
+) -> tuple[nib.Nifti1Image, list[Finding]]:
     if Path(path).is_dir():
         if num_volumes > 1:
             raise DataError([channel_count_finding(path, 1, options.channels)])
         series, findings = read_series(path, options.series, is_ct(options.channels[0]))
-        return as_nifti(series, path), findings
+        image = as_nifti(series, path)
+        return image, [*findings, *size_findings(path, image.affine)]
     if is_itk(path):
         return read_itk(path, options, needs_orientation, num_volumes)
     registered = registered_format(path)
@@ -56,13 +64,8 @@ def read_volume(
 
 
 def _read_registered(volume_format: VolumeFormat, path: Path) -> tuple[nib.Nifti1Image, list[Finding]]:
-    try:
-        image = volume_format.read(path)
-    except DataError:
-        raise
-    except Exception as cause:  # whatever its library raises
-        reason = " ".join(str(cause).split())
-        raise DataError([error("unreadable", path, f"cannot be read ({reason})", "Copy the file again.")]) from cause
+    require_regular_file(path)
+    image = volume_format.read(path)
     if len(image.shape) != 3:
         problem = f"is read as an array of shape {image.shape}, not as one volume"
         raise DataError([error("shape", path, problem, "Return (X, Y, Z) from the format's read function.")])

@@ -13,10 +13,12 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from i2net_bundle.io.printable import printable_lines
 
 try:
     import fcntl
@@ -25,6 +27,8 @@ except ImportError:  # not on Windows, where abandoned files are not removed
 
 TEMPORARY = ".i2net-tmp-"
 """Prefix of the names of temporary files and folders."""
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 _swept: set[Path] = set()
 _claims: set[int] = set()
@@ -223,9 +227,9 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = SafeCsvWriter(file)
+        writer.writerow(names)
+        writer.writerows([row.get(name, "") for name in names] for row in rows)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -234,9 +238,44 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) 
         path.unlink(missing_ok=True)
         return
     with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = SafeCsvWriter(file)
         writer.writerow(header)
         writer.writerows(rows)
+
+
+class SafeCsvWriter:
+    """Write CSV rows whose texts neither a spreadsheet runs as a formula nor a terminal obeys.
+
+    A formula gets a leading apostrophe, which makes it text (OWASP, "CSV injection"). Numbers are kept.
+
+    Args:
+        file: opened with ``newline=""``.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._writer = csv.writer(file)
+
+    def writerow(self, row: Iterable[Any]) -> None:
+        """Write one row."""
+        self._writer.writerow([_safe(cell) if isinstance(cell, str) else cell for cell in row])
+
+    def writerows(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Write several rows."""
+        for row in rows:
+            self.writerow(row)
+
+
+def _safe(text: str) -> str:
+    is_formula = len(text) > 1 and text.lstrip()[:1] in _FORMULA_STARTS and not _is_number(text)
+    return printable_lines(f"'{text}" if is_formula else text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def file_sha256(path: str | Path) -> str:

@@ -21,6 +21,8 @@ _NETWORK_REMEDY = "Train first (training writes model.pt into its output_dir) an
 _ENCODER_REMEDY = "encoder_weights takes a path or 'imagenet'."
 _WRAPPERS = ("network", "state_dict", "model_state_dict", "model", "net", "weights")
 """Keys under which training programs save a state dict."""
+_LONGEST_NAME = 1000
+"""Characters of a parameter's name behind a prefix; longer names are not searched."""
 
 
 def load_network(network: nn.Module, path: str | Path) -> None:
@@ -140,6 +142,7 @@ def _without_prefix(state: dict[str, Any], own: Any, path: Path) -> dict[str, An
     matches = Counter(
         name[: -len(ending)]
         for name in state
+        if len(name) <= _LONGEST_NAME
         for ending in (name[position + 1 :] for position, letter in enumerate(name) if letter == ".")
         if ending in own
     )

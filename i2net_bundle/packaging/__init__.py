@@ -1,4 +1,4 @@
-"""A trained network as a bundle folder of its own."""
+"""Write a trained network as a self-contained bundle."""
 
 from i2net_bundle.packaging.packaged import Weights, package_bundle
 

@@ -1,4 +1,4 @@
-"""What a package says of itself: its metadata in MONAI's schema, and its model card."""
+"""Metadata of a package in MONAI's schema, and its model card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MODALITIES = {"ct": "CT", "mr": "MR", "histology": "histology"}
 
 
 def package_metadata(base: Mapping[str, Any], record: RunRecord, out_channels: int) -> dict[str, Any]:
-    """Metadata of a package, from those of its task.
+    """Adapt the metadata of a task to a package.
 
     Args:
         base: content of the task's metadata file, which describes I²Net on the task's own data set.
@@ -26,8 +26,8 @@ def package_metadata(base: Mapping[str, Any], record: RunRecord, out_channels: i
         out_channels: channels of the network's logits.
 
     Returns:
-        the same with the package's channels and classes; name, description, data source and references where they are
-        no longer those of ``base``.
+        metadata with the channels and classes of the package. Name, description, data source and references are
+        replaced if the data or the network differ from those of ``base``.
     """
     metadata = copy.deepcopy(dict(base))
     names, channels = [item.name for item in record.classes or ()], list(record.channels or ())
@@ -62,12 +62,12 @@ def package_metadata(base: Mapping[str, Any], record: RunRecord, out_channels: i
 
 
 def model_card(card: str, metadata: Mapping[str, Any], record: RunRecord) -> str:
-    """The package's ``docs/README.md``.
+    """Write the model card of a package, ``docs/README.md``.
 
     Args:
-        card: the bundle's own model card, which is kept for its own network.
-        metadata: of the package.
-        record: of the package.
+        card: model card of this bundle, used for its own networks.
+        metadata: metadata of the package.
+        record: record of the package.
     """
     weights = metadata["packaged_weights"]
     note = f"This folder: {metadata['name']}. Weights as packaged: {weights['origin']}; SHA-256\n`{weights['sha256']}`."

@@ -1,4 +1,4 @@
-"""One task as a bundle folder that needs nothing else: for MONAI Label, a model zoo, a hub or a federated client."""
+"""Write one task as a self-contained bundle for MONAI Label, model zoos, hubs and federated clients."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from i2net_bundle.workflow.running_config import WORKFLOWS
 
 _UNCHANGED = ("LICENSE", "configs/logging.conf", "configs/multi_gpu_train.yaml", "docs/data_license.txt")
 _OWN_WEIGHTS = {"encoder_weights": "none", "init_weights": "none"}
-"""Training starts from the package's weights, which others would overwrite."""
+"""Training starts from the package's own weights; other initial weights would replace them."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a package's weights come from.
+    """Source of a package's weights.
 
     Attributes:
-        path: trained weights; random ones where not given.
-        encoder: encoder of random weights, see `i2net_bundle.networks.weights.load_encoder`.
-        seed: of random weights.
-        origin: how the package describes them; by default derived from the other three.
+        path: file of trained weights; None for random weights.
+        encoder: encoder weights to combine with random ones, see `i2net_bundle.networks.weights.load_encoder`.
+        seed: seed of random weights.
+        origin: description for the metadata; derived from the other attributes by default.
     """
 
     path: str | Path | None = None
@@ -47,7 +47,7 @@ class Weights:
     origin: str | None = None
 
     def described(self) -> str:
-        """What these weights are, in words."""
+        """Describe the weights in words."""
         if self.origin:
             return self.origin
         if self.path is not None:
@@ -58,16 +58,16 @@ class Weights:
         return f"UNTRAINED: random weights (seed {self.seed})"
 
     def fill(self, network: nn.Module) -> None:
-        """Fill a network; see `load_network` and `load_encoder` for errors.
+        """Load the weights into a network; see `load_network` and `load_encoder` for further errors.
 
         Raises:
-            ValueError: encoder weights are given and the network has no ``encoder``.
+            ValueError: encoder weights are given, but the network has no ``encoder``.
         """
         if self.path is not None:
             load_network(network, self.path)
         elif self.encoder is not None:
             if not hasattr(network, "encoder"):
-                raise ValueError(f"{type(network).__name__} has no 'encoder' to fill. Leave --encoder-weights out.")
+                raise ValueError(f"{type(network).__name__} has no 'encoder'. Leave --encoder-weights out.")
             load_encoder(network.encoder, self.encoder)  # type: ignore[arg-type]
 
 
@@ -79,24 +79,24 @@ def package_bundle(
     train_overlays: Sequence[str | Path] = (),
     label_table: str | Path | None = None,
 ) -> Path:
-    """Write a self-contained bundle: plain configurations, metadata, licence, model card, code and weights.
+    """Write a self-contained bundle: plain configurations, metadata, license, model card, code and weights.
 
-    Classes, channels, sizes and network are those that the weights were trained with, as literals.
+    Classes, channels, sizes and network come from the record of the weights and are written as literals.
 
     Args:
         task: "ct", "mr" or "histology".
-        out_dir: folder to write, absent or empty.
-        weights: what ``models/model.pt`` is to hold.
-        overlays: further configurations for training, evaluation and inference, for networks that a record cannot name.
-        train_overlays: further configurations for training alone.
-        label_table: name of a label table, or path of your own: colours, codes and volumes of the classes.
+        out_dir: output folder, absent or empty.
+        weights: weights for ``models/model.pt``.
+        overlays: further configurations for all workflows, for networks that are not built from a record.
+        train_overlays: further configurations for training only.
+        label_table: name of a built-in label table, or path of a table file: colors, codes and volumes of the classes.
 
     Returns:
-        the folder.
+        the output folder.
 
     Raises:
-        FileExistsError: ``out_dir`` holds something.
-        FileNotFoundError: weights or an overlay are missing.
+        FileExistsError: ``out_dir`` is not empty.
+        FileNotFoundError: the weights or an overlay do not exist.
         ValueError: the weights do not fit the configuration, or were trained with other settings or for another task.
     """
     parts = TASKS[task]
@@ -114,7 +114,7 @@ def package_bundle(
         for name in _UNCHANGED:
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(root / name, folder / name)
-        unneeded = shutil.ignore_patterns("__pycache__", "_bundle")  # a wheel's package carries the whole bundle
+        unneeded = shutil.ignore_patterns("__pycache__", "_bundle")  # the package in a wheel contains the bundle
         shutil.copytree(Path(__file__).parents[1], folder / "i2net_bundle", ignore=unneeded)
         digest = packaged.write_weights()
         base = json.loads((root / "configs" / parts.metadata).read_text(encoding="utf-8"))
@@ -128,17 +128,19 @@ def package_bundle(
 
 
 class _Packaged:
-    """What a package serves: its network with its weights, and the record of both."""
+    """Network of a package with its weights, and their record."""
 
     def __init__(
         self, task: str, config: Mapping[str, Any], weights: Weights, label_table: str | Path | None, path: Path
     ) -> None:
-        self.path = path  # of the weights to write
+        self.path = path  # output file of the weights
         parser = ConfigParser(dict(config))
         parser["weights"] = str(Path(weights.path or path).absolute())
         found = RunRecord() if weights.path is None else run_record(weights.path)
         if found.task not in (None, task):
-            raise ValueError(f"{weights.path} was trained for the task '{found.task}': package that one, not '{task}'.")
+            raise ValueError(
+                f"{weights.path} was trained for the task '{found.task}', not '{task}'. Package it as '{found.task}'."
+            )
         if found.divisor is not None:
             parser["divisor"] = found.divisor
         if label_table is not None:
@@ -165,7 +167,7 @@ class _Packaged:
         )
 
     def literal(self, config: dict[str, Any]) -> dict[str, Any]:
-        """A configuration with this package's classes, channels, sizes and network written out."""
+        """Replace references in a configuration by the classes, channels, sizes and network of the package."""
         record, network = self.record, self.record.network
         values: dict[str, Any] = {
             "class_names": [item.name for item in record.classes or ()],
@@ -173,7 +175,7 @@ class _Packaged:
             "divisor": record.divisor,
             "dataset_name": record.task,
         }
-        if "train" not in config or record.path is not None:  # else training has a size of its own
+        if "train" not in config or record.path is not None:  # otherwise training has its own size
             values["image_size"] = list(record.image_size or ())
         if network is not None and network.arguments is not None:
             comment = {name: config["network_def"][name] for name in ("_desc_",) if name in config["network_def"]}
@@ -193,7 +195,7 @@ class _Packaged:
 
 
 def _configured(parser: ConfigParser) -> NetworkRecord | None:
-    """The network of a configuration, as a record holds it."""
+    """Describe the network of a configuration for a record."""
     check: dict[str, Any] = {"_target_": "i2net_bundle.workflow.component_settings", "id": "network_def"}
     parser["configured_network"] = check
     found = parser.get_parsed_content("configured_network", lazy=False)
@@ -203,7 +205,9 @@ def _configured(parser: ConfigParser) -> NetworkRecord | None:
 def _merged(files: Sequence[str | Path]) -> dict[str, Any]:
     missing = [str(path) for path in files if not Path(path).is_file()]
     if missing:
-        raise FileNotFoundError(f"No configuration {missing[0]}. The bundle's own lie in {bundle_root() / 'configs'}.")
+        raise FileNotFoundError(
+            f"The configuration {missing[0]} does not exist. Those of the bundle are in {bundle_root() / 'configs'}."
+        )
     merged: dict[str, Any] = ConfigParser.load_config_files([str(path) for path in files])
     return merged
 

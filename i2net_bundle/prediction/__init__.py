@@ -1,5 +1,6 @@
-"""From a file to a mask."""
+"""Segment images: file in, mask out."""
 
+from i2net_bundle.prediction.evaluator_run import run_evaluator
 from i2net_bundle.prediction.handlers import CaseProgressBar, LoadWeights
 from i2net_bundle.prediction.inferers import SlicewiseInferer, WholeImageInferer
 from i2net_bundle.prediction.padding import PaddedInferer
@@ -13,4 +14,5 @@ __all__ = [
     "SaveMaskd",
     "SlicewiseInferer",
     "WholeImageInferer",
+    "run_evaluator",
 ]

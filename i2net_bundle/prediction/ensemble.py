@@ -1,4 +1,4 @@
-"""Several networks, and several views of an image, as one network; and which maps are kept of its output."""
+"""Average several networks and flips of an image, and choose which maps to keep of the output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from i2net_bundle.prediction.inferers import classify
-from i2net_bundle.prediction.memory import one_memory_error
+from i2net_bundle.prediction.memory import uniform_memory_errors
 
 logger = logging.getLogger("i2net.prediction")
 
@@ -19,14 +19,14 @@ _TINY = 1e-7
 
 
 class AveragedNetwork(nn.Module):
-    """The mean probability of several networks over the views of an image, as logits.
+    """Mean probability of several networks over the views of an image, as logits.
 
-    One network and one view give that network's own logits, bit for bit. When memory does not suffice for a batch, it
-    is halved, and stays so.
+    A single network and view give that network's own logits, bit for bit. A batch that does not fit into memory is
+    halved, and later batches keep the smaller size.
 
     Args:
-        networks: of equal output.
-        flips: also look at the image's three flips; four times the work.
+        networks: networks with the same output channels.
+        flips: also use the image's three flips, which takes four times as long.
         variance: append the variance of the probabilities over networks and views, averaged over the classes.
     """
 
@@ -41,18 +41,18 @@ class AveragedNetwork(nn.Module):
         """Map images (N, C, H, W) to logits (N, O, H, W), with the variance (N, O + 1, H, W).
 
         Raises:
-            torch.OutOfMemoryError: memory does not suffice for a single image.
+            torch.OutOfMemoryError: a single image does not fit into memory.
         """
         parts = images.split(self.max_batch) if self.max_batch else (images,)
         try:
-            with one_memory_error():
+            with uniform_memory_errors():
                 return torch.cat([self._forward(part) for part in parts])
         except torch.OutOfMemoryError:
             largest = max(len(part) for part in parts)
             if largest == 1:
                 raise
             self.max_batch = largest // 2
-        logger.warning(f"memory does not suffice for {largest} images at a time: using {self.max_batch}")
+        logger.warning(f"{largest} images at a time do not fit into memory: continuing with {self.max_batch}")
         if images.device.type == "cuda":
             torch.cuda.empty_cache()
         return self.forward(images)
@@ -72,16 +72,16 @@ class AveragedNetwork(nn.Module):
 
 
 class Readout:
-    """What is kept of the logits at each pixel: the class, and on request how sure of it the network is.
+    """Maps to keep of the logits: the class index, and on request the uncertainty and the probabilities.
 
     Args:
-        num_classes: background included; logits have as many channels, or one for two classes.
-        uncertainty: keep the entropy of the probabilities, divided by that of not knowing at all: 0 to 1.
-        variance: logits carry the variance over views; keep it.
-        probabilities: keep the probability of every class, background included.
+        num_classes: including background; logits have as many channels, or one channel for two classes.
+        uncertainty: keep the entropy of the probabilities, divided by its maximum: 0 to 1.
+        variance: the logits carry the variance over views in an extra channel; keep it.
+        probabilities: keep the probability of every class, including background.
 
     Attributes:
-        names: of the maps, the first is "class".
+        names: names of the maps; the first is "class".
     """
 
     def __init__(
@@ -93,16 +93,19 @@ class Readout:
         self.names += [f"probability_{index}" for index in range(num_classes)] if probabilities else []
 
     def __call__(self, output: Tensor) -> Tensor:
-        """Map (N, O, H, W), or (N, O + 1, H, W) with the variance, to (N, maps, H, W): float16, a lone class uint8.
+        """Map logits (N, O, H, W), or (N, O + 1, H, W) with the variance, to maps (N, M, H, W).
+
+        Returns:
+            float16; uint8 if the class index is the only map.
 
         Raises:
-            ValueError: O is neither the number of classes nor, for two classes, 1.
+            ValueError: O is not the number of classes, nor 1 for two classes.
         """
         out_channels = output.shape[1] - self.variance
         if out_channels != self.num_classes and not (out_channels == 1 and self.num_classes == 2):
             raise ValueError(
-                f"The network returns {out_channels} channels of logits for {self.num_classes} classes, background "
-                "included. Set out_channels of network_def to the number of classes."
+                f"The network returns {out_channels} channels of logits for {self.num_classes} classes, including "
+                "background. Set out_channels of network_def to the number of classes."
             )
         logits = output[:, :out_channels]
         labels = classify(logits)
@@ -122,5 +125,5 @@ class Readout:
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Softmax over the classes of (N, O, H, W), or the foreground's sigmoid where O is 1."""
+    """Softmax of logits (N, O, H, W) over the classes, or sigmoid of the foreground if O is 1."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)

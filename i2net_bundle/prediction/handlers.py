@@ -1,4 +1,4 @@
-"""Handlers of an evaluator: load the weights, show the progress."""
+"""Evaluator handlers that load the weights and show the progress."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from i2net_bundle.workflow.run_settings import require_settings
 
 
 class LoadWeights:
-    """Fill a network when an evaluator starts; every parameter must be in the file.
+    """Load a network's weights when an evaluator starts; the file must hold every parameter.
 
     Args:
-        network: the network to fill.
-        path: a file that training wrote, ``model.pt`` or a checkpoint.
-        settings: settings to compare with those of the training, see `require_settings`.
+        network: the network.
+        path: weights from a training run, ``model.pt`` or a checkpoint.
+        settings: settings to compare with those of the training run, see `require_settings`.
     """
 
     def __init__(self, network: nn.Module, path: str | Path, settings: Mapping[str, Any] | None = None) -> None:
@@ -36,10 +36,10 @@ class LoadWeights:
 
 
 class CaseProgressBar:
-    """A progress bar over the cases.
+    """Progress bar over the cases.
 
     Args:
-        desc: what is being done.
+        desc: label of the bar.
     """
 
     def __init__(self, desc: str = "cases") -> None:

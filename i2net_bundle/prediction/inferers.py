@@ -1,4 +1,4 @@
-"""How a network runs on a preprocessed volume or image."""
+"""Run a network on a preprocessed volume or image."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
 
 class SlicewiseInferer(Inferer):
-    """Label a volume slice by slice, as TransUNet tests: resize to the network's size, arg-max, back by nearest.
+    """Segment a volume slice by slice, as in TransUNet's test code.
+
+    Each slice is resized to the network's size. The class indices are resized back by nearest neighbor.
 
     Args:
         size: rows and columns of the network's input.
-        batch_size: slices per forward pass; default is `slices_at_a_time` of the device.
-        progress: whether to show a bar over the slices (never where the output is no terminal).
-        amp: whether the network runs in bfloat16, on devices that have it.
-        divisor: slices of ``size`` are padded to sides that it divides, see `padded`.
+        batch_size: slices per forward pass; default `slices_at_a_time` for the device.
+        progress: show a progress bar over the slices if the output is a terminal.
+        amp: run the network in bfloat16 on devices that support it.
+        divisor: slices are padded to multiples of it, see `padded`.
 
     Attributes:
-        readout: what is kept of the network's output (N, O, h, w), maps (N, M, h, w); the class by default.
+        readout: maps the network's output (N, O, h, w) to the maps to keep (N, M, h, w); default is the class index.
 
     Raises:
-        ValueError: ``size`` is not two numbers, or ``divisor`` no whole number from 1.
+        ValueError: ``size`` is not two numbers, or ``divisor`` is not a positive integer.
     """
 
     def __init__(
@@ -50,17 +52,16 @@ class SlicewiseInferer(Inferer):
         self.readout: Callable[[Tensor], Tensor] = classify
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Label volumes.
+        """Segment volumes.
 
         Args:
-            inputs: (B, C, H, W, D), D the slice axis.
-            network: (N, C, h, w) to logits (N, classes, h, w).
+            inputs: (B, C, H, W, D); the last axis is the slice axis.
+            network: maps slices (N, C, h, w) to logits (N, classes, h, w).
             args: passed to the network.
             kwargs: passed to the network.
 
         Returns:
-            class indices (B, 1, H, W, D), uint8, or the maps of ``readout``; where ``inputs`` carry their geometry, so
-            do these.
+            class indices (B, 1, H, W, D), uint8, or the maps of ``readout``; with the metadata of ``inputs``, if any.
         """
         batch, _, height, width, depth = inputs.shape
         volumes = convert_to_tensor(inputs, track_meta=False)
@@ -81,20 +82,20 @@ class SlicewiseInferer(Inferer):
 
 
 class WholeImageInferer(Inferer):
-    """Label an image of any size in one pass, resized to the training scale where its ``meta`` asks for that.
+    """Segment an image of any size in one pass; it is resized to the training scale if its ``meta`` requests that.
 
     Args:
-        average_flips: average the logits over the image and its three flips; four times the work.
-        amp: whether the network runs in bfloat16, on devices that have it.
-        divisor: images are padded to sides that it divides, see `padded`.
-        tile_margin: pixels that are read around a tile of a large image, see `i2net_bundle.prediction.tiles`; at least
-            as many as the network sees to one side, so that tiles equal one pass.
+        average_flips: average the logits over the image and its three flips, which takes four times as long.
+        amp: run the network in bfloat16 on devices that support it.
+        divisor: images are padded to multiples of it, see `padded`.
+        tile_margin: pixels read around each tile of a large image, see `i2net_bundle.prediction.tiles`. Tiles equal
+            one pass if the margin covers the network's receptive field.
 
     Attributes:
-        readout: what is kept of the network's output (N, O, h, w), maps (N, M, h, w); the class by default.
+        readout: maps the network's output (N, O, h, w) to the maps to keep (N, M, h, w); default is the class index.
 
     Raises:
-        ValueError: ``divisor`` is no whole number from 1, or ``tile_margin`` is negative.
+        ValueError: ``divisor`` is not a positive integer, or ``tile_margin`` is negative.
     """
 
     def __init__(
@@ -102,23 +103,22 @@ class WholeImageInferer(Inferer):
     ) -> None:
         super().__init__()
         if tile_margin < 0:
-            raise ValueError(f"tile_margin must be a number of pixels from 0, got {tile_margin}.")
+            raise ValueError(f"tile_margin must be 0 pixels or more, got {tile_margin}.")
         self.average_flips, self.divisor, self.tile_margin = average_flips, require_divisor(divisor), tile_margin
         self.readout: Callable[[Tensor], Tensor] = classify
         self.amp = amp
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Label images.
+        """Segment images.
 
         Args:
             inputs: (B, C, H, W).
-            network: images to logits (B, classes, H, W).
+            network: maps images to logits (B, classes, H, W).
             args: passed to the network.
             kwargs: passed to the network.
 
         Returns:
-            class indices (B, 1, H, W), uint8, or the maps of ``readout``; where ``inputs`` carry their file's name, so
-            do these.
+            class indices (B, 1, H, W), uint8, or the maps of ``readout``; with the metadata of ``inputs``, if any.
         """
         images = convert_to_tensor(inputs, track_meta=False)
         scales = torch.as_tensor(getattr(inputs, "meta", {}).get(SCALE, 1.0)).unique()
@@ -136,7 +136,7 @@ class WholeImageInferer(Inferer):
 
 
 def in_bfloat16(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The network under bfloat16 autocast where the device has it, see `bfloat16`; its logits in float32."""
+    """Wrap a network in bfloat16 autocast if the device supports it, see `bfloat16`; its logits are float32."""
 
     def predict(images: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         with bfloat16(images.device.type, enabled=True):
@@ -146,7 +146,7 @@ def in_bfloat16(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def classify(logits: Tensor) -> Tensor:
-    """Class indices of logits (B, C, ...) as (B, 1, ...), uint8: arg-max, or probability above 0.5 where C is 1."""
+    """Map logits (B, C, ...) to class indices (B, 1, ...), uint8: arg-max, or probability above 0.5 if C is 1."""
     if logits.shape[1] == 1:
         return (logits > 0).to(torch.uint8)
     return logits.max(dim=1, keepdim=True).indices.to(torch.uint8)

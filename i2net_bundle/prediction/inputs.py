@@ -1,81 +1,161 @@
-"""Files and folders that a user names -> the images to segment, each under a name that identifies no patient."""
+"""Find the images in files and folders, and give each a case name that does not identify a patient."""
 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from i2net_bundle.data.image_files import group_channels, holds_images, image_paths, list_images, name_cases
+from i2net_bundle.data.image_files import group_channels, image_paths, list_images, name_cases
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.dicom.trees import dicom_folders
 from i2net_bundle.io.formats import image_stem, is_volume
-from i2net_bundle.io.privacy import is_identifying
+from i2net_bundle.io.privacy import is_identifying, shown_path
+
+logger = logging.getLogger("i2net.prediction")
+
+_MAX_NAMES = 3
 
 
 def find_inputs(
-    inputs: Sequence[str | Path], volumes: bool, series: int | str | None = None, num_channels: int = 1
+    inputs: Sequence[str | Path],
+    volumes: bool,
+    series: int | str | None = None,
+    num_channels: int = 1,
+    out_dir: str | Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Images of files and folders, each under a name of its own; what is named twice is there once.
+    """Find the images in files and folders. An image that is named twice is one case.
+
+    Linked folders are searched like others.
 
     Args:
         inputs: images, and folders that hold images and DICOM series at any depth; see `dicom_folders`.
-        volumes: whether volumes are wanted; otherwise 2D images.
-        series: one was chosen, by number or UID: it is looked for in each input folder with all that lies below it.
-        num_channels: of a volume; files ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, … are one case where there are
-            several.
+        volumes: find volumes; otherwise 2D images.
+        series: number or UID of a series; each input folder is then searched for this one series as a whole.
+        num_channels: channels of a volume. With several, ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, … are one case.
+        out_dir: output folder; its files are not inputs if it is inside an input folder.
 
     Returns:
         ``[{"image": path, or one per channel, "case": name, "shown": path or name}, ...]``. A DICOM folder whose path
-        holds a UID or a patient's name is shown by the case's name, which is neutral then: ``dicom_1``, ....
+        contains a UID or a patient's name is shown under a neutral case name: ``dicom_1``, ....
 
     Raises:
-        DataError: a case lacks the file of a channel.
+        DataError: the file of a channel is missing.
         FileNotFoundError: an input does not exist, or a folder holds no image.
-        ValueError: a file is of the other kind.
+        ValueError: a file is of the other kind, or an input folder is the output folder.
     """
     found: list[str] = []
     for name in inputs:
         path = Path(name)
         if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist.")
+            raise FileNotFoundError(f"{path} does not exist. Check the path.")
         if path.is_file():
             found.append(str(path))
-        elif volumes:
-            found += [str(image) for image in _volumes(path, series)]
         else:
-            found += [item["image"] for item in list_images(path, recursive=True)]
+            found += _images(path, volumes, series, out_dir)
     once: dict[str, str] = {}
     for image in found:
-        once.setdefault(os.path.abspath(image), image)
+        once.setdefault(_real_folder(image), image)
     for image in once.values():
         if is_volume(image) != volumes:
             kind, wanted = ("a 2D image", "volumes") if volumes else ("a volume", "2D images")
-            raise ValueError(f"{image} is {kind}, and the task reads {wanted}. Choose another with --task.")
+            raise ValueError(f"{image} is {kind}, but the task reads {wanted}. Choose another task with --task.")
     return _shown(name_cases(group_channels(list(once.values()), num_channels if volumes else 1)))
 
 
-def tell_hidden(cases: Sequence[dict[str, Any]]) -> None:
-    """Print, and only that, which folders the neutral names stand for."""
+def print_hidden_names(cases: Sequence[dict[str, Any]]) -> None:
+    """Print which folders have neutral names. This is the only place that shows the folders."""
     hidden = [case for case in cases if case["shown"] != image_paths(case)[0]]
     if hidden:
-        print("DICOM folders whose names hold a UID or a patient's name, which are written nowhere:")
+        print("DICOM folders with a UID or a patient's name in their path. The results only contain the short names:")
     for case in hidden:
         print(f"  {case['case']}: {image_paths(case)[0]}")
 
 
-def _volumes(folder: Path, series: int | str | None) -> list[str | Path]:
-    """Volume files and DICOM cases of a folder; the folder where there are none: its reading says what it holds."""
-    files = [item["image"] for item in list_images(folder, recursive=True)] if holds_images(folder) else []
-    folders = dicom_folders(folder, files)
-    if folders and series is not None:
-        folders = [folder]
-    return [*files, *folders] or [folder]
+def _images(folder: Path, volumes: bool, series: int | str | None, out_dir: str | Path | None) -> list[str]:
+    """Images in a folder and in the folders that links in it point to; without those in the output folder.
+
+    A folder without images is returned itself if volumes are wanted: reading it reports what it holds.
+    """
+    out = None if out_dir is None else Path(out_dir).resolve()
+    if out == folder.resolve():
+        raise ValueError(
+            f"{folder} is both an input folder and the output folder, so masks would become inputs. Choose another "
+            "output folder; it may be inside the input folder."
+        )
+
+    def is_result(path: str | Path) -> bool:
+        return out is not None and Path(path).resolve().is_relative_to(out) and not folder.resolve().is_relative_to(out)
+
+    roots = [folder, *(link for link in _linked_folders(folder) if not is_result(link))]
+    found = []
+    for root in roots:
+        files = [path for path in _image_files(root) if not is_result(path)]
+        if volumes:
+            pictures = [path for path in files if not is_volume(path)]
+            files = [path for path in files if path not in pictures]
+            series_folders = [path for path in dicom_folders(root, files) if not is_result(path)]
+            files += [str(root)] if series_folders and series is not None else map(str, series_folders)
+            if files:
+                _report_skipped(root, [path for path in pictures if not _is_below_any(path, series_folders)])
+            else:
+                files = pictures
+        found += files
+    if found:
+        return found
+    if not volumes:
+        list_images(folder, recursive=True)  # its error names the formats
+        raise FileNotFoundError(f"{folder} holds no image outside the output folder {out_dir}.")
+    return [str(folder)]
+
+
+def _report_skipped(folder: Path, pictures: Sequence[str]) -> None:
+    """Warn of 2D images beside volumes. Those in the folder of a DICOM series are reported when it is read."""
+    if pictures:
+        names = [Path(path).relative_to(folder).as_posix() for path in pictures]
+        shown = [name for name in names if not is_identifying(name)][:_MAX_NAMES]
+        listed = f" ({', '.join(shown)}{', …' if len(names) > len(shown) else ''})" if shown else ""
+        logger.warning(f"{shown_path(folder)}: skips {counted(len(names), 'picture')} beside the volumes{listed}.")
+
+
+def _is_below_any(path: str, folders: Sequence[Path]) -> bool:
+    return any(Path(path).is_relative_to(folder) for folder in folders)
+
+
+def _real_folder(image: str) -> str:
+    """Path of an image with the links to folders resolved; a link to a file is a case of its own."""
+    return os.path.realpath(image) if os.path.isdir(image) else str(Path(image).parent.resolve() / Path(image).name)
+
+
+def _image_files(folder: Path) -> list[str]:
+    try:
+        return [item["image"] for item in list_images(folder, recursive=True)]
+    except FileNotFoundError:
+        return []
+
+
+def _linked_folders(folder: Path) -> Iterator[Path]:
+    """Yield the links to other folders below a folder, and below those, each target once; warn of broken links."""
+    searched = [folder.resolve()]
+    pending = [folder]
+    while pending:
+        for parent, names, files in os.walk(pending.pop()):
+            for path in (Path(parent, name) for name in sorted(names)):
+                target = path.resolve()
+                if path.is_symlink() and not any(target.is_relative_to(known) for known in searched):
+                    searched.append(target)
+                    pending.append(path)
+                    yield path
+            for path in (Path(parent, name) for name in files):
+                if path.is_symlink() and not path.exists():
+                    logger.warning(f"{shown_path(str(path))}: is a link to a file that does not exist. It is skipped.")
 
 
 def _shown(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Say how cases are shown, and give DICOM folders neutral names where their own identify a patient."""
+    """Add how each case is shown, and give neutral names to DICOM folders whose own names identify a patient."""
     taken = {case["case"] for case in cases}
     neutral = (name for name in map("dicom_{}".format, itertools.count(1)) if name not in taken)
     shown = []

@@ -1,4 +1,4 @@
-"""Images of any size for networks that need sides of a multiple: replicate-pad, run the network, crop its output."""
+"""Run networks that need sides of a multiple on images of any size: replicate-pad, run, crop."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ def require_divisor(divisor: int) -> int:
     """Check a divisor.
 
     Raises:
-        ValueError: it is no whole number from 1.
+        ValueError: it is not a positive integer.
     """
     if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
-        raise ValueError(f"divisor must be a whole number from 1, such as 16, got {divisor!r}.")
+        raise ValueError(f"divisor must be a positive integer such as 16, got {divisor!r}.")
     return divisor
 
 
 def padded(network: Callable[..., Any], divisor: int) -> Callable[..., Any]:
-    """A network that takes images of any size, from one that needs sides that ``divisor`` divides.
+    """Wrap a network that needs sides divisible by ``divisor``, so that it takes images of any size.
 
-    Images (B, C, H, W) are replicate-padded below and to the right; logits (B, O, H, W) are cropped back. Of gates
-    (B, K, h, w), which lie on a coarser grid, the cells that cover the image are kept.
+    Images (B, C, H, W) are replicate-padded at the bottom and on the right. Logits (B, O, H, W) are cropped back. Gates
+    (B, K, h, w) have a coarser grid; the cells that cover the image are kept.
 
     Args:
-        network: images to logits, or to a tuple of logits and gates; gates may be None.
-        divisor: 1 leaves images as they are.
+        network: maps images to logits, or to a tuple of logits and gates; the gates may be None.
+        divisor: 1 leaves images unchanged.
     """
 
     def run(images: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -48,10 +48,10 @@ def padded(network: Callable[..., Any], divisor: int) -> Callable[..., Any]:
 
 
 class PaddedInferer(Inferer):
-    """Run a network on images of any size, see `padded`; for training.
+    """Inferer for training that pads images of any size, see `padded`.
 
     Args:
-        divisor: what the network needs to divide the sides of its input.
+        divisor: the network needs sides divisible by it.
     """
 
     def __init__(self, divisor: int = 1) -> None:

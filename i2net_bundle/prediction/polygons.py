@@ -1,10 +1,10 @@
-"""Masks of glands -> GeoJSON polygons for QuPath (0.4 and later), exact to the pixel.
+"""Outlines of glands as GeoJSON for QuPath (0.4 and later), exact to the pixel.
 
-Coordinates are pixels (x, y) of the image, the origin at the upper left corner of its first pixel, so pixel centres lie
-at + 0.5. Outlines run along the pixels' edges and keep only the corners: they enclose the mask's pixels and no others.
-Exterior rings are counter-clockwise and holes clockwise in these numbers, as RFC 7946 has them; on a screen, whose y
-points down, they look the other way round. Within a gland, pixels that only share a corner become parts of a
-MultiPolygon, since a ring that touches itself is invalid.
+Coordinates are pixels (x, y) of the image. The origin is the upper left corner of the first pixel, so pixel centers are
+at + 0.5. Outlines follow the edges of the pixels and enclose exactly the pixels of the mask; only corners are stored.
+As RFC 7946 requires, exterior rings are counter-clockwise and holes clockwise in these coordinates. On a screen, where
+y points down, they look reversed. Pixels of a gland that only share a corner become parts of a MultiPolygon, because a
+ring that touches itself is invalid.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def write_geojson(
     um_per_px: float | None = None,
     min_area: int = MIN_AREA_PX,
 ) -> None:
-    """Write a mask's glands as a FeatureCollection; see `gland_features`.
+    """Write the glands of a mask as a FeatureCollection; see `gland_features`.
 
     Args:
-        mask: 0 outside, (H, W), in the image's own pixels.
-        path: the file; written beside it and renamed.
-        label_class: of the glands; QuPath shows its name and colour.
-        um_per_px: micrometres per pixel where known.
-        min_area: of a gland, in pixels.
+        mask: 0 outside glands, (H, W), on the image's own grid.
+        path: output file.
+        label_class: class of the glands; QuPath shows its name and color.
+        um_per_px: micrometers per pixel, if known.
+        min_area: smallest area of a gland in pixels.
     """
     features = gland_features(mask, label_class, um_per_px, min_area)
     with written_whole(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -51,28 +51,28 @@ def write_geojson(
 def gland_features(
     mask: np.ndarray, label_class: LabelClass, um_per_px: float | None = None, min_area: int = MIN_AREA_PX
 ) -> Iterator[dict[str, Any]]:
-    """Glands as GeoJSON features with what QuPath understands: an annotation, its class and colour, its measurements.
+    """Yield each gland as a GeoJSON feature in QuPath's form: an annotation with its class, color and measurements.
 
-    Glands are those of `gland_pixel_runs`. A polygon follows the mask, so a lumen that the mask leaves out is a hole.
+    Glands are those of `gland_pixel_runs`. A polygon follows the mask, so a lumen outside the mask is a hole.
 
     Args:
-        mask: 0 outside, (H, W).
-        label_class: of the glands.
-        um_per_px: micrometres per pixel where known; the area is given in µm² then, too.
-        min_area: of a gland with its holes, in pixels.
+        mask: 0 outside glands, (H, W).
+        label_class: class of the glands.
+        um_per_px: micrometers per pixel, if known; adds the area in µm².
+        min_area: smallest area of a gland, including its holes, in pixels.
     """
     color = [int(label_class.color[start : start + 2], 16) for start in (1, 3, 5)]
     inside = PixelRuns.of(mask)
     glands, numbers = gland_pixel_runs(inside, min_area)
     held_by = glands.holding(inside.starts)
-    inside = inside.select(held_by >= 0)  # what is no speck
+    inside = inside.select(held_by >= 0)  # without specks
     number = numbers[held_by[held_by >= 0]]
     order = np.argsort(number, kind="stable")
     of_each = np.split(order, np.flatnonzero(np.diff(number[order])) + 1) if len(order) else []
     for which in of_each:
         pixels = inside.select(which)
         area = int(pixels.lengths.sum())
-        # QuPath has columns of its own for "Area", of the polygon
+        # QuPath itself adds "Area", the area of the polygon
         measurements: dict[str, float] = {"Mask area px^2": area}
         if um_per_px is not None:
             measurements["Mask area µm^2"] = area * um_per_px**2
@@ -88,14 +88,14 @@ def gland_features(
 
 
 def polygons(pixels: PixelRuns) -> list[list[list[list[int]]]]:
-    """Outlines of pixels along their edges.
+    """Trace the outlines of pixels along their edges.
 
     Args:
         pixels: runs of a mask.
 
     Returns:
-        a polygon for each set of pixels connected by edges: its exterior ring, then its holes. A ring is a list of
-        [x, y] whose last equals its first.
+        a polygon for each set of edge-connected pixels: its exterior ring, then its holes. A ring is a list of
+        [x, y] in which the last point equals the first.
 
     >>> polygons(PixelRuns.of(np.ones((1, 2), bool)))
     [[[[0, 0], [2, 0], [2, 1], [0, 1], [0, 0]]]]
@@ -124,15 +124,15 @@ def _geometry(parts: list[list[list[list[int]]]]) -> dict[str, Any]:
 
 
 def _rings(pixels: PixelRuns) -> tuple[list[np.ndarray], np.ndarray]:
-    """Closed walks along edges, as positions of corners that none passes twice; and a pixel that each borders on."""
+    """Simple closed walks along edges, as positions of corners; and a pixel beside each walk."""
     edges, directions, following_edges = _edges(pixels)
     starts, following = edges.tolist(), following_edges.tolist()
     done = bytearray(len(starts))
     rings: list[np.ndarray] = []
     firsts: list[int] = []
     for first in range(len(starts)):
-        walk: list[int] = []  # edges since the first, without the rings that were closed on the way
-        places: dict[int, int] = {}  # of their starts in it
+        walk: list[int] = []  # edges since the first, without rings already closed
+        places: dict[int, int] = {}  # start of an edge to its place in the walk
         edge = first
         while not done[edge]:
             done[edge] = True
@@ -148,31 +148,34 @@ def _rings(pixels: PixelRuns) -> tuple[list[np.ndarray], np.ndarray]:
                 del places[starts[passed]]
             rings.append(edges[ring])
             firsts.append(ring[0])
-    pixel_beside = np.array([0, -1, -1 - pixels.stride, -pixels.stride])  # on the right hand, by direction
+    pixel_beside = np.array([0, -1, -1 - pixels.stride, -pixels.stride])  # on the right side, by direction
     return rings, edges[firsts] + pixel_beside[directions[firsts]]
 
 
 def _edges(pixels: PixelRuns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Straight edges between corners, each with its pixels on the right hand as seen on a screen.
+    """Straight edges between corners, each with its pixels on the right side as seen on a screen.
 
     Returns:
-        position (N,) of each edge's start, on the grid whose corner (row, column) is the upper left one of that pixel;
-        its direction (N,); and the index (N,) of the edge that follows it.
+        start (N,) of each edge, as the position of the pixel whose upper left corner it is; its direction (N,); and
+        the index (N,) of the next edge.
     """
     stride = pixels.stride
     ends_of_runs = np.concatenate([pixels.starts, pixels.stops])
     order = np.argsort(ends_of_runs)
-    ends_below, opens_below = ends_of_runs[order], order < len(pixels.starts)  # a row's runs end at its upper corners
-    corners = np.union1d(ends_below, ends_below + stride)  # and at its lower ones
+    ends_below, opens_below = (
+        ends_of_runs[order],
+        order < len(pixels.starts),
+    )  # runs end at their upper corners
+    corners = np.union1d(ends_below, ends_below + stride)  # and at the lower ones
     below, below_opens = _look_up(corners, ends_below, opens_below)
     above, above_opens = _look_up(corners, ends_below + stride, opens_below)
-    # an edge runs through where both rows change alike; where they change contrarily, two walks pass
+    # if both rows change in the same way, an edge passes through; if in opposite ways, two walks pass
     visits = np.where(below & above, 2 * (below_opens != above_opens), 1)
     corners, below, below_opens, above_opens = (
         values.repeat(visits) for values in (corners, below, below_opens, above_opens)
     )
 
-    # along a row, corners are joined two by two; and so along a column
+    # corners are joined in pairs along rows, and along columns
     across = _directed(corners, np.where(below, below_opens, ~above_opens), (_RIGHT, _LEFT))
     by_column = np.lexsort((corners, corners % stride))
     along = _directed(corners[by_column], ~below_opens[by_column], (_DOWN, _UP))
@@ -182,7 +185,7 @@ def _edges(pixels: PixelRuns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     by_key = np.argsort(keys)
     following = np.empty(len(start), np.int64)
     found = np.zeros(len(start), bool)
-    for turn in (1, 3):  # to the right, and so around the same pixel, wherever there is a choice
+    for turn in (1, 3):  # prefer a right turn, which stays at the same pixel
         wanted = stop * 4 + (direction + turn) % 4
         place = np.minimum(np.searchsorted(keys, wanted, sorter=by_key), len(keys) - 1)
         hit = (keys[by_key[place]] == wanted) & ~found
@@ -192,7 +195,7 @@ def _edges(pixels: PixelRuns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _look_up(wanted: np.ndarray, keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each wanted number is among sorted keys, and the value that belongs to it, False elsewhere."""
+    """Whether each wanted number is among the sorted keys, and its value; False if it is not."""
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     found = keys[place] == wanted
     return found, found & values[place]
@@ -201,6 +204,6 @@ def _look_up(wanted: np.ndarray, keys: np.ndarray, values: np.ndarray) -> tuple[
 def _directed(
     corners: np.ndarray, forwards: np.ndarray, names: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Start, stop and direction of edges between every two corners; the first of each two tells which way."""
+    """Start, stop and direction of the edges between pairs of corners; the first corner decides the direction."""
     low, high, forwards = corners[::2], corners[1::2], forwards[::2]
     return np.where(forwards, low, high), np.where(forwards, high, low), np.where(forwards, *names)

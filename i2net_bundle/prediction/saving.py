@@ -1,4 +1,4 @@
-"""The last steps of postprocessing: write the mask, and leave what MONAI Label writes itself."""
+"""Last steps of postprocessing: write the mask, or shape it for MONAI Label, which writes it itself."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from i2net_bundle.io.masks import mask_name, write_mask
 
 
 class SaveMaskd(SaveImaged):
-    """Save predicted masks beside each other as ``<image name>_mask``, in their image's format; see `mask_name`.
+    """Save predicted masks in one folder as ``<image name>_mask``, each in its image's format; see `mask_name`.
 
-    By its kind MONAI Label, which writes its results itself, knows that it is to leave this step out.
+    MONAI Label writes its results itself. It skips every transform of type ``SaveImaged``, and so this one.
 
     Args:
-        keys: masks (1, ...) in the image file's own grid.
+        keys: masks (1, ...) on the image file's own grid.
         output_dir: folder of the masks.
-        image_key: whose file a mask belongs to.
-        overwrite: whether a mask that is there already may be replaced.
-        num_classes: background included.
+        image_key: key of the image that the masks belong to.
+        overwrite: replace existing masks.
+        num_classes: including background.
     """
 
     def __init__(
@@ -51,13 +51,14 @@ class SaveMaskd(SaveImaged):
 
 
 class DropChanneld(MapTransform):
-    """Leave a mask's axes alone, x first as ITK counts them: (1, X, Y, Z) to (X, Y, Z), (1, rows, columns) to (x, y).
+    """Remove the channel axis of masks, for MONAI Label: (1, X, Y, Z) to (X, Y, Z), (1, rows, columns) to (x, y).
 
-    MONAI Label writes what postprocessing leaves, and would take the channel of an image's mask for an axis.
+    MONAI Label writes the result of postprocessing with the axes in ITK's order, x first, and would take the channel of
+    a 2D mask for an axis.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return ``data`` with the masks' channel gone."""
+        """Return ``data`` with the masks' channel axis removed."""
         dropped = dict(data)
         for key in self.key_iterator(dropped):
             mask = dropped[key][0]

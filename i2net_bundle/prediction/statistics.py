@@ -1,4 +1,4 @@
-"""A mask in numbers: volumes, mean values and extents of organs; counts and areas of glands."""
+"""Measure masks: volumes, mean values and extents of organs; counts and areas of glands."""
 
 from __future__ import annotations
 
@@ -23,27 +23,30 @@ def organ_statistics(
     has_geometry: bool = True,
     channels: Sequence[str] = CT,
 ) -> dict[str, dict[str, Any]]:
-    """Statistics of every class that a volume's mask holds.
+    """Measure every class in the mask of a volume.
 
     Args:
         mask: class indices (X, Y, Z).
-        values: stored values of the image (X, Y, Z), or (C, X, Y, Z) of several channels; HU of a CT.
+        values: stored values of the image (X, Y, Z), or (C, X, Y, Z) for several channels; HU for CT.
         affine: voxel to mm (4, 4).
         class_names: background first.
-        has_geometry: whether voxels have a known size; volumes are left out otherwise.
+        has_geometry: whether the voxel size is known; without it, volumes are omitted.
         channels: names of the image's channels.
 
     Returns:
-        class name to ``voxels``, ``volume_ml``, ``mean_hu`` and ``sd_hu`` of a CT or ``mean_T2`` and ``sd_T2`` of a
-        channel T2, ``bounding_box`` (first and last voxel along each axis of the file, from 0) and
-        ``touches_border``: whether the organ is cut off by an end of the volume.
+        by class name: ``voxels``, ``volume_ml``, ``mean_hu`` and ``sd_hu`` for CT or ``mean_T2`` and ``sd_T2`` for a
+        channel T2, ``bounding_box`` (first and last voxel along each axis of the file, from 0), and
+        ``touches_border``: whether the volume's border cuts the organ off.
+
+    Raises:
+        ValueError: the number of channels differs from the number of names.
     """
     ml_per_voxel = float(np.prod(voxel_sizes(affine))) / 1000
     boxes = ndimage.find_objects(mask.astype(np.uint8, copy=False), max_label=len(class_names) - 1)
     measured = values[None] if values.ndim == mask.ndim else values  # (C, X, Y, Z)
     columns = _columns(channels)
     if len(measured) != len(columns):
-        raise ValueError(f"The image has {len(measured)} channels, and {', '.join(channels)} were named.")
+        raise ValueError(f"The image has {len(measured)} channels, but the names are {', '.join(channels)}.")
     statistics = {}
     for index, (name, box) in enumerate(zip(class_names[1:], boxes, strict=True), 1):
         if box is None:
@@ -67,7 +70,7 @@ def organ_statistics(
 
 
 def _columns(channels: Sequence[str]) -> list[str]:
-    """Name of each channel in statistics, "hu" of a CT; a name that is there twice gets a number."""
+    """Name of each channel in the statistics, "hu" for CT; repeated names get a number."""
     names = ["hu" if is_ct(channel) else channel for channel in channels]
     return [
         name if names.count(name) == 1 else f"{name}_{names[: place + 1].count(name)}"
@@ -76,20 +79,20 @@ def _columns(channels: Sequence[str]) -> list[str]:
 
 
 def _rounded(value: float, hu: bool) -> float:
-    """HU to a tenth; values of other units to four digits, since an ADC may be of the order of 0.001."""
+    """Round HU to a tenth; other units to four digits, because an ADC is of the order of 0.001."""
     return round(value, 1) if hu else float(f"{value:.4g}")
 
 
 def gland_statistics(mask: np.ndarray, um_per_px: float | None = None) -> dict[str, Any]:
-    """Glands of an image's mask, counted by the rule of the scores; see `i2net_bundle.metrics.find_glands`.
+    """Measure the glands of a mask, counted as in the scores; see `i2net_bundle.metrics.find_glands`.
 
     Args:
         mask: 0 and 1, (H, W).
-        um_per_px: micrometres per pixel where known.
+        um_per_px: micrometers per pixel, if known.
 
     Returns:
-        ``count``, ``area_px`` of each gland and its lumen, with ``um_per_px`` also ``area_um2``, ``share`` of the image
-        that the mask covers, and ``touching_border``: how many glands the image's border cuts.
+        ``count``; ``area_px`` of each gland including its lumen, with ``um_per_px`` also ``area_um2``; ``share`` of
+        the image covered by the mask; and ``touching_border``, the number of glands cut off by the image's border.
     """
     inside = PixelRuns.of(mask)
     glands, number = gland_pixel_runs(inside)
@@ -103,7 +106,7 @@ def gland_statistics(mask: np.ndarray, um_per_px: float | None = None) -> dict[s
 
 
 def class_shares(mask: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
-    """Share of an image that each class covers, background included.
+    """Share of an image covered by each class, including background.
 
     Args:
         mask: class indices (H, W).
@@ -114,11 +117,11 @@ def class_shares(mask: np.ndarray, class_names: Sequence[str]) -> dict[str, floa
 
 
 def flat_rows(case: str, statistics: dict[str, Any]) -> list[dict[str, Any]]:
-    """A case's statistics as rows of ``statistics.csv``: one per organ, or one per image.
+    """Convert a case's statistics to rows of ``statistics.csv``: one per organ, or one per image.
 
     Args:
-        case: its name.
-        statistics: of `organ_statistics`, `gland_statistics` or `class_shares`.
+        case: name of the case.
+        statistics: result of `organ_statistics`, `gland_statistics` or `class_shares`.
     """
     if all(isinstance(value, dict) for value in statistics.values()):
         return [{"case": case, "class": name, **_flat(values)} for name, values in statistics.items()]

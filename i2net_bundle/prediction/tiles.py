@@ -1,21 +1,20 @@
 """Large histology images, segmented in overlapping tiles.
 
-A tile is read with a margin around its core, and only the core is kept. Where no logit depends on a pixel farther away
-than the margin, and the corners of tiles lie on multiples of the network's divisor, so that the same pixels meet the
-same cells, tiles give the logits of one pass over the whole image. That is shown for the bundle's GlaS network
-(ResNet-18, divisor 32, margin 256); another network needs a margin of its own receptive field, and batch rather than
-instance normalisation.
+A tile is read with a margin around its core, and only the core is kept. The tiles' logits equal those of one pass over
+the whole image under two conditions: the margin covers the network's receptive field, and the corners of the tiles are
+multiples of the network's divisor. Both hold for the bundle's GlaS network (ResNet-18, divisor 32, margin 256). Another
+network needs a margin for its own receptive field, and batch instead of instance normalization.
 
-- By arithmetic: a cell of stage 4 is centred at pixel 32 i and sees 217 pixels to each side (3 of the stem's 7×7, 2 of
-  the pooling, then 16, 28, 56 and 112 of the four stages' 3×3 convolutions). The decoder's query at 1/4 takes the cell
-  that it lies in, and two bilinear steps bring 1/4 to full size. Pixel 32 i + 2 is the farthest from the first cell it
-  depends on, 34 pixels before it, and pixel 32 i + 29 from the last, 3 pixels after it: a logit reaches 34 + 217 = 251
-  pixels up and to the left, and 3 + 217 = 220 pixels down and to the right.
-- By measurement: the gradient of single logits with respect to the image, in evaluation mode with random weights, is
-  not zero at exactly these distances, and zero beyond; the tests repeat it.
+- Calculated: a cell of stage 4 is centered at pixel 32 i and depends on 217 pixels to each side (3 from the stem's 7×7
+  convolution, 2 from the pooling, then 16, 28, 56 and 112 from the 3×3 convolutions of the four stages). The decoder's
+  query at 1/4 uses the cell it lies in, and two bilinear steps bring 1/4 to full size. Pixel 32 i + 2 is the farthest
+  from the first cell it depends on, 34 pixels before it. Pixel 32 i + 29 is the farthest from the last one, 3 pixels
+  after it. So a logit depends on 34 + 217 = 251 pixels up and to the left, and 3 + 217 = 220 down and to the right.
+- Measured: in evaluation mode with random weights, the gradient of single logits with respect to the image is nonzero
+  at exactly these distances and zero beyond them. The tests repeat this.
 
-Where the image is resized to the training scale, cubic interpolation of the logits adds 2 pixels; the margin holds
-these too. Images whose sides the divisor does not divide are replicate-padded, as `WholeImageInferer` does.
+If the image is resized to the training scale, cubic interpolation of the logits adds 2 pixels, which the margin also
+covers. Images are replicate-padded to multiples of the divisor, as in `WholeImageInferer`.
 """
 
 from __future__ import annotations
@@ -36,27 +35,27 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from i2net_bundle.prediction.inferers import classify
-from i2net_bundle.prediction.memory import one_memory_error
+from i2net_bundle.prediction.memory import memory_advice, uniform_memory_errors
 
 logger = logging.getLogger("i2net.prediction")
 
 CORE = 1024
-"""Side of a core: 2.25 times the image's pixels are computed, in windows of 1536 × 1536."""
+"""Side of a core. The windows of 1536 × 1536 add up to 2.25 times the image's pixels."""
 MIN_CORE = 128
-"""Windows of 640 × 640 with a margin of 256; smaller cores would hardly save memory, since the margins stay."""
+"""Smallest core. Its window is 640 × 640; smaller cores would save little memory, because the margins stay."""
 TILED_ABOVE_PX = 2048 * 2048
-"""Pixels above which images are tiled: a pass takes some 490 bytes per pixel in float32, here 1.9 GiB; a tile 1.1."""
+"""Larger images are tiled. One pass needs about 490 bytes per pixel in float32: 1.9 GiB here, 1.1 GiB for a tile."""
 
 Read = Callable[[slice, slice], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of an image and what must be read for it.
+    """Part of an image, and the window to read for it.
 
     Attributes:
-        core: rows and columns that the tile is for.
-        window: rows and columns to read: the core and its margins, as far as the image goes.
+        core: rows and columns of the result.
+        window: rows and columns to read: the core and its margins, within the image.
     """
 
     core: tuple[slice, slice]
@@ -64,7 +63,7 @@ class Tile:
 
     @property
     def kept(self) -> tuple[slice, slice]:
-        """The core's rows and columns within the window."""
+        """Rows and columns of the core within the window."""
         rows, cols = (
             slice(core.start - window.start, core.stop - window.start)
             for core, window in zip(self.core, self.window, strict=True)
@@ -73,17 +72,17 @@ class Tile:
 
 
 def tiles(height: int, width: int, core: int, margin: int, divisor: int) -> Iterator[Tile]:
-    """Cover an image with cores, row by row; each pixel lies in one.
+    """Cover an image with cores, row by row; each pixel is in exactly one core.
 
     Args:
         height: rows of the image.
         width: columns of the image.
-        core: side of the cores, a multiple of ``divisor``; the last ones are what is left.
-        margin: read around each core, a multiple of ``divisor``.
-        divisor: what corners of tiles are multiples of.
+        core: side of the cores, a multiple of ``divisor``; the last core of a row or column may be smaller.
+        margin: pixels to read around each core, a multiple of ``divisor``.
+        divisor: the corners of the tiles are multiples of it.
 
     Raises:
-        ValueError: ``core`` or ``margin`` is no multiple of ``divisor``.
+        ValueError: ``core`` or ``margin`` is not a multiple of ``divisor``.
 
     >>> [(tile.core[1], tile.window[1]) for tile in tiles(32, 160, core=64, margin=32, divisor=32)]
     [(slice(0, 64, None), slice(0, 96, None)), (slice(64, 128, None), slice(32, 160, None)), \
@@ -91,7 +90,7 @@ def tiles(height: int, width: int, core: int, margin: int, divisor: int) -> Iter
     """
     if core < divisor or core % divisor or margin < 0 or margin % divisor:
         raise ValueError(
-            f"core {core} and margin {margin} must be multiples of {divisor}, the core at least {divisor}."
+            f"core {core} and margin {margin} must be multiples of {divisor}, and the core at least {divisor}."
         )
     for top in range(0, height, core):
         for left in range(0, width, core):
@@ -106,7 +105,7 @@ def infer_tiles(
     network: Callable[[Tensor], Tensor],
     readout: Callable[[Tensor], Tensor] = classify,
     *,
-    normalise: Callable[[Tensor], Tensor],
+    normalize: Callable[[Tensor], Tensor],
     margin: int,
     divisor: int = 1,
     scale: float = 1.0,
@@ -114,29 +113,29 @@ def infer_tiles(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> np.ndarray:
-    """Segment an image tile by tile; memory beyond the result and what ``read`` holds does not grow with the image.
+    """Segment an image tile by tile; apart from the result and the source, memory does not grow with the image.
 
-    When the device's memory does not suffice for a tile, the cores are halved, down to `MIN_CORE`; what is done stays.
+    If a tile does not fit into the device's memory, the cores are halved, down to `MIN_CORE`. Finished tiles are kept.
     ``core`` and ``margin`` are rounded up to multiples of ``divisor``.
 
     Args:
-        read: rows and columns of the image to their pixels (h, w, 3), uint8.
+        read: returns the pixels (h, w, 3), uint8, of rows and columns of the image.
         size: rows and columns of the image.
-        network: images (1, 3, h, w) to logits (1, O, h, w), of no wider receptive field than ``margin``.
-        readout: logits (1, O, h, w) to the maps that are kept (1, M, h, w).
-        normalise: pixels (3, h, w) of 0-255, uint8 or resized float32, to what the network sees, pixel by pixel.
+        network: maps images (1, 3, h, w) to logits (1, O, h, w); its receptive field must fit ``margin``.
+        readout: maps logits (1, O, h, w) to the maps to keep (1, M, h, w).
+        normalize: pixel-wise map from 0-255 (3, h, w), uint8 or resized float32, to the network's input.
         margin: pixels to read around each core.
-        divisor: what the network needs to divide the sides of its input.
-        scale: by how much the image is magnified before it is segmented; the maps come back on its own grid.
+        divisor: the network needs sides divisible by it.
+        scale: magnification before segmentation; the maps are on the image's own grid again.
         core: side of the cores.
-        device: of the network.
-        progress: whether to show a bar (never where the output is no terminal).
+        device: device of the network.
+        progress: show a progress bar if the output is a terminal.
 
     Returns:
-        maps (M, H, W), of the dtype that ``readout`` gives.
+        maps (M, H, W), with the dtype of ``readout``.
 
     Raises:
-        torch.OutOfMemoryError: memory does not suffice for the smallest tile; says what to do.
+        torch.OutOfMemoryError: the smallest tile does not fit into memory; gives advice.
         ValueError: the image is empty.
     """
     if min(size) < 1:
@@ -149,17 +148,17 @@ def infer_tiles(
         while pending:
             tile = pending[0]
             rows, cols = grid.own(tile.core)
-            if rows.start == rows.stop or cols.start == cols.stop:  # padding alone
+            if rows.start == rows.stop or cols.start == cols.stop:  # padding only
                 pending.popleft()
                 continue
             try:
-                with one_memory_error():
+                with uniform_memory_errors():
                     pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(grid.pixels(tile.window), -1, 0)))
-                    image: Any = normalise(pixels)
+                    image: Any = normalize(pixels)
                     logits = network(convert_to_tensor(image, track_meta=False)[None].to(device))
                     part = readout(grid.restored(logits, tile))[0].cpu().numpy()
             except torch.OutOfMemoryError:
-                part = None  # goes on below, where the traceback no longer holds the tensors
+                part = None  # handled below, where the traceback no longer holds the tensors
             if part is None:
                 core = _halved(core, divisor, device)
                 pending = deque(
@@ -176,7 +175,7 @@ def infer_tiles(
 
 
 class _Grid:
-    """The grid that the network sees: the image at the training scale, padded to multiples of ``divisor``."""
+    """Grid of the network's input: the image at the training scale, padded to multiples of ``divisor``."""
 
     def __init__(self, read: Read, size: tuple[int, int], scale: float, divisor: int) -> None:
         self.read, self.size = read, size
@@ -184,22 +183,22 @@ class _Grid:
         self.padded = (_next_multiple(self.scaled[0], divisor), _next_multiple(self.scaled[1], divisor))
 
     def pixels(self, window: tuple[slice, slice]) -> np.ndarray:
-        """Pixels (h, w, 3) of a window of this grid."""
+        """Read the pixels (h, w, 3) of a window of this grid."""
         rows, cols = (slice(part.start, min(part.stop, side)) for part, side in zip(window, self.scaled, strict=True))
         inside = self.read(rows, cols) if self.scaled == self.size else self._resized(rows, cols)
         missing = [part.stop - kept.stop for part, kept in zip(window, (rows, cols), strict=True)]
         return np.pad(inside, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else inside
 
     def own(self, core: tuple[slice, slice]) -> tuple[slice, slice]:
-        """Rows and columns of the image whose centres lie in a core of this grid; none in the padding."""
+        """Rows and columns of the image whose centers lie in a core of this grid; none in the padding."""
         rows, cols = (
-            slice(*(_first_centre(edge, own, side) for edge in (part.start, part.stop)))
+            slice(*(_first_center(edge, own, side) for edge in (part.start, part.stop)))
             for part, own, side in zip(core, self.size, self.scaled, strict=True)
         )
         return rows, cols
 
     def restored(self, logits: Tensor, tile: Tile) -> Tensor:
-        """Logits (1, O, h, w) of a tile's window to those of its core's pixels on the image's own grid."""
+        """Crop or interpolate the logits (1, O, h, w) of a tile's window to its core's pixels on the image's grid."""
         if self.scaled == self.size:
             rows, cols = (
                 slice(kept.start, kept.start + own.stop - own.start)
@@ -208,17 +207,17 @@ class _Grid:
             return logits[:, :, rows, cols]
         parts = []
         for own, window, size, scaled in zip(self.own(tile.core), tile.window, self.size, self.scaled, strict=True):
-            centre = (torch.arange(own.start, own.stop, dtype=torch.float64) + 0.5) * scaled / size - window.start
-            parts.append((2 * centre / (window.stop - window.start) - 1).to(logits.device, torch.float32))
+            center = (torch.arange(own.start, own.stop, dtype=torch.float64) + 0.5) * scaled / size - window.start
+            parts.append((2 * center / (window.stop - window.start) - 1).to(logits.device, torch.float32))
         at = torch.stack(torch.meshgrid(parts[1], parts[0], indexing="xy"), dim=-1)[None]
         return F.grid_sample(logits.float(), at, mode="bicubic", padding_mode="border", align_corners=False)
 
     def _resized(self, rows: slice, cols: slice) -> np.ndarray:
-        """A window of the scaled image by antialiased cubic interpolation; Pillow takes a box of fractional corners."""
+        """Resize a window by antialiased cubic interpolation; Pillow accepts a box with fractional corners."""
         sources, box = [], []
         for part, own, scaled in zip((rows, cols), self.size, self.scaled, strict=True):
             ratio = own / scaled
-            reach = math.ceil(2 * max(1.0, ratio)) + 1  # of the kernel
+            reach = math.ceil(2 * max(1.0, ratio)) + 1  # half width of the kernel
             low = max(0, math.floor(part.start * ratio) - reach)
             high = min(own, math.ceil(part.stop * ratio) + reach)
             sources.append(slice(low, high))
@@ -226,7 +225,7 @@ class _Grid:
         (top, bottom), (left, right) = box
         resized = np.empty((rows.stop - rows.start, cols.stop - cols.start, 3), np.float32)
         for channel, values in enumerate(np.moveaxis(self.read(*sources), -1, 0)):
-            image = Image.fromarray(values.astype(np.float32))  # in 8 bits the rounding would differ from tile to tile
+            image = Image.fromarray(values.astype(np.float32))  # 8-bit rounding would differ between tiles
             resized[..., channel] = image.resize(
                 resized.shape[1::-1], Image.Resampling.BICUBIC, box=(left, top, right, bottom)
             )
@@ -237,18 +236,18 @@ def _halved(core: int, divisor: int, device: torch.device | str) -> int:
     smallest = _next_multiple(MIN_CORE, divisor)
     if core <= smallest:
         raise torch.OutOfMemoryError(
-            f"Memory of {device} does not suffice for a tile with a core of {core} × {core} pixels, the smallest there "
-            "is. End what else uses it, leave out flips and several weights, or compute on the CPU (--device cpu)."
+            f"The smallest tile, with a core of {core} × {core} pixels, does not fit into the memory of {device}. "
+            f"{memory_advice(device)}"
         )
     smaller = max(smallest, core // 2 // divisor * divisor)
-    logger.warning(f"memory does not suffice for tiles of {core} × {core} pixels: using {smaller} × {smaller}")
+    logger.warning(f"tiles of {core} × {core} pixels do not fit into memory: continuing with {smaller} × {smaller}")
     if torch.device(device).type == "cuda":
         torch.cuda.empty_cache()
     return smaller
 
 
 def _split(tile: Tile, core: int, margin: int, divisor: int, size: tuple[int, int]) -> Iterator[Tile]:
-    """Cut a tile into smaller ones."""
+    """Cut a tile into smaller tiles."""
     rows, cols = tile.core
     for part in tiles(rows.stop - rows.start, cols.stop - cols.start, core, 0, divisor):
         inner_rows, inner_cols = (
@@ -267,21 +266,21 @@ def _next_multiple(side: int, divisor: int) -> int:
     return -(-side // divisor) * divisor
 
 
-def _first_centre(edge: int, own: int, scaled: int) -> int:
-    """Index of the first of ``own`` pixels whose centre does not lie before ``edge`` on a grid of ``scaled`` cells."""
+def _first_center(edge: int, own: int, scaled: int) -> int:
+    """Index of the first of ``own`` pixels with its center at or after ``edge`` on a grid of ``scaled`` cells."""
     return max(0, min(own, -((scaled - 2 * edge * own) // (2 * scaled))))
 
 
 def thumbnail_step(size: tuple[int, int], longest: int = 1024) -> int:
-    """Every which pixel of an image to take for ``longest`` rows or columns at most."""
+    """Step between the pixels of a thumbnail of at most ``longest`` rows and columns."""
     return -(-max(size) // longest)
 
 
 def thumbnail(read: Read, size: tuple[int, int], step: int) -> np.ndarray:
-    """Every n-th pixel of an image, read strip by strip.
+    """Read every n-th pixel of an image, strip by strip.
 
     Args:
-        read: rows and columns of the image to their pixels (h, w, 3), uint8.
+        read: returns the pixels (h, w, 3), uint8, of rows and columns of the image.
         size: rows and columns of the image.
         step: n.
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
-import tarfile
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +12,13 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from i2net_bundle.io.archives import SUFFIXES, extract
 from i2net_bundle.io.findings import DataError, Finding, errors, warnings
 from i2net_bundle.io.writing import write_csv
 from i2net_bundle.workflow.stopping import graceful_stop
 
 logger = logging.getLogger("i2net.prepare")
 
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _MOST_NAMES = 100
 _Item = TypeVar("_Item")
 
@@ -38,9 +34,10 @@ def opened_source(source: str | Path, workspace: str | Path) -> Iterator[Path]:
         workspace: existing folder on whose disk archives are extracted.
 
     Raises:
-        DataError: raised within the block; it names the archive, not the temporary folder.
+        DataError: the archive is damaged, encrypted or implausibly large; or raised within the block, where it names
+            the archive, not the temporary folder.
         FileNotFoundError: there is no such file or folder.
-        ValueError: the file is not an archive, or is damaged.
+        ValueError: the file is not an archive.
         OSError: the disk has no room for the archive's content.
     """
     source = Path(source)
@@ -49,17 +46,10 @@ def opened_source(source: str | Path, workspace: str | Path) -> Iterator[Path]:
         return
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist. Name the folder or archive that you downloaded.")
-    if not source.name.lower().endswith(_ARCHIVES):
-        raise ValueError(f"{source} is neither a folder nor an archive ({', '.join(_ARCHIVES)}).")
+    if not source.name.lower().endswith(SUFFIXES):
+        raise ValueError(f"{source} is neither a folder nor an archive ({', '.join(SUFFIXES)}).")
     with tempfile.TemporaryDirectory(prefix=".i2net-extracted-", dir=workspace) as extracted:
-        try:
-            if source.suffix.lower() == ".zip":
-                _require_room(source, extracted)
-                shutil.unpack_archive(source, extracted, "zip")  # has no filter argument; it skips such members itself
-            else:
-                shutil.unpack_archive(source, extracted, filter="data")
-        except (shutil.ReadError, zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as cause:
-            raise ValueError(f"{source} is a damaged archive ({cause}). Download it again.") from cause
+        extract(source, extracted)
         try:
             yield Path(extracted)
         except DataError as fault:
@@ -125,13 +115,3 @@ def settle_findings(findings: Sequence[Finding], allow_missing: bool, out_dir: P
     for finding in failed:
         logger.error(str(finding))
     write_csv(out_dir / "failed.csv", ["file", "problem", "remedy"], [[f.file, f.problem, f.remedy] for f in failed])
-
-
-def _require_room(archive: Path, folder: str) -> None:
-    with zipfile.ZipFile(archive) as content:
-        needed = sum(member.file_size for member in content.infolist())
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(
-            f"{archive} holds {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free. Make room first."
-        )

@@ -18,8 +18,11 @@ import nibabel as nib
 import numpy as np
 
 from i2net_bundle.checks.anatomy import Organ, measure_organs, relations
+from i2net_bundle.io.archives import require_sound_zip
+from i2net_bundle.io.claimed_size import require_stored
 from i2net_bundle.io.findings import DataError, error
 from i2net_bundle.io.geometry import mark_without_geometry
+from i2net_bundle.io.regular_files import require_regular_file
 from i2net_bundle.labels import label_table
 from i2net_bundle.transforms.preprocessing import WINDOW_HU
 
@@ -122,19 +125,22 @@ def _orientations() -> Iterator[str]:
 
 def _stack_slices(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     indices = [int(match[2]) for path in files if (match := _SLICE_NAME.fullmatch(path.name))]
-    lacking = sorted(set(range(indices[-1] + 1)) - set(indices))
+    known = set(indices)
+    lacking = list(itertools.islice((index for index in range(indices[-1]) if index not in known), 5))
     if lacking:
-        problem = f"slices {', '.join(map(str, lacking[:5]))} of this case are missing ({len(indices)} are there)"
+        problem = f"slices {', '.join(map(str, lacking))} of this case are missing ({len(indices)} are there)"
         raise DataError([error("missing-slice", files[0], problem, "Complete the download.")])
     images, labels = [], []
     for path in files:
         try:
+            require_regular_file(path)
+            require_sound_zip(path)
             with np.load(path, allow_pickle=False) as arrays:
                 images.append(np.asarray(arrays["image"], np.float32))
                 labels.append(_whole(arrays["label"], path))
-        except (OSError, ValueError, KeyError, EOFError) as cause:
-            if isinstance(cause, DataError):
-                raise
+        except DataError:
+            raise
+        except Exception as cause:  # a damaged archive raises errors of many kinds
             raise _damaged(path, cause) from cause
     shapes = {array.shape for array in images}
     if len(shapes) > 1:
@@ -149,9 +155,14 @@ def _read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except ImportError as cause:
         raise ImportError(f"{path} is HDF5, which needs h5py: pip install 'i2net-bundle[transunet]'.") from cause
     try:
+        require_regular_file(path)
         with h5py.File(path, "r") as file:
+            for name in ("image", "label"):
+                require_stored(path, file[name].nbytes, path.stat().st_size)
             return np.asarray(file["image"], np.float32), _whole(np.asarray(file["label"]), path)
-    except (OSError, KeyError) as cause:
+    except DataError:
+        raise
+    except Exception as cause:
         raise _damaged(path, cause) from cause
 
 

@@ -6,13 +6,12 @@ second best is underlined. The paper's tables also list parameters and operation
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
 
 from i2net_bundle.io.counted import counted
-from i2net_bundle.io.writing import staged_folder
+from i2net_bundle.io.writing import SafeCsvWriter, staged_folder
 from i2net_bundle.metrics.registry import PROTOCOLS
 from i2net_bundle.metrics.uncertainty import FEWEST
 from i2net_bundle.reports.comparison import FEWEST_PAIRS, Comparison, Difference
@@ -80,7 +79,7 @@ def latex(comparison: Comparison) -> str:
 def csv_text(comparison: Comparison) -> str:
     """The comparison as CSV: one row per run, protocol and column."""
     file = io.StringIO()
-    writer = csv.writer(file)
+    writer = SafeCsvWriter(file)
     writer.writerow(_CSV_HEADER)
     for number, name in enumerate(comparison.names):
         for protocol, columns in comparison.protocols.items():

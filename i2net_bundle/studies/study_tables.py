@@ -6,14 +6,13 @@ figures beside them. Published figures are marked, and marked once more where th
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from i2net_bundle.io.counted import counted
-from i2net_bundle.io.writing import written_whole
+from i2net_bundle.io.writing import SafeCsvWriter, written_whole
 from i2net_bundle.metrics.registry import PROTOCOLS
 from i2net_bundle.metrics.uncertainty import FEWEST
 from i2net_bundle.reports.comparison import Column
@@ -170,7 +169,7 @@ def notes(tables: StudyTables) -> Iterator[str]:
 def scores_csv(tables: StudyTables) -> str:
     """All scores and differences as CSV: one row per arm, protocol and column."""
     file = io.StringIO()
-    writer = csv.writer(file)
+    writer = SafeCsvWriter(file)
     writer.writerow(_CSV_HEADER)
     for arm in tables.results.arms:
         for protocol, columns in tables.results.protocols.items():
@@ -183,7 +182,7 @@ def scores_csv(tables: StudyTables) -> str:
 def costs_csv(tables: StudyTables) -> str:
     """Parameters, operations and times as CSV: one row per arm."""
     file = io.StringIO()
-    writer = csv.writer(file)
+    writer = SafeCsvWriter(file)
     writer.writerow(_COST_HEADER)
     for name, cost in tables.costs.items():
         row = tables.published_row(name) or PublishedRow(name)

@@ -2,6 +2,7 @@
 
 from i2net_bundle.training.checkpoints import RunCheckpoint
 from i2net_bundle.training.initial_weights import InitialWeights
+from i2net_bundle.training.iteration_seed import IterationSeed
 from i2net_bundle.training.learning_rates import parameter_groups
 from i2net_bundle.training.publishing import publish_weights
 from i2net_bundle.training.record import LossProgressBar, TrainingRecord
@@ -12,6 +13,7 @@ from i2net_bundle.training.weight_average import UpdateAverage, WeightAverage
 __all__ = [
     "EpochSampler",
     "InitialWeights",
+    "IterationSeed",
     "LossProgressBar",
     "RunCheckpoint",
     "SegmentationTrainer",

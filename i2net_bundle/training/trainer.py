@@ -20,7 +20,7 @@ from i2net_bundle.hardware import bfloat16
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
 from i2net_bundle.networks.contract import logits_and_gates
-from i2net_bundle.prediction.memory import one_memory_error
+from i2net_bundle.prediction.memory import uniform_memory_errors
 from i2net_bundle.training.slices import SliceDataset
 from i2net_bundle.workflow.stopping import Stop, graceful_stop
 
@@ -156,7 +156,7 @@ class SegmentationTrainer(SupervisedTrainer):
     @contextlib.contextmanager
     def _advising_on_memory(self, images: Tensor) -> Iterator[None]:
         try:
-            with one_memory_error():
+            with uniform_memory_errors():
                 yield
         except torch.OutOfMemoryError as cause:
             size, half = len(images), max(1, len(images) // 2)

@@ -20,6 +20,7 @@ from monai.data import MetaTensor
 from monai.transforms import (
     CastToTyped,
     Compose,
+    InvertibleTransform,
     MapTransform,
     NormalizeIntensityd,
     Orientationd,
@@ -79,6 +80,12 @@ class Preprocessing(Compose):
         """
         loaded, findings = self.load.read(data)
         return _applied((self.orientation,), loaded), findings
+
+    def inverse(self, data: Any) -> Any:
+        """Undo the reorientation; ``data`` are returned unchanged if there is none, as for 2D images."""
+        if any(isinstance(step, InvertibleTransform) for step in self.flatten().transforms):
+            return super().inverse(data)
+        return data
 
     def scale(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Scale stored values from `read` to the network's input; ``data`` itself is unchanged."""

@@ -1,7 +1,8 @@
 """Correct a configuration after MONAI's command line; workflows list `check_config` first in ``initialize``.
 
 MONAI silently adds unknown overrides (``--epoch 7``) and overlay keys to the configuration. They are errors here.
-``--amp false`` arrives as the text "false", which is truthy. It is converted to a boolean.
+``--amp false`` arrives as the text "false", which is truthy. It is converted to a boolean. ``--class_names a,b,c``
+arrives as a text, whose length is the number of its letters. It is converted to a list.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from i2net_bundle.workflow.references import references
 from i2net_bundle.workflow.running_config import located, running_parser, shipped_ids
 
 _KEYWORDS = ("_target_", "_desc_", "_disabled_", "_requires_", "_mode_", "_meta_")
+_NAMES = ("class_names", "channels")
 _BOOLEANS = {"true": True, "false": False}
 _ENTRY_POINTS = {"_meta_", "imports", "run", "initialize", "finalize", "training", "evaluating"}
 
@@ -30,7 +32,7 @@ class UnknownConfigKeyError(ValueError):
 
 
 def check_config() -> None:
-    """Refuse unknown keys in the running configuration, see `unknown_keys`, and convert its booleans.
+    """Refuse unknown keys of the running configuration, see `unknown_keys`, and convert texts of booleans and names.
 
     Raises:
         UnknownConfigKeyError: lists every unused id and the nearest valid one.
@@ -38,7 +40,7 @@ def check_config() -> None:
     """
     parser = running_parser()
     config = parser.get()
-    _read_booleans(parser, config)
+    _convert_texts(parser, config)
     refuse_unknown_keys(config)
 
 
@@ -81,18 +83,36 @@ def unknown_keys(config: Mapping[str, Any], settings: Collection[str] = ()) -> I
     yield from _unknown_in_section(config, "", known)
 
 
-def _read_booleans(parser: ConfigParser, config: Mapping[str, Any]) -> None:
-    """Replace the texts "true" and "false" by booleans, before anything is built from them."""
+def as_names(name: str, value: Any) -> Any:
+    """Convert the text of a list of names to a list; return any other value unchanged.
+
+    Args:
+        name: id of the value.
+        value: value of a configuration or from a command line.
+
+    >>> as_names("class_names", "background, left kidney"), as_names("datalist", "a,b")
+    (['background', 'left kidney'], 'a,b')
+    """
+    if name in _NAMES and isinstance(value, tuple):
+        return list(value)
+    is_text = isinstance(value, str) and not value.startswith(("$", "@", "%"))
+    return [part.strip() for part in value.split(",")] if name in _NAMES and is_text else value
+
+
+def _convert_texts(parser: ConfigParser, config: Mapping[str, Any]) -> None:
+    """Replace "true", "false" and the texts of lists of names, before anything is built from them."""
     whole: Any = parser.config
     resolver: Any = parser.ref_resolver
-    for path, truth in list(_texts_of_booleans(config)):
-        _set_nested(whole, path, truth)
+    texts: list[tuple[tuple[str | int, ...], Any]] = list(_texts_of_booleans(config))
+    texts += [((name,), as_names(name, config[name])) for name in _NAMES if name in config]
+    for path, value in texts:
+        _set_nested(whole, path, value)
         for depth in range(1, len(path) + 1):  # each resolver item holds a copy of its subtree
             item = resolver.get_item("::".join(map(str, path[:depth])))
             if depth == len(path):
-                item.update_config(truth)
+                item.update_config(value)
             else:
-                _set_nested(item.get_config(), path[depth:], truth)
+                _set_nested(item.get_config(), path[depth:], value)
 
 
 def _texts_of_booleans(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], bool]]:

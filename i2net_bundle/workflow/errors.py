@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import traceback
 from types import TracebackType
 
 _WRAPPERS = ("Failed to instantiate", "Failed to evaluate", "applying transform")
+_OF_THE_USER = (OSError, ImportError, MemoryError)
+_PACKAGE = "i2net_bundle"
 
 
 def show_root_cause() -> None:
-    """Print the root cause of an uncaught exception after its traceback, see `root_cause`."""
-    sys.excepthook = _print_root_cause_last
+    """Print only the root cause of an uncaught error that the user can correct; others with their traceback.
+
+    The engines' own reports of such an error, which repeat it without a file's name, are silenced.
+    """
+    sys.excepthook = _print_root_cause
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_no_repetition)
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -20,8 +29,25 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _print_root_cause_last(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    sys.__excepthook__(kind, error, traceback)
+def is_of_the_user(error: BaseException) -> bool:
+    """Whether the user can correct an error: a missing file or package, lack of memory, or a refusal of this package.
+
+    Refusals are ``ValueError`` and its kinds, raised by a module of this package.
+    """
+    if isinstance(error, _OF_THE_USER) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    frames = list(traceback.walk_tb(error.__traceback__))
+    raised_in = frames[-1][0].f_globals.get("__name__", "") if frames else ""
+    return isinstance(error, ValueError) and raised_in.partition(".")[0] == _PACKAGE
+
+
+def _print_root_cause(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     cause = root_cause(error)
-    if cause is not error:
+    if not is_of_the_user(cause):
+        sys.__excepthook__(kind, error, trace)
+    if is_of_the_user(cause) or cause is not error:
         print(f"\nError: {cause}", file=sys.stderr)
+
+
+def _is_no_repetition(record: logging.LogRecord) -> bool:
+    return "is terminating due to exception" not in record.getMessage()

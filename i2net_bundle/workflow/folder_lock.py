@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -49,7 +50,7 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
 class FolderLock:
     """Handler that holds the lock of an output folder while an engine runs; attach it before all that write.
 
-    After an error the lock is held until the process ends or runs the engine again.
+    After an error or a stop the lock is held until the process ends or runs the engine again.
 
     Args:
         output_dir: the folder.
@@ -85,6 +86,7 @@ def lock_folder(folder: str | Path) -> None:
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
     (path / LOCK_NAME).write_text(json.dumps(owner), encoding="utf-8")
     _held[path] = lock
+    atexit.register(unlock_folder, path)
     removed = remove_leftovers(path, recursive=True)
     if removed:
         logger.info(

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.options import LABEL_VALUES
 from i2net_bundle.io.printable import printable
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.labels import LabelClass, classes_of, label_class
 from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.describe import describe
+from i2net_bundle.workflow.json_fields import LONGEST_TEXT, Fields, is_between, is_integer, is_list, is_name, is_text
 
 SETTINGS_NAME = "settings.json"
 SCHEMA = 2
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-_LONGEST_TEXT = 200
 _V1_TASKS = {"synapse": "ct", "glas": "histology"}
 
 
@@ -56,6 +57,7 @@ class RunRecord:
         divisor: the network's input was padded to multiples of it.
         intensity: intensity transform, described as plain data.
         trained_on: name of the training data set.
+        training_cases: number of training cases.
         training: further settings of the run.
     """
 
@@ -70,6 +72,7 @@ class RunRecord:
     divisor: int | None = None
     intensity: Any = None
     trained_on: str | None = None
+    training_cases: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, name: str, default: Any) -> Any:
@@ -83,6 +86,13 @@ class RunRecord:
         if found is None:
             return default
         return list(found) if isinstance(found, tuple) else found
+
+    @property
+    def training_data(self) -> str | None:
+        """The training data in words, such as "CT phantoms, 8 cases"; None if they are not recorded."""
+        known = [self.trained_on] if self.trained_on else []
+        known += [] if self.training_cases is None else [counted(self.training_cases, "case")]
+        return ", ".join(known) or None
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON data."""
@@ -99,6 +109,7 @@ class RunRecord:
             "divisor": self.divisor,
             "intensity": describe(self.intensity),
             "trained_on": self.trained_on,
+            "training_cases": self.training_cases,
             "training": describe(self.training),
         }
         plain: dict[str, Any] = json.loads(json.dumps(content))  # as it would be read back
@@ -180,52 +191,32 @@ def recordable_text(text: str | None) -> str | None:
     if text is None:
         return None
     printable = "".join(character for character in " ".join(text.split()) if character.isprintable())
-    return printable.lstrip("$@% ")[:_LONGEST_TEXT].rstrip() or None
-
-
-class _Fields:
-    """Read a JSON object field by field. Unknown fields, wrong types and values out of range are errors."""
-
-    def __init__(self, content: Any, where: str) -> None:
-        if not isinstance(content, Mapping):
-            raise ValueError(f"{where or 'it'} is not an object")
-        self.content, self.where, self.read = content, f"{where}: " if where else "", set[str]()
-
-    def get(self, name: str, accept: Callable[[Any], bool], wanted: str, required: bool = False) -> Any:
-        self.read.add(name)
-        value = self.content.get(name)
-        if (value is None and required) or (value is not None and not accept(value)):
-            raise ValueError(f"{self.where}{name} must be {wanted}, not {json.dumps(value)[:80]}")
-        return value
-
-    def done(self) -> None:
-        unknown = self.content.keys() - self.read
-        if unknown:
-            raise ValueError(f"{self.where}unknown keys {', '.join(sorted(unknown))}")
+    return printable.lstrip("$@% ")[:LONGEST_TEXT].rstrip() or None
 
 
 def _version_2(content: Mapping[str, Any], path: Path) -> RunRecord:
-    fields = _Fields(content, "")
-    if fields.get("schema", _is_integer, "a number", required=True) != SCHEMA:
+    fields = Fields(content, "")
+    if fields.get("schema", is_integer, "a number", required=True) != SCHEMA:
         raise ValueError(f"its schema is {content['schema']}, and this version of i2net_bundle reads 1 and {SCHEMA}")
     record = RunRecord(
         path=path,
         task=fields.get("task", lambda value: isinstance(value, str) and value in TASKS, f"one of {', '.join(TASKS)}"),
         network=_network(fields.get("network", lambda value: isinstance(value, Mapping), "an object")),
-        classes=_classes(fields.get("classes", _is_list(lambda _: True, 0, 256), "a list of at most 256 classes")),
-        channels=_tuple(fields.get("channels", _is_list(_is_name, 0, 64), "a list of names")),
+        classes=_classes(fields.get("classes", is_list(lambda _: True, 0, 256), "a list of at most 256 classes")),
+        channels=_tuple(fields.get("channels", is_list(is_name, 0, 64), "a list of names")),
         label_values=fields.get(
             "label_values",
             lambda value: isinstance(value, str) and value in LABEL_VALUES,
             "instances, binary or classes",
         ),
-        ignore_id=fields.get("ignore_id", _is_between(0, 255), "a number from 0 to 255"),
+        ignore_id=fields.get("ignore_id", is_between(0, 255), "a number from 0 to 255"),
         image_size=_tuple(
-            fields.get("image_size", _is_list(_is_between(1, 65536), 2, 2), "two whole numbers from 1 to 65536")
+            fields.get("image_size", is_list(is_between(1, 65536), 2, 2), "two whole numbers from 1 to 65536")
         ),
-        divisor=fields.get("divisor", _is_between(1, 4096), "a whole number from 1 to 4096"),
+        divisor=fields.get("divisor", is_between(1, 4096), "a whole number from 1 to 4096"),
         intensity=fields.get("intensity", lambda _: True, "plain data"),
-        trained_on=fields.get("trained_on", _is_text, "a text"),
+        trained_on=fields.get("trained_on", is_text, "a text"),
+        training_cases=fields.get("training_cases", is_between(0, 10**9), "a number of cases"),
         training=fields.get("training", lambda value: isinstance(value, Mapping), "an object") or {},
     )
     fields.done()
@@ -234,14 +225,14 @@ def _version_2(content: Mapping[str, Any], path: Path) -> RunRecord:
 
 def _version_1(content: Mapping[str, Any], path: Path) -> RunRecord:
     """Read a record of version 0.1: size, class names and intensities under "network", the rest under "training"."""
-    outer = _Fields(content, "")
-    inner = _Fields(outer.get("network", lambda value: isinstance(value, Mapping), "an object", True), "network")
+    outer = Fields(content, "")
+    inner = Fields(outer.get("network", lambda value: isinstance(value, Mapping), "an object", True), "network")
     training = outer.get("training", lambda value: isinstance(value, Mapping), "an object") or {}
-    names = inner.get("class_names", _is_list(_is_name, 2, 256), "a list of names")
-    size = inner.get("image_size", _is_list(_is_between(1, 65536), 2, 2), "two whole numbers from 1 to 65536")
+    names = inner.get("class_names", is_list(is_name, 2, 256), "a list of names")
+    size = inner.get("image_size", is_list(is_between(1, 65536), 2, 2), "two whole numbers from 1 to 65536")
     task = training.get("task")
     learners = training.get("num_learners")
-    if learners is not None and not _is_between(1, 1024)(learners):
+    if learners is not None and not is_between(1, 1024)(learners):
         raise ValueError(f"num_learners must be a whole number from 1, not {json.dumps(learners)[:80]}")
     return RunRecord(
         path=path,
@@ -262,8 +253,8 @@ def _with_own_neighbours(classes: Sequence[LabelClass]) -> list[LabelClass]:
 def _network(content: Any) -> NetworkRecord | None:
     if content is None:
         return None
-    fields = _Fields(content, "network")
-    target = fields.get("target", lambda value: _is_text(value) and bool(_TARGET.fullmatch(value)), "a path", True)
+    fields = Fields(content, "network")
+    target = fields.get("target", lambda value: is_text(value) and bool(_TARGET.fullmatch(value)), "a path", True)
     arguments = fields.get(
         "arguments",
         lambda value: isinstance(value, Mapping) and all(name.isidentifier() for name in value),
@@ -286,23 +277,3 @@ def _classes(content: Any) -> tuple[LabelClass, ...] | None:
 
 def _tuple(value: Any) -> Any:
     return None if value is None else tuple(value)
-
-
-def _is_list(accept: Callable[[Any], bool], shortest: int, longest: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and shortest <= len(value) <= longest and all(map(accept, value))
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= _LONGEST_TEXT and value.isprintable()
-
-
-def _is_name(value: Any) -> bool:
-    return _is_text(value) and value.strip() == value != "" and "::" not in value and value[0] not in "$@%"
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_between(low: int, high: int) -> Callable[[Any], bool]:
-    return lambda value: _is_integer(value) and low <= value <= high

@@ -38,6 +38,7 @@ class SettingsRecord:
         training: everything else that determines the result, see `training_settings`.
         resume: continue the run in this folder.
         extend: continue it for more epochs than it was started with.
+        num_cases: number of training cases.
 
     Raises:
         ValueError: a record cannot hold one of the names or values.
@@ -55,6 +56,7 @@ class SettingsRecord:
         training: Mapping[str, Any],
         resume: bool = False,
         extend: bool = False,
+        num_cases: int | None = None,
     ) -> None:
         self.folder, self.resume, self.extend = Path(output_dir), resume, extend
         self.record = RunRecord(
@@ -68,6 +70,7 @@ class SettingsRecord:
             divisor=divisor,
             intensity=describe(intensity),
             trained_on=recordable_text(description.name),
+            training_cases=num_cases,
             training=training,
         )
         check_record(self.record)

@@ -207,3 +207,13 @@ def test_labels_in_another_numbering_are_recognised_and_it_is_named(labels: np.n
         f"{FILE}: fits the numbering 'btcv8' better than synapse's own. Were the labels prepared elsewhere? Then "
         "prepare them with --numbering btcv8."
     )
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_label_of_four_billion_takes_no_table_of_that_size(first: int) -> None:
+    labels = np.full((4, 5, 6), first, np.uint32)
+    labels[1:3, 1:3, 1:3] = 4_000_000_000
+    organs = measure_organs(labels, np.eye(4))
+    assert set(organs) == ({first} if first else set()) | {4_000_000_000}
+    assert organs[4_000_000_000].volume_ml == pytest.approx(0.008)
+    assert organs[4_000_000_000].centre_mm == (1.5, 1.5, 1.5)

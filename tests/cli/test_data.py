@@ -144,7 +144,7 @@ def test_files_left_out_of_a_preparation_are_listed_and_the_status_is_1(
     assert status_of(argv) == 1
     assert capsys.readouterr().out == (
         f"{out / 'dataset.json'}\nLook at it: i2net preview {out}\n"
-        f"Some files could not be used; {out / 'failed.csv'} names them.\n"
+        f"Some files could not be used; {out / 'failed.csv'} lists them.\n"
     )
     with (out / "failed.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
@@ -490,7 +490,7 @@ def test_errors_alone_decide_the_status_of_a_check(
         ),
         ("prepare glas", ["train_1.bmp", "Grade.csv", "PNG", "patient_split.json", "fold_0.json", "--out DIR"]),
         ("prepare cityscapes", ["leftImg8bit/", "gtFine/", "train ids", "255", "--out DIR", "folder to write"]),
-        ("check", ["dataset.json", "DICOM", "folders of images", "single images", "JSON", "Exit status 1"]),
+        ("check", ["dataset.json", "DICOM", "folders of images", "single images", "JSON", "exit status is 1"]),
         ("series", ["DICOM", "--series", "patient's name", "writes no file"]),
         ("preview", ["folder of dataset.json", "HTML", "folder to write (default DIR/preview)"]),
         ("phantoms", ["folder to write"]),

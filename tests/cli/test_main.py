@@ -73,3 +73,9 @@ def test_the_wheel_carries_the_configurations_and_finds_them(tmp_path: Path) -> 
     assert root == tmp_path / "site" / "i2net_bundle" / "_bundle"
     names = {path.name for path in (ROOT / "configs").iterdir()}
     assert {path.name for path in (root / "configs").iterdir()} == names
+
+
+def test_the_package_lists_predict_before_it_is_imported() -> None:
+    code = "import sys, i2net_bundle; print('predict' in dir(i2net_bundle), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]

@@ -80,10 +80,10 @@ def test_results_are_replaced_when_asked(folder: Path, tmp_path: Path) -> None:
         (("--set", "image_size"), "takes ID=VALUE"),
         (("--set", "image_size=[224,224]"), r"model\.pt was trained with image_size \[32, 32\], here \[224, 224\]"),
         (("--labels", "nope"), r"i2net: .*'nope'"),
-        (("--overlay", "absent.yaml"), r"No configuration absent\.yaml"),
+        (("--overlay", "absent.yaml"), r"The configuration absent\.yaml does not exist"),
         (("--device", "foo"), "This machine has no device 'foo'"),
         (("--task", "histology"), "model.pt was trained for the task 'ct', not 'histology'"),
-        (("--um-per-px", "0.5", "--resample"), "--um-per-px, --resample: for histology only, and the task is ct"),
+        (("--um-per-px", "0.5", "--resample"), "--um-per-px, --resample: only for histology, but the task is ct"),
     ],
     ids=["misspelt", "no value", "other size", "no table", "no overlay", "no device", "other task", "of histology"],
 )

@@ -1,4 +1,4 @@
-"""Which cases a data set has."""
+"""Data lists in every form give the cases of a data set, or are refused with the fault."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from i2net_bundle.io.findings import DataError
 
 
 def write_set(folder: Path, **splits: Any) -> Path:
-    """A data set whose files are empty, two of them: a.nii.gz and b.nii.gz."""
+    """Write a data set with two empty files, a.nii.gz and b.nii.gz."""
     for name in ("a.nii.gz", "b.nii.gz"):
         (folder / name).touch()
     (folder / "dataset.json").write_text(json.dumps(splits), encoding="utf-8")
@@ -34,7 +34,7 @@ def test_every_split_of_a_phantom_set_lists_its_files(
     assert all(Path(case[key]).is_file() for case in found for key in ("image", "label"))
 
 
-def test_splits_share_no_file(ct_dir: Path) -> None:
+def test_no_file_is_in_two_splits(ct_dir: Path) -> None:
     files = [
         case[key]
         for split in ("training", "validation", "test")
@@ -55,18 +55,18 @@ def test_paths_are_relative_to_the_data_set_and_not_to_the_working_directory(
     assert (Path(case["image"]), Path(case["label"])) == (tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
 
 
-def test_a_folder_without_dataset_json_is_named_with_the_option_that_sets_it(tmp_path: Path) -> None:
+def test_a_folder_without_dataset_json_is_refused_with_the_option_to_set(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"No dataset\.json in {tmp_path}.*--dataset_dir"):
         load_cases(tmp_path, "training", required=False)
 
 
-def test_a_missing_split_is_refused_where_it_is_required(tmp_path: Path) -> None:
+def test_a_required_split_that_is_missing_is_refused(tmp_path: Path) -> None:
     write_set(tmp_path, training=[PAIR])
     with pytest.raises(ValueError, match=r"dataset\.json lists no 'validation' cases"):
         load_cases(tmp_path, "validation")
 
 
-def test_a_missing_split_is_empty_where_it_is_not_required(tmp_path: Path) -> None:
+def test_an_optional_split_that_is_missing_is_empty(tmp_path: Path) -> None:
     write_set(tmp_path, training=[PAIR])
     assert load_cases(tmp_path, "validation", required=False) == []
 
@@ -101,7 +101,7 @@ def test_test_images_without_labels_may_be_bare_names_as_in_the_decathlon(tmp_pa
     ]
 
 
-def test_further_keys_of_a_case_such_as_its_fold_are_no_files(tmp_path: Path) -> None:
+def test_other_keys_of_a_case_such_as_its_fold_are_not_files(tmp_path: Path) -> None:
     case = load_cases(write_set(tmp_path, training=[{**PAIR, "fold": 0}]), "training")[0]
     assert Path(case["image"]) == tmp_path / "a.nii.gz"
 
@@ -109,7 +109,7 @@ def test_further_keys_of_a_case_such_as_its_fold_are_no_files(tmp_path: Path) ->
 # Which list, and which splits
 
 
-def test_another_data_list_of_the_folder_is_read_by_its_name(tmp_path: Path) -> None:
+def test_another_data_list_in_the_folder_is_read_by_name(tmp_path: Path) -> None:
     write_set(tmp_path, training=[PAIR])
     (tmp_path / "fold_0.json").write_text(json.dumps({"validation": [PAIR]}), encoding="utf-8")
     assert len(load_cases(tmp_path, "validation", datalist="fold_0.json")) == 1
@@ -118,7 +118,7 @@ def test_another_data_list_of_the_folder_is_read_by_its_name(tmp_path: Path) -> 
         load_cases(tmp_path, "training", datalist="fold_1.json")
 
 
-def test_an_unknown_split_is_refused_with_those_that_are_there(tmp_path: Path) -> None:
+def test_an_unknown_split_is_refused_and_the_existing_ones_are_listed(tmp_path: Path) -> None:
     write_set(tmp_path, training=[PAIR], testA=["a.nii.gz"])
     known = r"its lists: training, testA\.$"
     with pytest.raises(ValueError, match=rf"^{tmp_path / 'dataset.json'} lists no 'test' cases; {known}"):
@@ -126,7 +126,7 @@ def test_an_unknown_split_is_refused_with_those_that_are_there(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("split", ["testA", "validation"])
-def test_bare_names_are_images_without_labels_in_any_list(tmp_path: Path, split: str) -> None:
+def test_bare_file_names_are_images_without_labels_in_any_list(tmp_path: Path, split: str) -> None:
     write_set(tmp_path, **{split: ["./a.nii.gz"]})
     assert load_cases(tmp_path, split) == [{"image": str(tmp_path / "a.nii.gz"), "case": "a"}]
 
@@ -146,13 +146,13 @@ def test_bare_names_are_images_without_labels_in_any_list(tmp_path: Path, split:
     ],
     ids=["cut off", "UTF-16", "a list", "no image", "no channel", "a number for a channel"],
 )
-def test_a_data_list_that_is_none_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_a_malformed_data_list_is_refused_with_the_fault(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "dataset.json").write_bytes(content)
     with pytest.raises(ValueError, match=problem):
         load_cases(tmp_path, "training")
 
 
-def test_a_byte_order_mark_before_the_content_is_passed_over(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     write_set(tmp_path)
     (tmp_path / "dataset.json").write_text(json.dumps({"training": [PAIR]}), encoding="utf-8-sig")
     assert len(load_cases(tmp_path, "training")) == 1
@@ -213,7 +213,7 @@ def test_names_of_labels_are_read_in_either_direction(
     ],
     ids=lambda value: "" if isinstance(value, str) else None,
 )
-def test_labels_that_are_no_numbering_of_classes_are_refused(tmp_path: Path, labels: Any, problem: str) -> None:
+def test_labels_that_do_not_number_classes_are_refused(tmp_path: Path, labels: Any, problem: str) -> None:
     write_set(tmp_path, training=[PAIR], labels=labels)
     with pytest.raises(DataError, match=rf"^{tmp_path / 'dataset.json'}: .*{problem}"):
         read_datalist(tmp_path / "dataset.json")
@@ -243,7 +243,7 @@ def test_channels_are_read_in_any_form(tmp_path: Path, declared: Any, channels: 
         (7, r'"modality" must map numbers to names'),
     ],
 )
-def test_channels_that_are_no_names_are_refused(tmp_path: Path, modality: Any, problem: str) -> None:
+def test_channels_without_names_are_refused(tmp_path: Path, modality: Any, problem: str) -> None:
     write_set(tmp_path, training=[PAIR], modality=modality)
     with pytest.raises(DataError, match=problem):
         read_datalist(tmp_path / "dataset.json")
@@ -259,7 +259,7 @@ def test_a_case_may_have_one_file_per_channel(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("channels", "declared"), [({"channels": ["T2", "ADC", "DWI"]}, "3 channels"), ({}, "no channels")]
 )
-def test_a_case_of_another_number_of_files_than_channels_is_refused(
+def test_a_case_with_a_different_number_of_files_and_channels_is_refused(
     tmp_path: Path, channels: Any, declared: str
 ) -> None:
     write_set(tmp_path, training=[{"image": ["a.nii.gz", "b.nii.gz"], "label": "b.nii.gz"}], **channels)
@@ -267,12 +267,12 @@ def test_a_case_of_another_number_of_files_than_channels_is_refused(
         read_datalist(tmp_path / "dataset.json")
 
 
-def test_2d_images_have_the_channels_of_rgb(tmp_path: Path) -> None:
+def test_2d_images_have_rgb_channels(tmp_path: Path) -> None:
     write_set(tmp_path, training=["a.png"], modality={"0": "grey"})
     assert read_datalist(tmp_path / "dataset.json").channels == ("R", "G", "B")
 
 
-def test_2d_images_of_further_channels_are_refused(tmp_path: Path) -> None:
+def test_2d_images_with_other_channels_are_refused(tmp_path: Path) -> None:
     write_set(tmp_path, training=["a.png"], channels=["red", "infrared"])
     with pytest.raises(DataError, match=r"declares 2 channels, but 2D images are read as RGB"):
         read_datalist(tmp_path / "dataset.json")
@@ -286,7 +286,7 @@ def test_unknown_label_values_are_refused(tmp_path: Path, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [1, 256, "255", True])
-def test_an_ignored_id_is_beyond_the_classes(tmp_path: Path, value: Any) -> None:
+def test_an_ignore_id_must_lie_beyond_the_classes(tmp_path: Path, value: Any) -> None:
     write_set(tmp_path, training=["a.png"], labels={"0": "a", "1": "b"}, ignore_id=value)
     with pytest.raises(DataError, match=r"its ignore_id must be a whole number from 2 to 255"):
         read_datalist(tmp_path / "dataset.json")
@@ -296,7 +296,7 @@ def test_an_ignored_id_is_beyond_the_classes(tmp_path: Path, value: Any) -> None
 
 
 def different(folder: Path) -> Path:
-    """Files of one size but of different content: a, b, c; d is a under another name."""
+    """Write files of equal size: a, b and c differ, and d is a copy of a."""
     for name, letter in (("a", b"1"), ("b", b"2"), ("c", b"3"), ("d", b"1")):
         (folder / f"{name}.nii.gz").write_bytes(letter * 100)
     return folder
@@ -304,7 +304,7 @@ def different(folder: Path) -> Path:
 
 @pytest.mark.parametrize("asked", ["training", "test"])
 @pytest.mark.parametrize("other", ["a", "d"], ids=["the same file", "another name"])
-def test_an_image_for_training_and_for_another_split_is_refused_and_both_files_are_named(
+def test_a_training_image_in_another_split_is_refused_and_both_files_are_named(
     tmp_path: Path, other: str, asked: str
 ) -> None:
     different(tmp_path)
@@ -325,6 +325,6 @@ def test_an_image_for_training_and_for_another_split_is_refused_and_both_files_a
     ],
     ids=["all different", "validation is the test", "twice in training", "a file that is not there"],
 )
-def test_what_is_shared_otherwise_is_no_fault(tmp_path: Path, cases: dict[str, list[str]]) -> None:
+def test_other_repeated_images_are_allowed(tmp_path: Path, cases: dict[str, list[str]]) -> None:
     (different(tmp_path) / "dataset.json").write_text(json.dumps(cases), encoding="utf-8")
     assert len(load_cases(tmp_path, "training")) == len(cases["training"])

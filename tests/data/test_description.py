@@ -1,4 +1,4 @@
-"""Classes and channels of a data set come from its data list, and from the defaults where that is silent."""
+"""Classes and channels of a data set come from its data list, or else from the defaults."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_data_list_names_classes_and_channels(tmp_path: Path) -> None:
     assert found.channels == ("T2", "ADC")
 
 
-def test_known_classes_bring_their_properties_and_unknown_ones_have_a_colour_alone(tmp_path: Path) -> None:
+def test_known_classes_get_their_properties_and_unknown_ones_only_a_colour(tmp_path: Path) -> None:
     _, spleen, tumour = describe_dataset(write_list(tmp_path, **OWN), label_table="synapse").classes
     known = label_table("synapse").find("spleen")
     assert known is not None
@@ -45,22 +45,22 @@ def test_known_classes_bring_their_properties_and_unknown_ones_have_a_colour_alo
 
 
 @pytest.mark.parametrize("folder", [None, "absent"])
-def test_without_a_data_list_the_table_and_the_given_channels_hold(tmp_path: Path, folder: str | None) -> None:
+def test_without_a_data_list_the_table_and_the_given_channels_apply(tmp_path: Path, folder: str | None) -> None:
     place = None if folder is None else tmp_path / folder
     found = describe_dataset(place, label_table="synapse", channels=["T2"])
     assert (found.class_names, found.channels) == (class_names("synapse"), ("T2",))
 
 
-def test_a_list_that_names_no_labels_takes_those_of_the_table(tmp_path: Path) -> None:
+def test_a_list_without_labels_takes_those_of_the_table(tmp_path: Path) -> None:
     assert describe_dataset(write_list(tmp_path), label_table="synapse").class_names == class_names("synapse")
 
 
-def test_neither_labels_nor_a_table_is_refused(tmp_path: Path) -> None:
+def test_a_list_without_labels_and_without_a_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"dataset\.json does not name its labels, and no label table was given"):
         describe_dataset(write_list(tmp_path))
 
 
-def test_the_table_that_a_data_list_names_holds_before_the_built_in_default(tmp_path: Path) -> None:
+def test_the_table_of_a_data_list_precedes_the_built_in_default(tmp_path: Path) -> None:
     write_table(tmp_path / "mine.json", {"name": "tumour", "color": "#123456", "snomed": ["108369006", "Neoplasm"]})
     found = describe_dataset(write_list(tmp_path, **OWN, label_table="mine.json"), label_table="synapse")
     assert found.classes[2].color == "#123456"
@@ -68,7 +68,7 @@ def test_the_table_that_a_data_list_names_holds_before_the_built_in_default(tmp_
     assert found.classes[1].snomed == ("78961009", "Spleen")
 
 
-def test_a_users_table_holds_before_the_one_that_the_data_list_names(tmp_path: Path) -> None:
+def test_a_users_table_precedes_the_one_of_the_data_list(tmp_path: Path) -> None:
     write_table(tmp_path / "mine.json", {"name": "tumour", "color": "#123456"})
     other = write_table(tmp_path / "other.json", {"name": "tumour", "color": "#654321"})
     found = describe_dataset(write_list(tmp_path, **OWN, label_table="mine.json"), label_table=other)
@@ -79,19 +79,19 @@ def test_a_users_table_holds_before_the_one_that_the_data_list_names(tmp_path: P
     ("value", "problem"),
     [("/etc/table.json", "must be a path relative to the data list"), (5, "must be a name or a path")],
 )
-def test_a_label_table_that_is_no_relative_path_is_refused(tmp_path: Path, value: Any, problem: str) -> None:
+def test_a_label_table_that_is_not_a_relative_path_is_refused(tmp_path: Path, value: Any, problem: str) -> None:
     with pytest.raises(DataError, match=problem):
         describe_dataset(write_list(tmp_path, **OWN, label_table=value))
 
 
 @pytest.mark.parametrize("label_values", ["instances", "binary"])
-def test_masks_of_two_classes_with_three_labels_are_refused(tmp_path: Path, label_values: str) -> None:
+def test_two_class_masks_with_three_labels_are_refused(tmp_path: Path, label_values: str) -> None:
     write_list(tmp_path, **OWN, training=["a.png"], label_values=label_values)
     with pytest.raises(DataError, match=rf"declares {label_values} masks, which have two classes, but lists 3 classes"):
         describe_dataset(tmp_path)
 
 
-def test_reading_options_take_what_the_list_declares_and_the_users_choice_first(tmp_path: Path) -> None:
+def test_reading_options_prefer_the_users_choice_to_the_declarations_of_the_list(tmp_path: Path) -> None:
     labels = {"background": 0, "gland": 1, "ignore": 2}
     write_list(tmp_path, labels=labels, training=["a.png"], label_values="classes")
     found = read_datalist(tmp_path / "dataset.json")

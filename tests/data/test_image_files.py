@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,12 @@ def test_channels_of_two_folders_are_two_cases() -> None:
 )
 def test_cases_get_names_that_tell_them_apart(images: list[str], names: list[str]) -> None:
     assert [case["case"] for case in name_cases([{"image": image} for image in images])] == names
+
+
+def test_names_that_leave_no_room_for_a_suffix_are_shortened_and_stay_distinct(tmp_path: Path) -> None:
+    images = [tmp_path / f"{letter * 120}{number}.png" for letter in ("n", "é") for number in range(2)]
+    images[:2] = [tmp_path / f"{'n' * 240}{number}.nii.gz" for number in range(2)]
+    names = [case["case"] for case in name_cases([{"image": str(image)} for image in images])]
+    assert len(set(names)) == 4
+    assert all(len(os.fsencode(name)) <= 200 for name in names)
+    assert names[0].startswith("n" * 190) and names[2].startswith("é" * 90)

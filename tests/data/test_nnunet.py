@@ -1,4 +1,4 @@
-"""Folders of nnU-Net v2 data sets are read as they are."""
+"""nnU-Net v2 data sets are read without conversion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADER = {"channel_names": {"0": "T2", "1": "ADC"}, "labels": {"background": 0, 
 def write_folder(
     folder: Path, *, cases: tuple[str, ...] = ("p_1", "p_2"), tests: tuple[str, ...] = (), **changes: Any
 ) -> Path:
-    """A data set whose files hold their own names; returns its dataset.json."""
+    """Write a data set whose files contain their own names; return its dataset.json."""
     header = {**HEADER, **changes}
     ending = header["file_ending"]
     channels = 1 if ending == ".png" else len(header["channel_names"])
@@ -53,7 +53,7 @@ def test_a_single_channel_is_one_path_and_the_case_has_no_channel_in_its_name(tm
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha", ".tif", ".png"])
-def test_files_of_the_declared_ending_are_taken_and_others_are_not(tmp_path: Path, ending: str) -> None:
+def test_only_files_with_the_declared_ending_are_listed(tmp_path: Path, ending: str) -> None:
     changes = {"channel_names": {"0": "R", "1": "G", "2": "B"}} if ending in (".png", ".tif") else {}
     path = write_folder(tmp_path, file_ending=ending, **changes) if ending != ".tif" else None
     if path is None:
@@ -66,13 +66,13 @@ def test_files_of_the_declared_ending_are_taken_and_others_are_not(tmp_path: Pat
     assert all(str(case["label"]).endswith(ending) for case in read_datalist(path).cases("training"))
 
 
-def test_colours_of_a_2d_image_lie_in_one_file(tmp_path: Path) -> None:
+def test_a_2d_image_holds_its_colours_in_one_file(tmp_path: Path) -> None:
     found = read_datalist(write_folder(tmp_path, file_ending=".png", channel_names={"0": "R", "1": "G", "2": "B"}))
     assert found.cases("training")[0]["image"] == str(tmp_path / "imagesTr/p_1_0000.png")
     assert found.channels == ("R", "G", "B")
 
 
-def test_test_images_are_the_test_list_with_labels_where_there_are_any(tmp_path: Path) -> None:
+def test_test_images_are_listed_with_labels_if_they_have_any(tmp_path: Path) -> None:
     path = write_folder(tmp_path, tests=("t_1", "t_2"))
     (tmp_path / "labelsTs").mkdir()
     (tmp_path / "labelsTs/t_2.nii.gz").touch()
@@ -80,7 +80,7 @@ def test_test_images_are_the_test_list_with_labels_where_there_are_any(tmp_path:
     assert [(case["case"], "label" in case) for case in cases] == [("t_1", False), ("t_2", True)]
 
 
-def test_files_that_dataset_json_lists_itself_are_taken(tmp_path: Path) -> None:
+def test_cases_listed_in_dataset_json_are_used(tmp_path: Path) -> None:
     listed = {"q": {"images": ["x/a.nii.gz", "x/b.nii.gz"], "label": "x/c.nii.gz"}}
     path = write_folder(tmp_path, cases=(), dataset=listed)
     (tmp_path / "x").mkdir()
@@ -126,7 +126,7 @@ def test_every_incomplete_case_is_named_up_to_twenty(tmp_path: Path) -> None:
     assert "has 5 more such faults" in str(caught.value)
 
 
-def test_another_number_of_cases_than_dataset_json_says_is_refused(tmp_path: Path) -> None:
+def test_a_number_of_cases_that_differs_from_dataset_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"declares 3 training cases \(numTraining\), but 2 were found"):
         read_datalist(write_folder(tmp_path, numTraining=3))
 

@@ -55,7 +55,7 @@ def world_centroid(image: nib.Nifti1Image, inside: np.ndarray) -> np.ndarray:
 
 
 def best_window_dice(values: np.ndarray, truth: np.ndarray) -> float:
-    """Best Dice that any interval of values, chosen with the truth in hand, reaches."""
+    """Return the best Dice of any interval of values, chosen by comparison with the label."""
     edges = np.linspace(values.min(), values.max() + 1, 100)
     hits, picked = (np.r_[0, np.histogram(v, edges)[0].cumsum()] for v in (values[truth], values))
     overlap, chosen = hits[None] - hits[:, None], picked[None] - picked[:, None]
@@ -159,7 +159,7 @@ def test_ct_of_unequal_sides_holds_every_organ() -> None:
     assert len(np.unique(ct_phantom(0, (100, 72, 20), (0.8, 0.8, 5.0))[1])) == 9
 
 
-def test_too_coarse_a_ct_is_refused() -> None:
+def test_a_ct_that_is_too_coarse_is_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(6, 6, 3\) is too coarse for .*gallbladder"):
         ct_phantom(0, (6, 6, 3))
     with pytest.raises(ValueError, match=r"too coarse for .*stomach"):
@@ -237,7 +237,7 @@ def test_stain_varies_between_images() -> None:
     assert colours.std(0).min() > 3
 
 
-def test_too_small_a_gland_image_is_refused() -> None:
+def test_a_gland_image_that_is_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match="Both sides must be at least 64 pixels"):
         gland_phantom(0, (63, 200))
 
@@ -246,7 +246,7 @@ def test_the_smallest_gland_image_holds_a_gland() -> None:
     assert all(gland_phantom(index, (64, 64))[1].any() for index in range(20))
 
 
-def test_gland_files_are_named_as_those_of_glas_and_hold_the_pure_phantoms(gland_set: Path) -> None:
+def test_gland_files_are_named_as_in_glas_and_hold_the_pure_phantoms(gland_set: Path) -> None:
     names = [(image.name, label.name) for image, label in pairs_of(gland_set)]
     numbered = ["train_1", "train_2", "train_3", "testA_1", "testA_2"]
     assert names == [(f"{name}.png", f"{name}_anno.png") for name in numbered]

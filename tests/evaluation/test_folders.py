@@ -58,12 +58,12 @@ def test_another_orientation_of_the_same_grid_is_refused(folders: tuple[Path, Pa
     assert summary["cases"] == 1
     with (tmp_path / "out" / "failed.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert "img0002_mask" in row["file"] and "mm off its label" in row["reason"]
+    assert "img0002_mask" in row["file"] and "mm away from its label" in row["reason"]
 
 
 @pytest.mark.parametrize(
     ("pred", "message"),
-    [(PRED[:6], r"has shape \(6, 10, 8\), its label"), (PRED + 9, "the classes are 0 to 8")],
+    [(PRED[:6], r"has shape \(6, 10, 8\), but its label"), (PRED + 9, "the classes are 0 to 8")],
     ids=["shape", "labels"],
 )
 def test_nothing_to_score_is_an_error(
@@ -85,7 +85,7 @@ def test_what_has_no_partner_stops_unless_it_may_be_left_out(folders: tuple[Path
 
 def test_two_masks_of_one_case_are_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
     save(folders[0] / "img0001.nii.gz", PRED)
-    with pytest.raises(DataError, match="is of the same case as img0001"):
+    with pytest.raises(DataError, match="belongs to the same case as img0001"):
         evaluate_folders(*folders, tmp_path / "out")
 
 

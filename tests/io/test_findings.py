@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 
 import pytest
 
 from i2net_bundle.io.findings import DataError, error, reading
-from i2net_bundle.io.printable import printable_lines
+from i2net_bundle.io.printable import PrintableFormatter, printable_lines
 
 
 def test_names_and_values_from_files_are_escaped_in_a_message() -> None:
@@ -28,7 +29,7 @@ def test_letters_of_any_language_are_kept() -> None:
     "fault", [KeyError("x"), OverflowError("too\nlarge"), RecursionError("deep"), AssertionError(), OSError(5, "I/O")]
 )
 def test_any_error_of_a_reader_becomes_a_finding_of_its_file(fault: Exception) -> None:
-    with pytest.raises(DataError, match=rf"^a\.nii: is truncated or damaged.*\({type(fault).__name__}: .*\)\. Dow"):  # noqa: SIM117
+    with pytest.raises(DataError, match=rf"^a\.nii: cannot be read: .*\({type(fault).__name__}.*\)\. Dow"):  # noqa: SIM117
         with reading("a.nii"):
             raise fault
 
@@ -42,3 +43,9 @@ def test_a_finding_passes_through_and_survives_a_process() -> None:
     with pytest.raises(DataError, match=r"^b\.nii: is empty") as caught, reading("a.nii"):
         raise DataError([error("empty", "b.nii", "is empty", "Copy it.")])
     assert pickle.loads(pickle.dumps(caught.value)).findings == caught.value.findings
+
+
+def test_log_records_are_escaped() -> None:
+    formatter = PrintableFormatter("%(levelname)s %(message)s")
+    record = logging.LogRecord("i2net", logging.INFO, "", 0, "read %s\nnext", ("a\x1b]0;title\x07.nii",), None)
+    assert formatter.format(record) == r"INFO read a\x1b]0;title\x07.nii" + "\nnext"

@@ -85,11 +85,21 @@ def test_an_encoding_that_is_not_read_is_named(encoding: str, tmp_path: Path) ->
     assert "damaged" not in str(caught.value)
 
 
-def test_a_voxel_file_that_is_a_device_is_refused(tmp_path: Path) -> None:
-    path = header_file(tmp_path, ".mhd", (r"^ElementDataFile.*", "ElementDataFile = voxels.raw"))
-    (tmp_path / "voxels.raw").symlink_to("/dev/zero")
-    with pytest.raises(DataError, match=r"voxels\.raw: is a character device"):
-        load_volume(path, VolumeOptions())
+@pytest.mark.parametrize(
+    ("target", "kind"), [("/dev/zero", "a character device"), ("/", "a folder")], ids=["device", "folder"]
+)
+@pytest.mark.parametrize(
+    ("suffix", "pattern", "field"),
+    [(".mhd", r"^ElementDataFile.*", "ElementDataFile ="), (".nhdr", r"^data file:.*", "data file:")],
+)
+def test_a_voxel_file_that_is_no_file_is_refused(
+    suffix: str, pattern: str, field: str, target: str, kind: str, tmp_path: Path
+) -> None:
+    path = header_file(tmp_path, suffix, (pattern, f"{field} voxels.raw"))
+    (tmp_path / "voxels.raw").symlink_to(target)
+    (found,) = check_case({"image": path}, VolumeOptions())
+    assert found.file == str(path)
+    assert found.problem == f"names 'voxels.raw' as the file of its voxels, which is {kind}, not a file"
 
 
 def test_the_keys_of_a_program_do_not_replace_nrrd_s_fields(tmp_path: Path) -> None:

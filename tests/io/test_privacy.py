@@ -1,4 +1,4 @@
-"""Which names tell of a patient, and what messages show in their place."""
+"""Identifying names are recognised and hidden in messages."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def test_a_uid_and_a_name_with_dicoms_separator_are_identifying(name: str) -> No
 @pytest.mark.parametrize(
     "name", ["0001", "IM-0001-0002.dcm", "p1", "2024.05.01", "2024.05.01.12.30", "v2.1.0", "ct.nii.gz", ".", "12.5.3.1"]
 )
-def test_numbers_dates_and_versions_are_not(name: str) -> None:
+def test_numbers_dates_and_versions_are_not_identifying(name: str) -> None:
     assert not is_identifying(name)
 
 
-def test_a_folder_is_shown_without_them_and_a_file_as_it_is(tmp_path: Path) -> None:
+def test_identifiers_are_hidden_in_folder_paths_but_not_in_file_paths(tmp_path: Path) -> None:
     folder = tmp_path / "DOE^JOHN" / UID / "scan"
     folder.mkdir(parents=True)
     file = folder / "ct.nii.gz"
@@ -45,5 +45,5 @@ def test_a_folder_is_shown_without_them_and_a_file_as_it_is(tmp_path: Path) -> N
     ],
     ids=["value", "path", "nothing to hide"],
 )
-def test_they_are_taken_out_of_other_programs_messages(text: str, shown: str) -> None:
+def test_identifiers_are_removed_from_library_messages(text: str, shown: str) -> None:
     assert without_identifiers(text) == shown

@@ -198,7 +198,7 @@ def test_what_is_no_whole_tiff_is_refused(content: bytes, tmp_path: Path) -> Non
     path = tmp_path / "a.tif"
     path.write_bytes(content)
     assert not is_tiled_tiff(path)
-    with pytest.raises(DataError, match=r"a\.tif: is truncated or damaged"):
+    with pytest.raises(DataError, match=r"a\.tif: .*truncated or damaged"):
         TiledTiff(path)
 
 

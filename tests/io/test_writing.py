@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import resource
@@ -21,6 +22,8 @@ from i2net_bundle.io.writing import (
     remove_leftovers,
     require_space,
     staged_folder,
+    write_csv,
+    write_rows,
     written_whole,
 )
 
@@ -146,3 +149,32 @@ def test_locks_are_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with written_whole(tmp_path / "a.csv") as temporary:
         temporary.write_text("whole")
     assert (tmp_path / "a.csv").read_text() == "whole"
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=HYPERLINK(A1)", "'=HYPERLINK(A1)"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-scan.nii", "'-scan.nii"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1+1", r"'\t=1+1"),
+        ("\r\n=1+1", r"'\r" + "\n=1+1"),
+        ("＝1+1", "'＝1+1"),
+        ("a\x1b[31m", r"a\x1b[31m"),
+        ("-5.2", "-5.2"),
+        ("+1e-3", "+1e-3"),
+        ("-inf", "-inf"),
+        ("-", "-"),
+        ("liver", "liver"),
+        ("", ""),
+    ],
+)
+def test_cells_that_a_spreadsheet_would_run_become_text_and_numbers_stay(text: str, cell: str, tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", ["name", text], [[text, -1.5]])
+    write_rows(tmp_path / "b.csv", [{"name": text, text or "x": -1.5}])
+    for name in ("a.csv", "b.csv"):
+        with (tmp_path / name).open(newline="", encoding="utf-8") as file:
+            header, row = csv.reader(file)
+        assert row == [cell, "-1.5"]
+        assert header[1] == cell or not text

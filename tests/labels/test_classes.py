@@ -1,4 +1,4 @@
-"""Classes of any names get their properties, and a user's table is read by a strict form."""
+"""Classes with any names get their properties, and users' tables are validated."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_few_classes_have_colours_far_apart() -> None:
     assert apart >= 60
 
 
-def test_what_a_table_says_comes_before_the_built_in_tables_property_by_property(tmp_path: Path) -> None:
+def test_each_property_in_a_users_table_precedes_that_of_the_built_in_tables(tmp_path: Path) -> None:
     table = write_table(
         tmp_path / "own.json",
         classes=[
@@ -77,13 +77,13 @@ def test_what_a_table_says_comes_before_the_built_in_tables_property_by_property
         (["a", " "], "the name of class 1 is empty"),
     ],
 )
-def test_names_that_cannot_stand_for_classes_are_refused(names: list[Any], problem: str) -> None:
+def test_invalid_class_names_are_refused(names: list[Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         classes_of(names)
 
 
 @pytest.mark.parametrize("name", ["spleen", "tumour", "left kidney"])
-def test_a_class_survives_the_way_through_json(name: str) -> None:
+def test_a_class_survives_a_round_trip_through_json(name: str) -> None:
     (item,) = classes_of([name])
     assert label_class(json.loads(json.dumps(item.as_json()))) == item
 
@@ -91,7 +91,7 @@ def test_a_class_survives_the_way_through_json(name: str) -> None:
 # A user's table
 
 
-def test_a_table_of_a_file_has_its_classes_in_order(tmp_path: Path) -> None:
+def test_a_table_from_a_file_has_its_classes_in_order(tmp_path: Path) -> None:
     path = write_table(
         tmp_path / "pelvis.json",
         description="Organs of the pelvis",
@@ -150,9 +150,7 @@ def test_a_table_of_a_file_has_its_classes_in_order(tmp_path: Path) -> None:
         ({"classes": [{"name": "a"}], "sources": {"x": {"classes": {"b": "a"}}}}, "the source 'x' must have"),
     ],
 )
-def test_a_table_of_another_form_is_refused_with_the_file_and_the_fault(
-    tmp_path: Path, content: Any, problem: str
-) -> None:
+def test_a_malformed_table_is_refused_with_the_file_and_the_fault(tmp_path: Path, content: Any, problem: str) -> None:
     path = tmp_path / "own.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"^{path} is not a label table: .*{problem}"):
@@ -160,7 +158,7 @@ def test_a_table_of_another_form_is_refused_with_the_file_and_the_fault(
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[" * 100_000], ids=["cut off", "UTF-16", "deep"])
-def test_a_file_that_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "own.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"own\.json is not a label table"):
         label_table(tmp_path / "own.json")
@@ -171,7 +169,7 @@ def test_an_absent_file_is_named(tmp_path: Path) -> None:
         label_table(tmp_path / "own.json")
 
 
-def test_the_table_of_the_documentation_is_one(tmp_path: Path) -> None:
+def test_the_table_in_the_documentation_is_valid(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 1

@@ -1,4 +1,4 @@
-"""Label tables are in order, and other numberings are mapped as declared or refused."""
+"""The built-in label tables are consistent, and other numberings are mapped as declared or refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_known_tables_are_those_of_the_three_data_sets() -> None:
 # Tables
 
 
-def test_a_table_is_named_like_its_file_and_says_what_it_is(table: LabelTable) -> None:
+def test_a_table_is_named_like_its_file_and_has_a_description(table: LabelTable) -> None:
     assert table.name in NAMES
     assert label_table(table.name) is table
     assert table.description
@@ -53,7 +53,7 @@ def test_colours_are_distinct(table: LabelTable) -> None:
     assert len(set(colours)) == len(colours)
 
 
-def test_positions_and_volumes_are_of_classes_and_make_sense(table: LabelTable) -> None:
+def test_positions_refer_to_classes_and_volumes_are_plausible(table: LabelTable) -> None:
     for item in table.classes:
         for direction, other in item.positions:
             assert other in table.names
@@ -102,21 +102,21 @@ def test_synapse_has_the_organs_in_the_order_of_the_protocol() -> None:
         (" LIVER ", "liver"),
     ],
 )
-def test_a_class_is_found_by_synonym_whatever_the_case_and_the_joints(name: str, expected: str) -> None:
+def test_a_class_is_found_by_synonym_in_any_case_and_with_any_separator(name: str, expected: str) -> None:
     found = SYNAPSE.find(name)
     assert found is not None
     assert found.name == expected
 
 
 @pytest.mark.parametrize("name", ["kidney", "oesophagus", ""])
-def test_a_name_of_no_class_is_not_found(name: str) -> None:
+def test_an_unknown_name_is_not_found(name: str) -> None:
     assert SYNAPSE.find(name) is None
 
 
 # Numberings
 
 
-def test_btcv_maps_as_the_protocol_says() -> None:
+def test_btcv_maps_as_in_the_protocol() -> None:
     kept = {8: 1, 4: 2, 3: 3, 2: 4, 6: 5, 11: 6, 1: 7, 7: 8}
     assert SYNAPSE.source_map("btcv") == {0: 0, **dict.fromkeys(range(1, 14), 0), **kept}
 
@@ -143,7 +143,7 @@ def test_masks_of_0_and_255_become_glands() -> None:
     assert label_table("glas").source_map("binary") == {0: 0, 255: 1}
 
 
-def test_a_numbering_given_by_names_is_mapped_and_what_is_known_to_be_left_out_becomes_background() -> None:
+def test_a_numbering_given_by_names_is_mapped_and_dropped_names_become_background() -> None:
     names = {1: "Spleen", 2: "kidney_right", 3: "Esophagus", 4: "Portal-Vein and Splenic_Vein"}
     assert SYNAPSE.source_map(names) == {0: 0, 1: 7, 2: 4, 3: 0, 4: 0}
 
@@ -155,7 +155,7 @@ def test_an_undeclared_numbering_is_refused_and_the_known_ones_listed() -> None:
         SYNAPSE.source_map("amos")
 
 
-def test_a_name_that_is_neither_a_class_nor_left_out_is_refused_with_the_classes() -> None:
+def test_a_name_that_is_neither_a_class_nor_dropped_is_refused_with_the_classes() -> None:
     with pytest.raises(
         ValueError, match=r"^Label 2 'heart' is not a class of synapse \(background, aorta, .*stomach\)"
     ):
@@ -173,7 +173,7 @@ def test_a_label_map_is_renumbered(dtype: type) -> None:
     np.testing.assert_array_equal(mapped, [[[0, 1], [5, 0]], [[7, 2], [4, 3]]])
 
 
-def test_mapping_is_that_of_a_loop_over_voxels() -> None:
+def test_mapping_equals_a_loop_over_voxels() -> None:
     ids = SYNAPSE.source_map("btcv")
     labels = np.random.default_rng(0).integers(0, 14, (5, 6, 7))
     expected = np.array([ids[value] for value in labels.ravel().tolist()]).reshape(labels.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ import pytest
 import requests
 
 from i2net_bundle.data.phantoms import make_gland_phantoms
-from scripts.monai_label import FILES, parse
+from scripts import monai_label
+from scripts.monai_label import FILES, bundle_name, make_bundle, parse
 from tests.monai_label.bundles import ROOT
 
 SCRIPT = str(ROOT / "scripts" / "monai_label.py")
@@ -29,7 +31,7 @@ def test_without_weights_it_says_so_and_how_to_begin(
     with pytest.raises(SystemExit):
         parse()
     told = capsys.readouterr().err
-    assert "no trained weights for histology" in told and "--start untrained or phantoms or imagenet" in told
+    assert "no trained weights for histology" in told and "use --start untrained or phantoms or imagenet" in told
 
 
 def test_ct_has_no_imagenet_weights_to_begin_with(
@@ -38,7 +40,7 @@ def test_ct_has_no_imagenet_weights_to_begin_with(
     monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--start", "imagenet"])
     with pytest.raises(SystemExit):
         parse()
-    assert "--start imagenet is not there for ct: untrained, phantoms" in capsys.readouterr().err
+    assert "--start imagenet is not available for ct: untrained, phantoms" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tif", "tiff"])
@@ -49,18 +51,65 @@ def test_images_of_every_lossless_format_are_served(ending: str) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--start", "untrained", "--encoder-weights", "x.pt"], "--encoder-weights goes with --start imagenet"),
-        (["--start", "imagenet", "--encoder-weights", "absent.pt"], "there is no file absent.pt"),
+        (["--start", "untrained", "--encoder-weights", "x.pt"], "--encoder-weights needs --start imagenet"),
+        (["--start", "imagenet", "--encoder-weights", "absent.pt"], "absent.pt"),
+        (["--weights", "absent.pt"], "absent.pt"),
+        (["--start", "untrained", "--overlay", "absent.yaml"], "absent.yaml"),
     ],
-    ids=["another start", "no such file"],
+    ids=["another start", "encoder weights", "weights", "overlay"],
 )
-def test_encoder_weights_that_cannot_be_taken_are_refused_before_anything_is_made(
+def test_options_that_cannot_be_used_are_refused_before_anything_is_created(
     options: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "histology", *options])
     with pytest.raises(SystemExit):
         parse()
     assert told in capsys.readouterr().err
+
+
+def command_line(monkeypatch: pytest.MonkeyPatch, *options: str) -> argparse.Namespace:
+    monkeypatch.setattr(sys, "argv", [SCRIPT, ".", *options])
+    return parse()
+
+
+def test_other_weights_and_overlays_get_a_bundle_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "overlay"):
+        Path(f"{name}.pt").write_text(name)
+    Path("copy_of_a.pt").write_text("a")
+    options = [
+        ["--weights", "a.pt"],
+        ["--weights", "b.pt"],
+        ["--weights", "a.pt", "--overlay", "overlay.pt"],
+        ["--weights", "a.pt", "--train-overlay", "overlay.pt"],
+        ["--start", "untrained"],
+    ]
+    names = [bundle_name(command_line(monkeypatch, *chosen)) for chosen in options]
+    assert len(set(names)) == 5
+    assert names[4] == "i2net_ct_untrained"
+    assert bundle_name(command_line(monkeypatch, "--weights", "copy_of_a.pt")) == names[0]
+
+
+def test_new_weights_are_packaged_from_the_callers_folder_and_old_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    packaged: list[str] = []
+
+    def package(python: Path, module: str, *arguments: str) -> None:
+        packaged.append(arguments[arguments.index("--weights") + 1])
+        Path(arguments[arguments.index("--out") + 1]).mkdir(parents=True)
+
+    monkeypatch.setattr(monai_label, "run", package)
+    bundles = []
+    for content in ("old", "new", "new"):
+        Path("model.pt").write_text(content)
+        arguments = command_line(monkeypatch, "--weights", "model.pt")
+        bundles.append(make_bundle(arguments, Path("python"), tmp_path / "server"))
+    assert packaged == [str(tmp_path / "model.pt")] * 2
+    assert bundles[0] != bundles[1] == bundles[2]
+    assert all(bundle.is_dir() for bundle in bundles)
+    assert "is served with what it has learned since" in capsys.readouterr().out
 
 
 @pytest.mark.slow

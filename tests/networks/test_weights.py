@@ -6,6 +6,7 @@ import copy
 import hashlib
 import math
 import re
+import time
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,13 @@ class TestLoadNetwork:
         both = {f"{part}.{name}": value for part in ("student", "teacher") for name, value in state.items()}
         with pytest.raises(ValueError, match=r"more than once: under student\., teacher\."):
             load_network(small_i2net(), save(both, tmp_path / "model.pt"))
+
+    def test_a_name_of_a_million_dots_is_refused_at_once(self, tmp_path: Path) -> None:
+        path = save({"." * 10**6: torch.zeros(1)}, tmp_path / "model.pt")
+        started = time.process_time()
+        with pytest.raises(ValueError, match="does not fit this I2Net"):
+            load_network(small_i2net(), path)
+        assert time.process_time() - started < 5
 
     def test_names_with_escape_sequences_do_not_reach_the_terminal(self, tmp_path: Path) -> None:
         state = dict(small_i2net().state_dict()) | {"a\x1b[2Jb": torch.zeros(1)}

@@ -218,7 +218,7 @@ def test_weights_are_packaged_at_the_size_they_were_trained_at_and_at_no_other(t
 
 
 def test_a_missing_overlay_and_a_folder_in_use_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"No configuration .*nowhere\.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"The configuration .*nowhere\.yaml does not exist"):
         package_bundle("histology", tmp_path / "package", Weights(), [tmp_path / "nowhere.yaml"])
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
@@ -227,5 +227,5 @@ def test_a_missing_overlay_and_a_folder_in_use_are_named(tmp_path: Path) -> None
 
 
 def test_encoder_weights_do_not_go_with_trained_ones(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="holds an encoder already"):
+    with pytest.raises(SystemExit, match="contains an encoder"):
         main(["package", "histology", "--out", str(tmp_path / "p"), "--weights", "a.pt", "--encoder-weights", "b.pt"])

@@ -19,10 +19,11 @@ import torch
 from i2net_bundle.io.dicom.volume import read_series
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.networks import synapse_i2net
-from i2net_bundle.prediction import cohort as prediction_files
+from i2net_bundle.prediction import case_files
+from i2net_bundle.prediction.case_prediction import Prediction
 from i2net_bundle.prediction.cohort import predict_files
 from i2net_bundle.prediction.inputs import find_inputs
-from i2net_bundle.prediction.predictor import Prediction, Predictor
+from i2net_bundle.prediction.predictor import Predictor
 from tests.checks.ct_files import hu_volume, save
 from tests.io.dicom.files import (
     CT_UID,
@@ -236,7 +237,7 @@ def test_nothing_written_or_logged_tells_of_the_patient(
 @pytest.mark.parametrize(("name", "volumes"), [("a.png", True), ("a.nrrd", False), ("a.nii.gz", False)])
 def test_a_file_of_the_other_kind_is_refused(name: str, volumes: bool, tmp_path: Path) -> None:
     (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"Choose another with --task"):
+    with pytest.raises(ValueError, match=r"Choose another task with --task"):
         find_inputs([tmp_path / name], volumes)
 
 
@@ -276,8 +277,9 @@ def test_earlier_files_of_a_case_go_and_those_of_others_stay(weights: Path, tmp_
 def test_an_input_is_never_replaced(weights: Path, tmp_path: Path) -> None:
     for name in ("ct.nii.gz", "ct_mask.nii.gz"):
         save(tmp_path / name, hu_volume((20, 18, 3)))
-    with pytest.raises(ValueError, match=r"ct_mask\.nii\.gz is an input, and would be replaced"):
-        predict_files([tmp_path], tmp_path, predictor(weights), overwrite=True)
+    inputs = [tmp_path / "ct.nii.gz", tmp_path / "ct_mask.nii.gz"]
+    with pytest.raises(ValueError, match=r"ct_mask\.nii\.gz is an input and would be replaced"):
+        predict_files(inputs, tmp_path, predictor(weights), overwrite=True)
     assert nib.load(tmp_path / "ct_mask.nii.gz").get_data_dtype() == "int16"
 
 
@@ -310,10 +312,10 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(
     def fail(*_: object, **__: object) -> None:
         raise IndexError("out of bounds")
 
-    monkeypatch.setattr(prediction_files, "show_prediction", fail)
+    monkeypatch.setattr(case_files, "show_prediction", fail)
     image = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3)))
     assert predict_files([image], tmp_path / "out", predictor(weights)) == []
-    assert "no picture of ct: out of bounds" in caplog.text
+    assert "ct: the picture was not drawn (out of bounds)" in caplog.text
     assert (tmp_path / "out" / "ct_mask.nii.gz").is_file() and not list((tmp_path / "out").glob("pictures/*"))
 
 

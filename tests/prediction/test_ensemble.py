@@ -68,7 +68,7 @@ def test_batches_are_halved_until_they_fit_and_stay_so(caplog: pytest.LogCapture
     for _ in range(2):
         assert torch.equal(averaged(IMAGES), IMAGES[:, :1])
     assert network.seen == [5, 2, 2, 1, 2, 2, 1]
-    assert "does not suffice for 5 images at a time: using 2" in caplog.text
+    assert "5 images at a time do not fit into memory: continuing with 2" in caplog.text
 
 
 class TooLarge(Crowded):

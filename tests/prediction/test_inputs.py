@@ -8,6 +8,7 @@ import pytest
 
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.prediction.inputs import find_inputs
+from tests.io.dicom.files import write_ct
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -47,10 +48,86 @@ def test_with_one_channel_every_file_is_a_case(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "volumes", "problem"),
     [
-        ("a.png", True, "is a 2D image, and the task reads volumes"),
-        ("a.nii.gz", False, "is a volume, and the task reads 2D"),
+        ("a.png", True, "is a 2D image, but the task reads volumes"),
+        ("a.nii.gz", False, "is a volume, but the task reads 2D"),
     ],
 )
 def test_a_file_of_the_other_kind_is_refused(tmp_path: Path, name: str, volumes: bool, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         find_inputs([touch(tmp_path, name) / name], volumes)
+
+
+def test_results_inside_an_input_folder_are_not_inputs(tmp_path: Path) -> None:
+    touch(tmp_path / "scans", "ct.nii.gz", "out/ct_mask.nii.gz")
+    write_ct(tmp_path / "scans" / "out" / "segmentation")
+    found = find_inputs([tmp_path / "scans"], volumes=True, out_dir=tmp_path / "scans" / "out")
+    assert [case["image"] for case in found] == [str(tmp_path / "scans" / "ct.nii.gz")]
+
+
+def test_pictures_inside_an_input_folder_are_not_inputs(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "out/a_mask.png", "out/pictures/a.png")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    found = find_inputs([tmp_path], volumes=False, out_dir=tmp_path / "link")
+    assert [case["image"] for case in found] == [str(tmp_path / "a.png")]
+
+
+def test_a_folder_of_results_alone_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "out/a_mask.png")
+    with pytest.raises(FileNotFoundError, match="holds no image outside the output folder"):
+        find_inputs([tmp_path], volumes=False, out_dir=tmp_path / "out")
+
+
+def test_an_input_folder_is_not_the_output_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "ct.nii.gz")
+    with pytest.raises(ValueError, match="is both an input folder and the output folder"):
+        find_inputs([tmp_path], volumes=True, out_dir=tmp_path)
+
+
+def test_an_input_folder_may_lie_inside_the_output_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "images/ct.nii.gz")
+    found = find_inputs([tmp_path / "images"], volumes=True, out_dir=tmp_path)
+    assert [case["image"] for case in found] == [str(tmp_path / "images" / "ct.nii.gz")]
+
+
+def test_linked_folders_are_searched_once_and_circles_end(tmp_path: Path) -> None:
+    scans, elsewhere = tmp_path / "scans", tmp_path / "elsewhere"
+    touch(scans, "ct.nii.gz")
+    touch(elsewhere, "p2/ct.nii.gz")
+    (scans / "linked").symlink_to(elsewhere)
+    (scans / "again").symlink_to(elsewhere / "p2")
+    (elsewhere / "circle").symlink_to(scans)
+    found = [Path(case["image"]).resolve() for case in find_inputs([scans], volumes=True)]
+    assert found == [scans / "ct.nii.gz", elsewhere / "p2" / "ct.nii.gz"]
+
+
+def test_a_linked_patient_folder_of_dicom_is_a_case(tmp_path: Path) -> None:
+    write_ct(tmp_path / "scans" / "p1")
+    write_ct(tmp_path / "elsewhere", uid="1.2.3.7")
+    (tmp_path / "scans" / "p2").symlink_to(tmp_path / "elsewhere")
+    found = [Path(case["image"]).name for case in find_inputs([tmp_path / "scans"], volumes=True)]
+    assert len(found) == 2 and "p2" in found
+
+
+def test_a_broken_link_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "ct.nii.gz")
+    (tmp_path / "gone.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    assert len(find_inputs([tmp_path], volumes=True)) == 1
+    assert "gone.nii.gz: is a link to a file that does not exist. It is skipped." in caplog.text
+
+
+def test_pictures_beside_volumes_are_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "a.nii.gz", "screenshots/a.png", "logo.bmp")
+    assert [case["case"] for case in find_inputs([tmp_path], volumes=True)] == ["a"]
+    assert f"{tmp_path}: skips 2 pictures beside the volumes (logo.bmp, screenshots/a.png)." in caplog.text
+
+
+def test_a_logo_on_a_disc_does_not_stop_its_dicom_series(tmp_path: Path) -> None:
+    write_ct(tmp_path / "ST0" / "SE1")
+    touch(tmp_path, "VIEWER/logo.png", "AUTORUN.INF")
+    assert [case["image"] for case in find_inputs([tmp_path], volumes=True)] == [str(tmp_path)]
+
+
+def test_a_folder_of_pictures_alone_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    with pytest.raises(ValueError, match=r"a\.png is a 2D image, but the task reads volumes"):
+        find_inputs([tmp_path], volumes=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from PIL import Image
 import i2net_bundle
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.networks import glas_i2net, synapse_i2net
+from i2net_bundle.prediction import WholeImageInferer
 from i2net_bundle.prediction import predictor as predictor_module
 from i2net_bundle.prediction.predictor import Predictor
 from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.config_files import config_files
+from tests.checks.ct_files import hu_volume, save
 
 SIZE = [32, 32]
 
@@ -90,7 +94,7 @@ def test_an_array_is_predicted_like_its_file(folder: Path) -> None:
     of_array = i2net_bundle.predict(array, weights, affine=image.affine, **options("ct"))
     np.testing.assert_array_equal(of_array.mask, of_file.mask)
     assert of_array.statistics == of_file.statistics
-    with pytest.raises(ValueError, match="neither can be guessed"):
+    with pytest.raises(ValueError, match="The volume has no spacing"):
         i2net_bundle.predict(array, weights)
 
 
@@ -143,12 +147,12 @@ def test_the_picture_of_a_long_strip_has_its_masks_pixels(
     np.testing.assert_array_equal(mask, prediction.mask[::7, ::7])
 
 
-def test_what_a_gpus_memory_does_not_hold_is_done_on_the_cpu_and_the_next_image_on_the_gpu(
+def test_a_volume_too_large_for_the_gpu_is_segmented_on_the_cpu_and_the_next_one_on_the_gpu(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / "image.png")
-    predictor = Predictor(folder / "histology.pt", "histology")
-    expected = predictor.predict(tmp_path / "image.png").mask
+    image = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3)))
+    predictor = Predictor(folder / "ct.pt", "ct", **options("ct"))
+    expected = predictor.predict(image).mask
     infer, used, moved = predictor._infer, [], []
 
     def infer_on_a_full_gpu(ready: Any) -> Any:
@@ -161,7 +165,7 @@ def test_what_a_gpus_memory_does_not_hold_is_done_on_the_cpu_and_the_next_image_
     monkeypatch.setattr(predictor.network, "to", lambda device: moved.append(str(device)))
     predictor.device, predictor.network.max_batch = torch.device("cuda:0"), 1
     with caplog.at_level("WARNING"):
-        np.testing.assert_array_equal(predictor.predict(tmp_path / "image.png").mask, expected)
+        np.testing.assert_array_equal(predictor.predict(image).mask, expected)
     assert "cuda:0: CUDA out of memory. This image is segmented on the CPU." in caplog.messages
     assert (used, moved) == (["cuda", "cpu"], ["cpu", "cuda:0"])
     assert (str(predictor.device), predictor.network.max_batch) == ("cuda:0", None)
@@ -172,11 +176,71 @@ def test_what_a_gpus_memory_does_not_hold_is_done_on_the_cpu_and_the_next_image_
 
     monkeypatch.setattr(predictor.network, "to", move_to_a_gpu_that_others_filled)
     used.clear()
-    np.testing.assert_array_equal(predictor.predict(tmp_path / "image.png").mask, expected)
+    np.testing.assert_array_equal(predictor.predict(image).mask, expected)
     assert str(predictor.device) == "cpu"
     monkeypatch.setattr(predictor, "_infer", lambda ready: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
     with pytest.raises(torch.OutOfMemoryError, match="full"):
-        predictor.predict(tmp_path / "image.png")
+        predictor.predict(image)
+
+
+def test_an_image_too_large_for_one_pass_is_segmented_in_tiles_with_the_same_mask(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)).save(tmp_path / "image.png")
+    predictor = Predictor(folder / "histology.pt", "histology", device="cpu")
+    expected = predictor.predict(tmp_path / "image.png").mask
+
+    def infer_without_memory(*_: Any) -> Any:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(WholeImageInferer, "__call__", infer_without_memory)
+    np.testing.assert_array_equal(predictor.predict(tmp_path / "image.png").mask, expected)
+    assert "image: the image does not fit into memory in one pass: continuing with tiles" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 4.5 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["numpy", "torch"],
+)
+def test_a_volume_too_large_for_the_computer_is_an_error_with_advice(
+    error: Exception, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3)))
+    predictor = Predictor(folder / "ct.pt", "ct", device="cpu", **options("ct"))
+
+    def read(_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(predictor.preprocessing, "read", read)
+    with pytest.raises(torch.OutOfMemoryError, match=r"ct\.nii\.gz: does not fit into memory.*leave out --flips"):
+        predictor.predict(image)
+
+
+@pytest.mark.parametrize(
+    ("name", "cases", "message"),
+    [
+        ("CT phantoms", 8, "trained on CT phantoms, 8 cases, which are synthetic images"),
+        ("BTCV", 1, "trained on BTCV, 1 case only. Expect wrong masks of other images"),
+        ("BTCV", 18, "trained on BTCV, 18 cases"),
+        (None, None, "its record does not name the training data"),
+    ],
+    ids=["phantoms", "one case", "many cases", "no record"],
+)
+def test_the_training_data_of_the_weights_are_reported(
+    name: str | None, cases: int | None, message: str, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(folder / "ct.pt", tmp_path / "model.pt")
+    record = {"schema": 2, "task": "ct", "image_size": SIZE, "trained_on": name, "training_cases": cases}
+    (tmp_path / "settings.json").write_text(json.dumps(record))
+    with caplog.at_level("INFO"):
+        predictor = Predictor(tmp_path / "model.pt")
+    assert message in caplog.text
+    prediction = predictor.predict(save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3))))
+    assert prediction.trained_on == (f"{name}, {cases} case{'s' * (cases > 1)}" if cases else None)
 
 
 def test_what_is_found_in_an_array_is_said_of_the_array(folder: Path) -> None:
@@ -193,20 +257,20 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("geometry", "message"),
         [
-            ({"spacing": (0, 3, 3)}, r"The spacing is \(0, 3, 3\); give three numbers of mm above 0"),
-            ({"affine": np.zeros((4, 4))}, "places no volume"),
-            ({"affine": np.eye(3)}, "places no volume"),
+            ({"spacing": (0, 3, 3)}, r"The spacing is \(0, 3, 3\)\. Pass three numbers above 0, in mm"),
+            ({"affine": np.zeros((4, 4))}, "is not valid"),
+            ({"affine": np.eye(3)}, "is not valid"),
         ],
         ids=["spacing of 0", "degenerate affine", "another shape"],
     )
-    def test_a_geometry_that_is_none_is_refused(self, geometry: dict[str, Any], message: str, folder: Path) -> None:
+    def test_an_invalid_geometry_is_refused(self, geometry: dict[str, Any], message: str, folder: Path) -> None:
         with pytest.raises(ValueError, match=message):
             i2net_bundle.predict(np.zeros((4, 4, 2), np.int16), folder / "ct.pt", **geometry)
 
-    def test_a_geometry_beside_what_needs_none_is_refused(self, folder: Path) -> None:
-        with pytest.raises(ValueError, match=r"ct\.nii\.gz is a file, which says its own"):
+    def test_a_file_or_a_2d_image_is_refused_with_a_geometry(self, folder: Path) -> None:
+        with pytest.raises(ValueError, match=r"ct\.nii\.gz is a file, which records its own"):
             i2net_bundle.predict("ct.nii.gz", spacing=(1, 1, 1))
-        with pytest.raises(ValueError, match="spacing and affine are of volumes"):
+        with pytest.raises(ValueError, match="spacing and affine are for volumes"):
             image = np.zeros((32, 32, 3), np.uint8)
             i2net_bundle.predict(image, folder / "histology.pt", "histology", spacing=(1, 1, 1))
 
@@ -223,5 +287,5 @@ class TestErrors:
             Predictor(folder / "ct.pt", "histology")
 
     def test_an_unknown_task_is_named(self) -> None:
-        with pytest.raises(ValueError, match="Unknown task 'brain'; known: ct, mr, histology"):
+        with pytest.raises(ValueError, match=r"Unknown task 'brain'\. The tasks are ct, mr, histology"):
             Predictor(task="brain")

@@ -76,5 +76,5 @@ def test_a_channel_that_is_there_twice_gets_a_number() -> None:
 
 def test_an_image_of_other_channels_than_named_is_refused() -> None:
     mask = np.ones((2, 2, 2), np.uint8)
-    with pytest.raises(ValueError, match="The image has 1 channels, and T2, ADC were named"):
+    with pytest.raises(ValueError, match="The image has 1 channels, but the names are T2, ADC"):
         organ_statistics(mask, mask, np.eye(4), ["background", "a"], channels=("T2", "ADC"))

@@ -47,7 +47,7 @@ def reader(image: np.ndarray) -> Read:
     return lambda rows, cols: image[rows, cols]
 
 
-def normalise(pixels: Tensor) -> Tensor:
+def normalize(pixels: Tensor) -> Tensor:
     return pixels.float() / 128 - 1
 
 
@@ -57,7 +57,7 @@ def logits(output: Tensor) -> Tensor:
 
 def one_pass(image: np.ndarray, network: Callable[[Tensor], Tensor]) -> np.ndarray:
     with torch.inference_mode():
-        return network(normalise(torch.from_numpy(image).permute(2, 0, 1))[None])[0].numpy()
+        return network(normalize(torch.from_numpy(image).permute(2, 0, 1))[None])[0].numpy()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_tiles_give_the_logits_of_one_pass_and_would_not_with_a_smaller_margin(
 ) -> None:
     image = picture(*size)
     whole = one_pass(image, padded(glas, DIVISOR))
-    settings = {"normalise": normalise, "core": 256, "divisor": DIVISOR, "progress": False}
+    settings = {"normalize": normalize, "core": 256, "divisor": DIVISOR, "progress": False}
     found = infer_tiles(reader(image), size, glas, logits, **settings, margin=MARGIN)
     assert np.abs(found - whole).max() < 1e-4
     cut = infer_tiles(reader(image), size, glas, logits, **settings, margin=64)
@@ -121,7 +121,7 @@ def test_images_are_padded_to_the_divisor() -> None:
         return Blur()(images)
 
     found = infer_tiles(
-        reader(image), (70, 45), network, logits, normalise=normalise, divisor=32, core=32, margin=32, progress=False
+        reader(image), (70, 45), network, logits, normalize=normalize, divisor=32, core=32, margin=32, progress=False
     )
     assert np.allclose(found, one_pass(edged, Blur())[:, :70, :45], atol=1e-6)
     assert set(sizes) == {(64, 64), (96, 64)}
@@ -130,7 +130,7 @@ def test_images_are_padded_to_the_divisor() -> None:
 @pytest.mark.parametrize("scale", [0.4, 0.77, 1.6], ids=["2.5 times smaller", "a little smaller", "larger"])
 def test_a_resized_image_has_no_seams(scale: float) -> None:
     image = np.kron(picture(20, 17), np.ones((10, 10, 1), np.uint8))  # 200 × 170
-    settings = {"normalise": normalise, "margin": 32, "divisor": 32, "scale": scale, "progress": False}
+    settings = {"normalize": normalize, "margin": 32, "divisor": 32, "scale": scale, "progress": False}
     whole = infer_tiles(reader(image), (200, 170), Blur(), logits, core=1024, **settings)
     tiled = infer_tiles(reader(image), (200, 170), Blur(), logits, core=32, **settings)
     assert whole.shape == (1, 200, 170)
@@ -142,10 +142,10 @@ def test_resizing_to_the_training_scale_is_the_one_of_whole_images() -> None:
     image = np.kron(picture(24, 16), np.ones((10, 10, 1), np.uint8))  # 240 × 160, at 0.4 96 × 64: multiples of 32
     inferer = WholeImageInferer()
     inferer.readout = logits
-    pixels = MetaTensor(normalise(torch.from_numpy(image).permute(2, 0, 1))[None], meta={SCALE: 0.4})
+    pixels = MetaTensor(normalize(torch.from_numpy(image).permute(2, 0, 1))[None], meta={SCALE: 0.4})
     whole = np.asarray(inferer(pixels, Blur()))[0]
     tiled = infer_tiles(
-        reader(image), (240, 160), Blur(), logits, normalise=normalise, scale=0.4, core=32, margin=32, progress=False
+        reader(image), (240, 160), Blur(), logits, normalize=normalize, scale=0.4, core=32, margin=32, progress=False
     )
     assert np.ptp(whole) > 1
     assert np.abs(tiled - whole).max() < 1e-4
@@ -157,7 +157,7 @@ def test_the_readouts_maps_are_kept_in_its_dtype() -> None:
 
     image = picture(64, 96)
     found = infer_tiles(
-        reader(image), (64, 96), Blur(), readout, normalise=normalise, core=32, margin=32, progress=False
+        reader(image), (64, 96), Blur(), readout, normalize=normalize, core=32, margin=32, progress=False
     )
     assert (found.shape, found.dtype) == ((2, 64, 96), np.float16)
     assert set(np.unique(found[0])) == {0, 1}
@@ -177,7 +177,7 @@ def short_of_memory(largest: int) -> Callable[[Tensor], Tensor]:
 
 def test_cores_are_halved_until_memory_suffices_and_the_result_is_the_same(caplog: pytest.LogCaptureFixture) -> None:
     image = picture(600, 1000)
-    settings = {"normalise": normalise, "margin": 32, "progress": False}
+    settings = {"normalize": normalize, "margin": 32, "progress": False}
     expected = infer_tiles(reader(image), (600, 1000), Blur(), logits, **settings)
     with caplog.at_level(logging.WARNING):
         found = infer_tiles(
@@ -185,18 +185,21 @@ def test_cores_are_halved_until_memory_suffices_and_the_result_is_the_same(caplo
         )  # 256 + 2 · 32 pixels
     assert np.allclose(found, expected, atol=1e-6)
     assert [record.getMessage() for record in caplog.records] == [
-        "memory does not suffice for tiles of 1024 × 1024 pixels: using 512 × 512",
-        "memory does not suffice for tiles of 512 × 512 pixels: using 256 × 256",
+        "tiles of 1024 × 1024 pixels do not fit into memory: continuing with 512 × 512",
+        "tiles of 512 × 512 pixels do not fit into memory: continuing with 256 × 256",
     ]
 
 
-def test_memory_that_does_not_suffice_for_the_smallest_tile_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(torch.OutOfMemoryError, match=r"core of 128 × 128 pixels, the smallest .*--device cpu"):
+def test_a_smallest_tile_that_does_not_fit_into_memory_is_an_error_with_advice() -> None:
+    with pytest.raises(
+        torch.OutOfMemoryError,
+        match=r"core of 128 × 128 pixels, does not fit into the memory of cpu\. Close other programs",
+    ):
         infer_tiles(
             reader(picture(300, 300)),
             (300, 300),
             short_of_memory(99),
-            normalise=normalise,
+            normalize=normalize,
             margin=32,
             core=512,
             progress=False,
@@ -205,4 +208,4 @@ def test_memory_that_does_not_suffice_for_the_smallest_tile_is_an_error_that_say
 
 def test_an_empty_image_is_refused() -> None:
     with pytest.raises(ValueError, match="0 × 5 pixels cannot be segmented"):
-        infer_tiles(reader(picture(1, 5)), (0, 5), Blur(), normalise=normalise, margin=32, progress=False)
+        infer_tiles(reader(picture(1, 5)), (0, 5), Blur(), normalize=normalize, margin=32, progress=False)

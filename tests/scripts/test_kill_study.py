@@ -12,7 +12,8 @@ import torch
 
 from i2net_bundle.io.writing import TEMPORARY
 from i2net_bundle.networks.tensor_files import save_tensors
-from scripts.kill_study import Writes, differences, unreadable
+from scripts.kill_study import Writes
+from scripts.run_results import differences, unreadable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +27,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         save_tensors({"weight": torch.ones(3)}, folder / "model.pt")
         (folder / "training.csv").write_text(f"epoch,seconds,loss\n1,{len(name)},0.5\n")
         (folder / "summary.json").write_text(f'{{"seconds": {len(name)}, "dice": 0.5}}')
+        (folder / "cases.jsonl").write_text(f'{{"case": "a", "seconds": {len(name)}}}\n')
     return tmp_path / "found", tmp_path / "expected"
 
 

@@ -18,6 +18,7 @@ from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.networks import I2Net
 from i2net_bundle.training import (
     InitialWeights,
+    IterationSeed,
     RunCheckpoint,
     SegmentationTrainer,
     TrainingRecord,
@@ -102,6 +103,7 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
         ).attach(trainer)
         InitialWeights(network, init_weights, encoder_weights).attach(trainer)
         UpdateAverage(average).attach(trainer)
+        IterationSeed(5).attach(trainer)
         record.attach(trainer)
         if kill_at is not None:
             trainer.add_event_handler(Events.ITERATION_COMPLETED(once=kill_at), kill)

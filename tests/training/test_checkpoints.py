@@ -447,6 +447,16 @@ class TestStopping:
         run.trainer.run()
         assert_equal(load(tmp_path / "late" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
 
+    def test_random_layers_do_the_same_in_a_resumed_run(self, make_run: Make, tmp_path: Path) -> None:
+        def with_dropout(run: Run) -> Run:
+            run.network.encoder.stem.append(torch.nn.Dropout(0.5))
+            return run
+
+        with_dropout(make_run(tmp_path / "whole")).trainer.run()
+        self.stop(with_dropout(make_run(tmp_path / "stopped")), signal.SIGTERM, 7)
+        with_dropout(make_run(tmp_path / "stopped", resume=True)).trainer.run()
+        assert_equal(load(tmp_path / "stopped" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
+
     def test_a_kill_after_stopping_and_resuming_changes_nothing(
         self, make_run: Make, uninterrupted: Run, tmp_path: Path
     ) -> None:

@@ -278,3 +278,21 @@ def test_a_boolean_inside_a_component_or_a_list_is_read_as_a_boolean(written: st
     assert workflow.parser.get_parsed_content("inferer").average_flips is meant
     _, invert, _ = workflow.parser.get_parsed_content("postprocessing").transforms
     assert invert.nearest_interp == (meant,)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("liver, left kidney,spleen", ["liver", "left kidney", "spleen"]), (("a", "b"), ["a", "b"]), (["a"], ["a"])],
+    ids=["text", "tuple", "list"],
+)
+def test_names_on_the_command_line_are_counted_by_names_and_not_by_letters(written: Any, meant: list[str]) -> None:
+    workflow = ConfigWorkflow(str(CONFIGS / "evaluate.json"), workflow_type="infer", class_names=written)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("class_names") == meant
+    assert workflow.parser.get_parsed_content("num_classes") == len(meant)
+
+
+def test_an_expression_for_names_stays_an_expression() -> None:
+    workflow = ConfigWorkflow(str(CONFIGS / "evaluate.json"), workflow_type="infer", channels="$['T2', 'ADC']")
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("num_channels") == 2

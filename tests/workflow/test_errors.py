@@ -1,4 +1,4 @@
-"""The output of an uncaught error ends with its root cause."""
+"""An uncaught error ends with its root cause, and one that the user can correct is a single line."""
 
 from __future__ import annotations
 
@@ -6,21 +6,70 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAM = """
+import pytest
+
+from i2net_bundle.prediction.padding import require_divisor
+from i2net_bundle.workflow.errors import is_of_the_user
+
+START = """
+import logging
 from i2net_bundle.workflow.errors import show_root_cause
+logging.basicConfig()
 show_root_cause()
+"""
+WRAPPED = """
 try:
     try:
         raise OSError("errno 2")
     except OSError as error:
-        raise FileNotFoundError("no such case: a.nii.gz") from error
-except FileNotFoundError as error:
+        raise {kind}("no such case: a.nii.gz") from error
+except {kind} as error:
     raise RuntimeError("Failed to instantiate component") from error
+"""
+REFUSED = """
+from i2net_bundle.workflow.run_folders import check_results_dir
+logging.getLogger("ignite.engine.engine.Engine").error("Engine run is terminating due to exception: already holds")
+try:
+    check_results_dir("tests", overwrite=False)
+except ValueError:
+    pass
+except FileExistsError as error:
+    raise RuntimeError("Failed to evaluate") from error
 """
 
 
-def test_the_last_line_shows_the_root_cause() -> None:
+def stderr_of(program: str) -> list[str]:
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=root, capture_output=True, text=True)
+    command = [sys.executable, "-c", START + program]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "Error: no such case: a.nii.gz"
+    return done.stderr.strip().splitlines()
+
+
+def test_an_error_of_the_user_is_one_line() -> None:
+    assert stderr_of(WRAPPED.format(kind="FileNotFoundError")) == ["Error: no such case: a.nii.gz"]
+
+
+def test_an_engines_report_of_the_same_error_is_silenced() -> None:
+    (line,) = stderr_of(REFUSED)
+    assert line.startswith("Error: tests already holds results.")
+
+
+def test_an_unexpected_error_has_its_traceback_and_the_root_cause_last() -> None:
+    lines = stderr_of(WRAPPED.format(kind="KeyError"))
+    assert lines[0].startswith("Traceback") and lines[-1] == "Error: 'no such case: a.nii.gz'"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(MemoryError(), True), (ImportError("h5py"), True), (KeyError("a"), False), (ValueError("in torch"), False)],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_errors_that_the_user_can_correct_are_told_apart(error: Exception, expected: bool) -> None:
+    assert is_of_the_user(error) is expected
+
+
+def test_a_refusal_of_the_package_is_an_error_of_the_user() -> None:
+    with pytest.raises(ValueError, match="positive integer") as caught:
+        require_divisor(0)
+    assert is_of_the_user(caught.value)

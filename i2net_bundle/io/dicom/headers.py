@@ -16,7 +16,6 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from i2net_bundle.io.dicom.dicom_slice import DicomSlice, OtherObject, Vector
-from i2net_bundle.io.privacy import quiet_dicom_libraries
 
 _SUFFIXES = (".dcm", ".ima")
 _KEYWORDS = (
@@ -38,6 +37,8 @@ _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 """Groups that begin a file without a preamble, in either byte order."""
 _MAX_FIRST_ELEMENT = 0x0100
 _MAX_COSINE_ERROR = 1e-3
+_ELEMENT_HEADER_BYTES = 8
+"""Tag and length before the pixels, or 12 with an explicit value representation."""
 _SMALL_BYTES = 64 * 2**20
 _MAX_COMPRESSION = 200
 
@@ -51,13 +52,11 @@ def is_dicom(path: Path) -> bool:
 
     Hidden files are ignored, among them the resource forks that macOS writes beside files (``._IM0001.dcm``).
     """
-    if path.name.startswith(".") or not path.is_file():
-        return False
-    return path.name.lower().endswith(_SUFFIXES) or _has_preamble(path) or _may_lack_preamble(path)
+    return _is_candidate(path) and _is_dicom(path, _start(path))
 
 
 def read_header(path: Path) -> DicomSlice | OtherObject | None:
-    """Read the header of a file.
+    """Read the header of a file, within `quiet_dicom_libraries`.
 
     Returns:
         the slice, another DICOM object, or None if the file is not DICOM.
@@ -65,15 +64,17 @@ def read_header(path: Path) -> DicomSlice | OtherObject | None:
     Raises:
         DamagedFileError: the file is a slice by its suffix or first bytes, but it cannot be read.
     """
-    if not is_dicom(path):
+    if not _is_candidate(path):
+        return None
+    start = _start(path)
+    if not _is_dicom(path, start):
         return None
     try:
-        with quiet_dicom_libraries():
-            return _read(path)
+        return _read(path, start)
     except DamagedFileError:
-        if _must_be_slice(path):
+        if _has_suffix(path) or _SLICE_UID.search(start):
             raise
-        return OtherObject(path, "damaged") if _has_preamble(path) else None  # else a match by chance
+        return OtherObject(path, "damaged") if _has_preamble(start) else None  # else a match by chance
 
 
 def allowed_bytes(file_bytes: int) -> int:
@@ -81,18 +82,12 @@ def allowed_bytes(file_bytes: int) -> int:
     return _SMALL_BYTES + _MAX_COMPRESSION * file_bytes
 
 
-def _must_be_slice(path: Path) -> bool:
-    return path.name.lower().endswith(_SUFFIXES) or _SLICE_UID.search(_start(path)) is not None
+def _is_candidate(path: Path) -> bool:
+    return not path.name.startswith(".") and path.is_file()
 
 
-def _has_preamble(path: Path) -> bool:
-    return _start(path)[128:132] == b"DICM"
-
-
-def _may_lack_preamble(path: Path) -> bool:
-    start = _start(path)
-    element = int.from_bytes(start[2:4], "big" if start[:1] == b"\0" else "little")
-    return start[:2] in _FIRST_GROUPS and element < _MAX_FIRST_ELEMENT
+def _has_suffix(path: Path) -> bool:
+    return path.name.lower().endswith(_SUFFIXES)
 
 
 def _start(path: Path) -> bytes:
@@ -100,16 +95,26 @@ def _start(path: Path) -> bytes:
         return file.read(1024)
 
 
-def _read(path: Path) -> DicomSlice | OtherObject:
-    if _DEFLATED in _start(path):  # pydicom would inflate the whole file, whatever its size
+def _has_preamble(start: bytes) -> bool:
+    return start[128:132] == b"DICM"
+
+
+def _is_dicom(path: Path, start: bytes) -> bool:
+    element = int.from_bytes(start[2:4], "big" if start[:1] == b"\0" else "little")
+    may_lack_preamble = start[:2] in _FIRST_GROUPS and element < _MAX_FIRST_ELEMENT
+    return _has_suffix(path) or _has_preamble(start) or may_lack_preamble
+
+
+def _read(path: Path, start: bytes) -> DicomSlice | OtherObject:
+    if _DEFLATED in start:  # pydicom would inflate the whole file, whatever its size
         raise DamagedFileError("deflated as a whole")
     file_bytes = path.stat().st_size
     try:
         with path.open("rb") as file:
             content = dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-            stored_bytes = file_bytes - file.tell() - (8 if content.original_encoding[0] else 12)
+            stored_bytes = file_bytes - file.tell() - _ELEMENT_HEADER_BYTES
         class_uid = str(content.get("SOPClassUID") or content.file_meta.get("MediaStorageSOPClassUID") or "")
-        syntax = UID(content.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian)
+        is_compressed = UID(content.file_meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian).is_compressed
         modality = _text(content, "Modality")
         pixels = [int(content.get(name) or 0) for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")]
         num_frames = int(content.get("NumberOfFrames") or 1)
@@ -124,7 +129,7 @@ def _read(path: Path) -> DicomSlice | OtherObject:
         name = UID(class_uid).name  # the UID itself if pydicom does not know it
         return OtherObject(path, "unknown class" if name == class_uid else name)
     decoded_bytes = math.ceil(math.prod(pixels) * max(num_frames, 1) / 8)
-    limit = allowed_bytes(file_bytes) if syntax.is_compressed else stored_bytes
+    limit = allowed_bytes(file_bytes) if is_compressed else stored_bytes
     if min(pixels) <= 0 or num_frames < 1 or stored_bytes <= 0 or decoded_bytes > limit:
         raise DamagedFileError("truncated or damaged")
     image, faults = _attributes(content, bits_stored)

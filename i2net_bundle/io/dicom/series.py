@@ -17,7 +17,7 @@ from i2net_bundle.io.dicom.dicom_slice import DicomSlice, OtherObject
 from i2net_bundle.io.dicom.headers import DamagedFileError, read_header
 from i2net_bundle.io.dicom.walking import files_below
 from i2net_bundle.io.findings import DataError, Finding, error, warning
-from i2net_bundle.io.privacy import is_identifying
+from i2net_bundle.io.privacy import is_identifying, quiet_dicom_libraries
 
 _AXIAL_COSINE = np.cos(np.deg2rad(45))
 _PLANES = ("sagittal", "coronal", "axial")
@@ -142,16 +142,17 @@ def group_series(folder: Path, files: Iterable[Path]) -> DicomContent:
     """
     grouped: dict[str, list[DicomSlice]] = defaultdict(list)
     content = DicomContent([], {}, {})
-    for path in sorted(files):
-        try:
-            item = read_header(path)
-        except DamagedFileError as fault:
-            content.damaged[path] = str(fault)
-            continue
-        if isinstance(item, DicomSlice):
-            grouped[item.series_uid or path.parent.relative_to(folder).as_posix()].append(item)
-        else:
-            content.skipped[path] = item.kind if isinstance(item, OtherObject) else ""
+    with quiet_dicom_libraries():
+        for path in sorted(files):
+            try:
+                item = read_header(path)
+            except DamagedFileError as fault:
+                content.damaged[path] = str(fault)
+                continue
+            if isinstance(item, DicomSlice):
+                grouped[item.series_uid or path.parent.relative_to(folder).as_posix()].append(item)
+            else:
+                content.skipped[path] = item.kind if isinstance(item, OtherObject) else ""
     content.series = [DicomSeries(uid, _in_order(slices)) for uid, slices in grouped.items()]
     return content
 

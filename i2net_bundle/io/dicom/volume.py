@@ -19,8 +19,9 @@ from i2net_bundle.io.dicom.series_checks import series_findings
 from i2net_bundle.io.findings import DataError, Finding, error, errors, warning
 
 _AIR_HU = -1024
-_MAX_HU = 2**15 - 1
-_LOOK = "Check that they lie outside the scanned circle."
+_MAX_TISSUE_HU = 3071
+"""Largest HU of 12-bit scanners."""
+_MAX_INT16 = 2**15 - 1
 
 
 def read_series(
@@ -87,30 +88,45 @@ def _without_padding(
 ) -> tuple[sitk.Image, list[Finding]]:
     ct = series.modality == "CT"
     ranges = [list(_padding_ranges(item)) for item in series.slices]
-    can_wrap = ct and any(not item.signed and item.bits[1] == 16 for item in series.slices)
-    if not (can_wrap or any(high > _AIR_HU for found in ranges for _, high in found)):
-        return image, findings
+    if any(high > _AIR_HU for found in ranges for _, high in found):
+        image, found_padding = _filled(folder, image, ranges, ct)
+        findings = [*findings, *found_padding]
+    if ct and any(not item.signed and item.bits[1] == 16 for item in series.slices):
+        brightest = sitk.GetArrayViewFromImage(image).max()
+        if brightest > _MAX_INT16:
+            problem = f"holds values up to {brightest:g} HU: padding or negative numbers stored as unsigned"
+            remedy = "Export the series again, with signed pixels or with its PixelPaddingValue."
+            raise DataError([error("dicom-unsigned", folder, problem, remedy)])
+    return image, findings
+
+
+def _filled(
+    folder: str | Path, image: sitk.Image, ranges: list[list[tuple[float, float]]], ct: bool
+) -> tuple[sitk.Image, list[Finding]]:
+    """Replace padding that is brighter than air.
+
+    Padding surrounds the scanned circle. Values that no corner of a slice has are therefore kept if they could be those
+    of tissue: some programs declare a padding of 0 and store water as 0.
+    """
     voxels = sitk.GetArrayFromImage(image)  # (slices, rows, columns)
     padding = np.zeros(voxels.shape, bool)
     for values, is_padding, found in zip(voxels, padding, ranges, strict=True):
+        corners = values[:: values.shape[0] - 1 or 1, :: values.shape[1] - 1 or 1]
         for low, high in found:
-            is_padding |= (values >= low) & (values <= high)
+            if (ct and low > _MAX_TISSUE_HU) or ((corners >= low) & (corners <= high)).any():
+                is_padding |= (values >= low) & (values <= high)
     fill = _AIR_HU if ct else voxels.min(where=~padding, initial=voxels.max())
     bright = padding & (voxels > fill)
-    count = int(bright.sum())
-    if count:
-        problem = f"holds {count} voxels of padding (PixelPaddingValue) as bright as {voxels[bright].max():g}"
-        findings.append(warning("dicom-padding", folder, f"{problem}; they were set to {fill:g}", _LOOK))
-        voxels[bright] = fill
-    if can_wrap and voxels.max() > _MAX_HU:
-        problem = f"holds values up to {voxels.max():g} HU: padding or negative numbers stored as unsigned"
-        remedy = "Export the series again, with signed pixels or with its PixelPaddingValue."
-        raise DataError([error("dicom-unsigned", folder, problem, remedy)])
-    if not count:
-        return image, findings
+    if not bright.any():
+        return image, []
+    problem = (
+        f"holds {bright.sum()} voxels of padding (PixelPaddingValue) as bright as {voxels[bright].max():g}; they were "
+        f"set to {fill:g}"
+    )
+    voxels[bright] = fill
     filled = sitk.GetImageFromArray(voxels)
     filled.CopyInformation(image)
-    return filled, findings
+    return filled, [warning("dicom-padding", folder, problem, "Check that they lie outside the scanned circle.")]
 
 
 def _padding_ranges(item: DicomSlice) -> Iterator[tuple[float, float]]:

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from i2net_bundle.checks.dataset import check_path
 from i2net_bundle.data import describe_dataset, load_cases, read_datalist
+from i2net_bundle.evaluation.folders import evaluate_folders
 from i2net_bundle.labels import label_table
+from tests.checks.ct_files import hu_volume, label_volume, save
 from tests.data.test_datalist import different
 from tests.data.test_nnunet import write_folder
-from tests.docs.faults.table import Make, Printed, refused
+from tests.docs.faults.table import Make, Printed, found, refused
 
 
 def nnunet(spoil: Callable[[Path], object] = lambda folder: None, **header: Any) -> Make:
@@ -53,24 +56,48 @@ def missing_files(folder: Path) -> Printed:
     return refused(lambda: load_cases(folder, "test"))
 
 
+def repeated_image(folder: Path) -> Printed:
+    for name in ("a", "b"):
+        save(folder / f"{name}.nii.gz", hu_volume())
+    (folder / "dataset.json").write_text(json.dumps({"test": ["a.nii.gz", "b.nii.gz"]}), encoding="utf-8")
+    return found(check_path(folder).findings)
+
+
+def unpaired(folder: Path) -> Printed:
+    save(folder / "masks" / "p1_mask.nii.gz", label_volume())
+    save(folder / "labels" / "p1.nii.gz", label_volume())
+    save(folder / "labels" / "p2.nii.gz", label_volume())
+    return refused(lambda: evaluate_folders(folder / "masks", folder / "labels", folder / "out"))
+
+
+def two_masks(folder: Path) -> Printed:
+    for name in ("p1_mask", "p1"):
+        save(folder / "masks" / f"{name}.nii.gz", label_volume())
+    save(folder / "labels" / "p1.nii.gz", label_volume())
+    return refused(lambda: evaluate_folders(folder / "masks", folder / "labels", folder / "out"))
+
+
 FAULTS: dict[str, Make] = {
     "no data list": lambda folder: refused(lambda: load_cases(folder, "test")),
     "files of the data list are missing": missing_files,
-    "no case in the lists or folders": nnunet(cases=()),
+    "no cases": nnunet(cases=()),
     "nnU-Net: the file of a channel is missing": nnunet(lambda folder: (folder / "imagesTr/p_2_0001.nii.gz").unlink()),
     "nnU-Net: more files than channels": nnunet(lambda folder: (folder / "imagesTr/p_1_0002.nii.gz").touch()),
     "nnU-Net: no label": nnunet(lambda folder: (folder / "labelsTr/p_1.nii.gz").unlink()),
     "nnU-Net: a label without images": nnunet(lambda folder: (folder / "labelsTr/p_3.nii.gz").touch()),
-    "nnU-Net: another number of cases": nnunet(numTraining=3),
+    "nnU-Net: wrong number of cases": nnunet(numTraining=3),
     "labels are regions": listed(labels={"background": 0, "whole": [1, 2], "core": [2]}),
-    "ids of the labels have a gap": listed(labels={"0": "background", "1": "liver", "3": "spleen"}),
-    "two labels of one id, or of one name": listed(labels={"background": 0, "liver": 1, "spleen": 1}),
-    "masks of two classes, and three labels": listed(
+    "gap in the label ids": listed(labels={"0": "background", "1": "liver", "3": "spleen"}),
+    "two labels with the same id, or the same name": listed(labels={"background": 0, "liver": 1, "spleen": 1}),
+    "three labels for masks of two classes": listed(
         labels={"0": "background", "1": "gland", "2": "lumen"}, label_values="instances", training=["a.png"]
     ),
-    "another number of files than channels": listed(
+    "wrong number of files for the channels": listed(
         labels={"0": "background", "1": "tumour"}, training=[{"image": ["t2.nii.gz", "adc.nii.gz"]}]
     ),
-    "label table of another form": table_with_unknown_key,
+    "invalid label table": table_with_unknown_key,
     "the same image in training and test": same_image,
+    "the same image twice in a list": repeated_image,
+    "scoring: a label without a prediction": unpaired,
+    "scoring: two masks of one case": two_masks,
 }

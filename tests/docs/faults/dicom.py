@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.config import disable_value_validation
 
 from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
 from i2net_bundle.io.dicom.volume import read_series
@@ -119,6 +120,12 @@ def stripped(folder: Path) -> Printed:
     return Printed(WARNING, f"no DICOM-SEG of dicom, only NIfTI: {printed.text}")
 
 
+def malformed(folder: Path) -> Printed:
+    with disable_value_validation():
+        setting(PatientBirthDate="born 3 May 1961")(folder / "dicom")
+    return logged(lambda: _write_seg(folder))
+
+
 def _write_seg(folder: Path) -> None:
     logging.getLogger("highdicom").setLevel(logging.ERROR)
     classes = classes_of(["background", "liver"])
@@ -126,17 +133,18 @@ def _write_seg(folder: Path) -> None:
 
 
 FAULTS: dict[str, Make] = {
-    "slices without study and series": without_study,
-    "slices stripped of what DICOM-SEG needs": stripped,
+    "slices without study and series UIDs": without_study,
+    "slices without attributes that DICOM-SEG requires": stripped,
+    "malformed values in attributes of the patient or study": malformed,
     "one slice instead of the folder": one_slice,
     "no folder": series(lambda folder: None),
     "no DICOM in it": series(no_dicom),
     "several series": series(two_series),
     "localisers only": series(write_scout),
-    "no such series": series(two_series, 4),
-    "no series of that UID": series(two_series, "9.9.8.7"),
+    "series number that does not exist": series(two_series, 4),
+    "series UID that does not exist": series(two_series, "9.9.8.7"),
     "missing slice, irregular spacing": series(lambda folder: write_ct(folder, (0, 5, 10, 20, 25))),
-    "slices twice": series(lambda folder: write_ct(folder, (0, 5, 5, 10, 10))),
+    "repeated slices": series(lambda folder: write_ct(folder, (0, 5, 5, 10, 10))),
     "slices moved within their plane": series(moved(4, 5, 6)),
     "gantry tilt": series(tilted),
     "PixelSpacing missing or empty": series(setting(PixelSpacing=None)),
@@ -162,10 +170,10 @@ FAULTS: dict[str, Make] = {
         lambda folder: edit(write_ct(folder), lambda content, _: pad(content, 63536, 16, declared=False))
     ),
     "pixel representation, slope or intercept that differ between slices": series(own_rescale),
-    "MR, and the channel is called CT": series(lambda folder: write_ct(folder, modality="MR")),
-    "CT, and the channel is called otherwise": series(write_ct, ct=False),
+    "MR series for a channel named CT": series(lambda folder: write_ct(folder, modality="MR")),
+    "CT series for a channel with another name": series(write_ct, ct=False),
     "mixed slices": series(of_two_sizes),
-    "several frames in a file": series(multiframe),
+    "multi-frame file": series(multiframe),
     "other files and objects beside the slices": series(objects_beside),
     "only other DICOM objects": series(only_objects),
     "truncated slices": series(two_truncated),

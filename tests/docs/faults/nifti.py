@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,11 @@ def nifti_2(folder: Path) -> Printed:
     return found(check_volume(folder / "ct.nii.gz", None, VolumeOptions()))
 
 
+def pipe(folder: Path) -> Printed:
+    os.mkfifo(folder / "ct.nii")
+    return found(check_volume(folder / "ct.nii", None, VolumeOptions()))
+
+
 def another_format(folder: Path) -> Printed:
     nib.save(nib.MGHImage(hu_volume(), AFFINE), folder / "ct.mgz")
     return found(check_volume(folder / "ct.mgz", None, VolumeOptions()))
@@ -145,61 +151,64 @@ SHEARED[0, 1] = 0.6
 
 FAULTS: dict[str, Make] = {
     "sform ≠ qform": ct(qform=MIRRORED),
-    "lone sform, contradicted by pixdim: nibabel ≠ SimpleITK": ct(qform_code=0, pixdim1=1.0),
-    "SimpleITK refuses what nibabel reads (here NIfTI-2)": nifti_2,
+    "sform only, in conflict with pixdim: nibabel ≠ SimpleITK": ct(qform_code=0, pixdim1=1.0),
+    "file that SimpleITK cannot read (here NIfTI-2)": nifti_2,
     "label shifted": label(affine=SHIFTED),
     "label mirrored in its header": label(affine=MIRRORED),
-    "the same, `geometry: image`": label(affine=MIRRORED, geometry="image"),
+    "label mirrored in its header, with `geometry: image`": label(affine=MIRRORED, geometry="image"),
     "label of another shape": label(label_volume((12, 10, 7))),
     "sheared affine": ct(affine=SHEARED, qform=AFFINE, qform_code=0),
     "no sform and no qform code": ct(sform_code=0, qform_code=0),
     "zero spacing": ct(pixdim1=0.0),
     "NaN spacing": ct(pixdim1=float("nan")),
     "negative spacing": ct(pixdim1=-2.0),
-    "affine that places no volume": ct(qform_code=0, srow_z3=0.0),
-    "quaternion that is no rotation": ct(sform_code=0, quatern_b=1.5),
+    "degenerate affine": ct(qform_code=0, srow_z3=0.0),
+    "invalid quaternion": ct(sform_code=0, quatern_b=1.5),
     "metres": ct(affine=scaled(0.001), xyzt_units=1),
     "micrometres": ct(affine=scaled(1000), xyzt_units=3),
-    "a unit that cannot be right": ct(affine=scaled(1000)),
+    "implausible unit": ct(affine=scaled(1000)),
     "scl_slope/inter": ct(((hu_volume() + 1024) * 2).astype(np.int16), scl_slope=0.5, scl_inter=-1024),
     "HU + 1024": ct(np.clip(hu_volume() + 1024, 0, None).astype(np.int16)),
     "0 to 1, −1 to 1, z-scores": ct((np.clip(hu_volume() + 125.0, 0, 400) / 400).astype(np.float32)),
     "0 to 255": ct((np.clip(hu_volume() + 125.0, 0, 400) / 400 * 255).astype(np.uint8)),
     "NaN, Inf": ct(with_voxels(hu_volume(), np.nan, np.nan, np.inf)),
-    "the same, `fill_nonfinite: -1024`": ct(with_voxels(hu_volume(), np.nan, np.nan, np.inf), fill_nonfinite=-1024),
+    "NaN, Inf, with `fill_nonfinite: -1024`": ct(
+        with_voxels(hu_volume(), np.nan, np.nan, np.inf), fill_nonfinite=-1024
+    ),
     "4D": ct(np.stack(3 * [hu_volume()], axis=-1)),
-    "4D, `volume: 3`": ct(np.stack(3 * [hu_volume()], axis=-1), volume=3),
+    "4D, with `volume: 3`": ct(np.stack(3 * [hu_volume()], axis=-1), volume=3),
     "2D NIfTI": ct(hu_volume(SHAPE[:2])),
     "RGB": rgb,
     "complex numbers": ct(hu_volume().astype(np.complex64)),
     "truncated .nii.gz": content("ct.nii.gz", lambda sound: sound[: len(sound) // 2]),
     "truncated .nii": content("ct.nii", lambda sound: gzip.decompress(sound)[:32176]),
-    "truncated within the header": content("ct.nii", lambda sound: gzip.decompress(sound)[:200]),
+    "truncated in the header": content("ct.nii", lambda sound: gzip.decompress(sound)[:200]),
     "empty": content("ct.nii.gz", lambda sound: b""),
     "HTML page": content("ct.nii.gz", lambda sound: b"<!DOCTYPE html><p>Log in"),
     "plain .nii named .nii.gz": content("ct.nii.gz", gzip.decompress),
     ".nii.gz named .nii": content("ct.nii", lambda sound: sound),
+    "pipe or device instead of a file": pipe,
     "missing": content("absent.nii.gz", lambda sound: None),
-    "another format": another_format,
+    "unknown format": another_format,
     "a pair .hdr and .img": pair_of_files,
-    "one value only": ct(np.zeros(SHAPE, np.int16)),
+    "constant image": ct(np.zeros(SHAPE, np.int16)),
     "mask 0/255": label((label_volume() > 4) * np.uint8(255)),
-    "fractions": label((label_volume() / 2).astype(np.float32)),
-    "negative": label(label_volume().astype(np.int16) - 1),
-    "beyond the classes": label(label_volume() + np.uint8(5)),
+    "fractional labels": label((label_volume() / 2).astype(np.float32)),
+    "negative labels": label(label_volume().astype(np.int16) - 1),
+    "labels beyond the classes": label(label_volume() + np.uint8(5)),
     "mirrored left to right": label(ORGANS[::-1], which=0),
     "face down": label(ORGANS[:, ::-1], which=0),
     "upside down": label(ORGANS[:, :, ::-1], which=0),
     "kidneys swapped": label(swapped_kidneys(), which=0),
     "aorta of 2 L": label(organ_labels(aorta=(60.0, 50.0, 160.0)), which=0),
     "liver of 5 mL": label(organ_labels(liver=(10.0, 10.0, 12.0)), which=0),
-    "numbering btcv8 given as synapse (last of its warnings)": label(btcv8()),
+    "labels numbered as btcv8 instead of synapse (the last of several warnings)": label(btcv8()),
     "padding −2000, −3024": ct(np.where(hu_volume() < -900, -3024, hu_volume()).astype(np.int16)),
     "MR": ct(mr()),
     "crop without air or fat": ct(np.random.default_rng(0).integers(-20, 98, (24, 20, 16)).astype(np.int16)),
-    "one value only, in a channel that is no CT (W beside other channels)": constant_channel,
-    "channels on two grids": channels((AFFINE, SHAPE), (SHIFTED, SHAPE)),
-    "channels of two shapes": channels((AFFINE, SHAPE), (AFFINE, (12, 10, 5))),
-    "4D file of another number of volumes than channels": several_volumes_of_channels,
+    "constant channel other than CT (W if there are other channels)": constant_channel,
+    "channels with different grids": channels((AFFINE, SHAPE), (SHIFTED, SHAPE)),
+    "channels with different shapes": channels((AFFINE, SHAPE), (AFFINE, (12, 10, 5))),
+    "4D file with a wrong number of channels": several_volumes_of_channels,
     "little soft tissue": ct(np.where(hu_volume() > -900, 700, -1000).astype(np.int16)),
 }

@@ -19,7 +19,9 @@ from i2net_bundle.checks.cases import CheckedCases, stop_if_failed
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.writing import require_space, staged_folder, written_whole
 from i2net_bundle.losses import CrossEntropyDiceLoss, I2NetLoss
+from i2net_bundle.networks import I2Net
 from i2net_bundle.networks.tensor_files import save_tensors
+from i2net_bundle.prepare.sources import one_at_a_time
 from i2net_bundle.training import SegmentationTrainer, TrainingNetwork
 from i2net_bundle.training.checkpoints import _newest_readable
 from i2net_bundle.workflow.config_check import refuse_unknown_keys
@@ -30,6 +32,7 @@ from tests.checks.ct_files import hu_volume, save
 from tests.docs.faults.table import Make, Printed, logged, refused
 from tests.docs.pages import ROOT
 from tests.networks.small_networks import small_i2net
+from tests.training.runs import KilledError, run_maker
 from tests.training.small_cases import counting, stacked, write_case
 from tests.training.test_cache_damage import file_of, one_bit_flipped_in_slice_2
 
@@ -119,15 +122,22 @@ def folder_not_empty(folder: Path) -> Printed:
     return refused(write)
 
 
-def trainer(batches: list[dict[str, Any]], **how: Any) -> SegmentationTrainer:
-    network = small_i2net(2, 3)
+def network(seed: int = 0, num_classes: int = 3) -> I2Net:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return small_i2net(2, num_classes)
+
+
+def trainer(
+    net: I2Net, batches: Any, optimizer: torch.optim.Optimizer | None = None, max_epochs: int = 1, **how: Any
+) -> SegmentationTrainer:
     return SegmentationTrainer(
         device=torch.device("cpu"),
-        max_epochs=1,
+        max_epochs=max_epochs,
         train_data_loader=batches,
-        network=TrainingNetwork(network),
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
-        loss_function=I2NetLoss(CrossEntropyDiceLoss(), network.learner_parameters()),
+        network=TrainingNetwork(net),
+        optimizer=optimizer or torch.optim.SGD(net.parameters(), lr=0.01),
+        loss_function=I2NetLoss(CrossEntropyDiceLoss(), net.learner_parameters()),
         **how,
     )
 
@@ -138,14 +148,14 @@ def batch(value: float = 0.5) -> dict[str, Any]:
 
 
 def loss_not_finite(folder: Path) -> Printed:
-    return refused(trainer([batch(float("nan"))]).run)
+    return refused(trainer(network(), [batch(float("nan"))]).run)
 
 
 def stopped(number: signal.Signals) -> Make:
     """A training process that receives a signal in its first step."""
 
     def make(folder: Path) -> Printed:
-        run = trainer([batch(), batch(), batch()])
+        run = trainer(network(), [batch(), batch(), batch()])
         run.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda engine: os.kill(os.getpid(), number))
         before = signal.signal(number, signal.default_int_handler)
 
@@ -160,6 +170,72 @@ def stopped(number: signal.Signals) -> Make:
             signal.signal(number, before)
 
     return make
+
+
+def too_large_batch(folder: Path) -> Printed:
+    net = network()
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    net.forward_with_gates = refuse  # type: ignore[method-assign, assignment]
+    return refused(trainer(net, [batch()], accumulation_steps=2).run)
+
+
+def resumed(change: dict[str, Any], kill_at: int = 3, **how: Any) -> Make:
+    """A killed run of one batch per epoch that is resumed with something else."""
+
+    def make(folder: Path) -> Printed:
+        make_run = run_maker(folder / "data", network, trainer)
+        own = {"batch_size": 12, "max_epochs": 4, **how}
+        with pytest.raises(KilledError):
+            make_run(folder / "run", kill_at=kill_at, **own).trainer.run()
+        return refused(make_run(folder / "run", resume=True, **(own | change)).trainer.run)
+
+    return make
+
+
+def missing_checkpoint(folder: Path) -> Printed:
+    checkpoints(None, None)(folder)
+    (folder / "run" / "checkpoints" / "epoch_0002.pt").unlink()
+    (folder / "run" / "training.csv").write_text("epoch,loss\n1,0.5\n2,0.4\n")
+    return logged(lambda: _newest_readable(folder / "run", 1))
+
+
+class Deadly:
+    """Slices of a case that kill the process that reads the last one."""
+
+    def __init__(self, slices: Any) -> None:
+        self.slices = slices
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __getitem__(self, index: int) -> Any:
+        if index == len(self) - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.slices[index]
+
+
+def killed_worker(folder: Path) -> Printed:
+    run = run_maker(folder / "data", network, trainer)(folder / "run", num_workers=1, max_epochs=1)
+    loader: Any = run.trainer.data_loader
+    loader.dataset.cases = [Deadly(slices) for slices in loader.dataset.cases]
+    return refused(run.trainer.run)
+
+
+def stopped_preparation(folder: Path) -> Printed:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def stop() -> None:
+        with pytest.raises(Stopped):
+            for _ in one_at_a_time([1, 2], "case"):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        return logged(stop)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def damaged_cache(folder: Path) -> Printed:
@@ -181,7 +257,9 @@ def misspelt_option(folder: Path) -> Printed:
 
 
 FAULTS: dict[str, Make] = {
-    "output folder in use by a finished run": folder_with("model.pt", lambda folder: check_output_dir(folder, False)),
+    "output folder with a run that cannot be resumed": folder_with(
+        "model.pt", lambda folder: check_output_dir(folder, False)
+    ),
     "output folder with a run that can be resumed": folder_with(
         "checkpoints/epoch_0001.pt", lambda folder: check_output_dir(folder, False)
     ),
@@ -193,11 +271,23 @@ FAULTS: dict[str, Make] = {
     "quota, or limit on the size of files": file_limit,
     "too little space for a file of known size": too_little_space,
     "newest checkpoint damaged": damaged_checkpoint,
+    "newest checkpoint missing": missing_checkpoint,
     "all checkpoints damaged": damaged_checkpoints,
     "SIGTERM in training (exit status 143)": stopped(signal.SIGTERM),
     "Ctrl-C in training (exit status 130)": stopped(signal.SIGINT),
+    "SIGTERM or Ctrl-C in a preparation": stopped_preparation,
+    "resumed with another optimizer, loss, network or transform": resumed(
+        {"settings": {"optimizer::momentum": "0.5"}}, settings={"optimizer::momentum": "0.9"}
+    ),
+    "resumed with other images or labels": resumed(
+        {"settings": {"training case 1": "0123"}}, settings={"training case 1": "abcd"}
+    ),
+    "resumed with another number of epochs": resumed({"max_epochs": 6}),
+    "resumed with another batch size": resumed({"batch_size": 5}),
     "loss or gradient is not finite": loss_not_finite,
+    "data-loading process killed": killed_worker,
+    "batch too large for the memory": too_large_batch,
     "cached slices damaged": damaged_cache,
-    "one bad case of many": one_bad_case,
-    "misspelt option of a configuration": misspelt_option,
+    "one bad case among others": one_bad_case,
+    "misspelt configuration option": misspelt_option,
 }

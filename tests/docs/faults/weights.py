@@ -14,7 +14,7 @@ from i2net_bundle.networks.weights import load_matching, load_network
 from i2net_bundle.workflow.recorded_network import build_network
 from i2net_bundle.workflow.run_records import run_record
 from i2net_bundle.workflow.run_settings import require_settings
-from tests.docs.faults.table import Make, Printed, refused
+from tests.docs.faults.table import Make, Printed, logged, refused
 from tests.networks.small_networks import small_i2net
 from tests.workflow.records import UNET, write
 
@@ -56,6 +56,32 @@ def with_code(path: Path) -> None:
     torch.save({"weight": Path("x")}, path)
 
 
+def of_another_program(path: Path) -> None:
+    """Weights without a digest, with a flipped bit in a tensor."""
+    state = small_i2net(3, 9).state_dict()
+    torch.save(state, path)
+    sound = state["head.conv.weight"].numpy().tobytes()
+    path.write_bytes(path.read_bytes().replace(sound, bytes([sound[0] ^ 16]) + sound[1:]))
+
+
+def old_format(folder: Path) -> Printed:
+    path = folder / "model.pt"
+    torch.save(small_i2net(3, 9).state_dict(), path, _use_new_zipfile_serialization=False)
+    return logged(lambda: load_network(small_i2net(3, 9), path))
+
+
+def twice(path: Path) -> None:
+    state = small_i2net(3, 9).state_dict()
+    save_tensors({f"{part}.{name}": value for part in ("student", "teacher") for name, value in state.items()}, path)
+
+
+def lightning(folder: Path) -> Printed:
+    path = folder / "model.ckpt"
+    state = {f"backbone.{name}": value for name, value in small_i2net(3, 9).state_dict().items()}
+    save_tensors({"epoch": 3, "state_dict": state | {"loss.class_weights": torch.ones(2)}}, path)
+    return logged(lambda: load_network(small_i2net(3, 9), path))
+
+
 def not_finite(path: Path) -> None:
     state = small_i2net(3, 9).state_dict()
     state["head.conv.bias"][0] = float("nan")
@@ -85,26 +111,32 @@ def network(limit_bytes: float, **content: Any) -> Make:
 
 FAULTS: dict[str, Make] = {
     "no weights": weights(Path.unlink),
-    "something else in place of weights": weights(content(b"<!DOCTYPE html><p>Log in")),
+    "not a weights file": weights(content(b"<!DOCTYPE html><p>Log in")),
     "empty weights": weights(content(b"")),
     "pointer of Git LFS": weights(content(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")),
-    "weights that hold more than tensors (a pickle can run code)": weights(with_code),
+    "weights with more than tensors (a pickle can run code)": weights(with_code),
     "truncated weights": weights(lambda path: path.write_bytes(path.read_bytes()[:-200])),
-    "a flipped bit": weights(flip_a_bit),
+    "flipped bit in weights": weights(flip_a_bit),
+    "damaged weights of another program": weights(of_another_program),
+    "weights in PyTorch's format before 1.6": old_format,
+    "file with two sets of the weights": weights(twice),
+    "Lightning checkpoint with further tensors": lightning,
     "NaN or infinity in weights": weights(not_finite),
-    "weights of another number of classes": weights(lambda path: None, classes=2),
-    "weights of another network, or partial ones": weights(lambda path: None, learners=4),
-    "`init_weights` that fits nothing": weights(lambda path: save_tensors({"x": torch.zeros(3)}, path), load_matching),
-    "damaged settings beside weights": damaged_record,
-    "an expression in settings": record(image_size="$__import__('os').system('true')"),
-    "a component in settings": record(intensity={"_target_": "os.system", "command": "true"}),
-    "a value out of range in settings": record(divisor=0),
-    "an unknown key in settings": record(imagesize=[64, 64]),
-    "a network that is not of MONAI or this bundle in settings": network(
+    "weights for another number of classes": weights(lambda path: None, classes=2),
+    "weights of another network, or incomplete weights": weights(lambda path: None, learners=4),
+    "`init_weights` of which nothing fits": weights(
+        lambda path: save_tensors({"x": torch.zeros(3)}, path), load_matching
+    ),
+    "damaged `settings.json`": damaged_record,
+    "expression in `settings.json`": record(image_size="$__import__('os').system('true')"),
+    "component in `settings.json`": record(intensity={"_target_": "os.system", "command": "true"}),
+    "value out of range in `settings.json`": record(divisor=0),
+    "unknown key in `settings.json`": record(imagesize=[64, 64]),
+    "network outside MONAI and this bundle in `settings.json`": network(
         math.inf, target="os.system", arguments={"command": "true"}
     ),
-    "a network too large for memory in settings": network(
+    "network too large for memory in `settings.json`": network(
         2**26, target="monai.networks.nets.UNet", arguments={**UNET["arguments"], "channels": [10**5, 10**5]}
     ),
-    "other settings than those of the weights": other_settings,
+    "settings that differ from those of the weights": other_settings,
 }

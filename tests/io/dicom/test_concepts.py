@@ -1,4 +1,4 @@
-"""Classes of any name have a category and a code in DICOM."""
+"""Every class gets a DICOM category and code, whatever its name."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_a_side_and_the_organ_of_a_lesion_are_told_apart(name: str, side: str | 
 
 
 @pytest.mark.parametrize("name", ["spleenic", "left", "a liver", "gland", "肝臓", "red"])
-def test_names_that_are_no_concept_get_a_private_code(name: str) -> None:
+def test_names_that_are_not_concepts_get_a_private_code(name: str) -> None:
     found = segment_concept(classes_of([name])[0])
     assert found.kind.scheme_designator == "99I2NET"
     assert found.kind.meaning == name
 
 
-def test_a_code_of_the_users_table_holds() -> None:
+def test_a_code_in_the_users_table_takes_precedence() -> None:
     item = LabelClass("my organ", "#112233", snomed=("10200004", "Liver"), laterality=("7771000", "Left"))
     found = segment_concept(item)
     assert (found.kind.value, found.category.meaning, found.laterality and found.laterality.value) == (
@@ -64,7 +64,7 @@ def test_a_code_of_the_users_table_holds() -> None:
     )
 
 
-def test_a_users_code_of_a_lesion_has_the_category_of_lesions() -> None:
+def test_a_users_lesion_code_gets_the_lesion_category() -> None:
     assert segment_concept(LabelClass("met", "#112233", snomed=("108369006", "Neoplasm"))).category.meaning == ABNORMAL
 
 
@@ -78,5 +78,5 @@ def test_private_codes_are_short_plain_and_differ() -> None:
     assert codes == [private_code(name) for name in NAMES]
 
 
-def test_texts_fit_their_field() -> None:
+def test_texts_are_shortened_to_their_field() -> None:
     assert dicom_text("a\\b" + "x" * 80) == "a/b" + "x" * 61

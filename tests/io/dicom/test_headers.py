@@ -120,6 +120,16 @@ def test_many_small_compressed_files_that_claim_gigabytes_together_are_refused(t
         read_series(tmp_path)
 
 
+@pytest.mark.parametrize("syntax", ["1.2.3", "1.2.840.10008.5.1.4.1.1.2"], ids=["unknown", "another class"])
+def test_a_file_in_an_unknown_transfer_syntax_is_damaged(syntax: str, tmp_path: Path) -> None:
+    write_slice(tmp_path / "1.dcm", (0, 0, 0))
+    whole = (tmp_path / "1.dcm").read_bytes()
+    known = pydicom.dcmread(tmp_path / "1.dcm").file_meta.TransferSyntaxUID.encode()
+    (tmp_path / "1.dcm").write_bytes(whole.replace(known, syntax.encode()[: len(known)].ljust(len(known), b"\0"), 1))
+    with pytest.raises(DamagedFileError, match="truncated or damaged"):
+        read_header(tmp_path / "1.dcm")
+
+
 def test_a_deflated_file_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
     write_slice(tmp_path / "1.dcm", (0, 0, 0))
     edit(tmp_path, lambda content, _: setattr(content.file_meta, "TransferSyntaxUID", DeflatedExplicitVRLittleEndian))

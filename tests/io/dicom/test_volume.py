@@ -129,6 +129,19 @@ def test_a_range_of_padding_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert voxels(tmp_path)[0, 0].tolist() == [-1024, -1024, 3003 - 1024, -1024, -1024, -1024]
 
 
+def test_tissue_that_happens_to_have_the_declared_padding_value_is_kept(tmp_path: Path) -> None:
+    def change(content: Any, _: int) -> None:
+        values = np.full((5, 6), -1000, "<i2")
+        values[1:4, 1:5] = 0  # water
+        content.PixelData, content.RescaleIntercept = values.tobytes(), 0
+        content.add_new("PixelPaddingValue", "SS", 0)
+
+    edit(write_ct(tmp_path), change)
+    image, findings = read_series(tmp_path)
+    assert findings == []
+    assert np.count_nonzero(sitk.GetArrayFromImage(image) == 0) == 4 * 12
+
+
 def test_padding_as_dark_as_air_is_kept_without_a_word(tmp_path: Path) -> None:
     def change(content: Any, _: int) -> None:
         content.PixelData = np.full((5, 6), -2000, "<i2").tobytes()

@@ -1,0 +1,22 @@
+"""Refuse work that several processes would do twice into one folder."""
+
+from __future__ import annotations
+
+import os
+
+
+def require_one_process(work: str = "Evaluation") -> None:
+    """Check that this process is not one of several that ``torchrun`` started.
+
+    Args:
+        work: name of the work, for the message.
+
+    Raises:
+        ValueError: there are several processes.
+    """
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count.isdigit() and int(count) > 1:
+        raise ValueError(
+            f"{work} runs in one process, and WORLD_SIZE is {count}. Start it without torchrun; only training can use "
+            "several processes."
+        )

@@ -1,0 +1,187 @@
+"""Faults of predictions and evaluations."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+
+from i2net_bundle.networks.tensor_files import save_tensors
+from i2net_bundle.prediction import run_evaluator
+from i2net_bundle.prediction.cohort import predict_files
+from i2net_bundle.prediction.inputs import find_inputs
+from i2net_bundle.prediction.plausibility import implausible_findings
+from i2net_bundle.prediction.predictor import Predictor
+from i2net_bundle.workflow.processes import require_one_process
+from i2net_bundle.workflow.recorded_network import build_network
+from i2net_bundle.workflow.run_records import NetworkRecord
+from i2net_bundle.workflow.stopping import Stopped
+from tests.checks.ct_files import hu_volume, save
+from tests.docs.faults.table import Make, Printed, found, logged, refused
+from tests.evaluation.test_interruptions import evaluator
+from tests.prediction.test_plausibility import AFFINE, CLASSES, INDEX, PLAUSIBLE, body
+from tests.workflow.records import UNET, write
+
+
+def small_predictor(folder: Path, **record: Any) -> Predictor:
+    """A UNet of random weights for two classes."""
+    path = write(folder / "run", **record)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_tensors(build_network(NetworkRecord(**UNET)).state_dict(), path)
+    return Predictor(path)
+
+
+def scan(folder: Path, name: str = "ct") -> Path:
+    return Path(save(folder / "scans" / f"{name}.nii.gz", hu_volume((20, 18, 3))))
+
+
+def predicted(spoil: Callable[[Path], object], **how: Any) -> Make:
+    """A prediction into a folder that is changed before."""
+
+    def make(folder: Path) -> Printed:
+        scan(folder)
+        network = small_predictor(folder)
+        predict_files(["scans"], "masks", network, pictures=False)
+        spoil(folder)
+        return refused(lambda: predict_files(["scans"], "masks", network, **how))
+
+    return make
+
+
+def implausible(mask: np.ndarray) -> Make:
+    return lambda folder: found(implausible_findings(mask, AFFINE, CLASSES, "ct.nii.gz"), 0)
+
+
+def kidney_of_litres() -> np.ndarray:
+    mask = body(**PLAUSIBLE)
+    mask[10:60, 2:48, 2:48] = INDEX["right kidney"]
+    return mask
+
+
+def trained_on(name: str, cases: int) -> Make:
+    """Weights whose record names this training data."""
+
+    def make(folder: Path) -> Printed:
+        network = small_predictor(folder, trained_on=name, training_cases=cases)
+        return logged(network.trained.report_training_data)
+
+    return make
+
+
+def stopped(work: Callable[[Path], object]) -> Make:
+    """Work that is stopped by SIGTERM."""
+
+    def make(folder: Path) -> Printed:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+        def stop() -> None:
+            with pytest.raises(Stopped) as caught:
+                work(folder)
+            assert caught.value.code == 143
+
+        try:
+            return logged(stop)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    return make
+
+
+def terminate(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def stopped_prediction(folder: Path) -> None:
+    for name in "ab":
+        scan(folder, name)
+    network = small_predictor(folder)
+    predict = network.predict
+
+    def predict_and_stop(*arguments: Any) -> Any:
+        terminate()
+        return predict(*arguments)
+
+    network.predict = predict_and_stop  # type: ignore[method-assign]
+    predict_files(["scans"], "masks", network, pictures=False)
+
+
+def stopped_evaluation(folder: Path) -> None:
+    engine = evaluator(Path("evaluation"))
+    engine.add_event_handler(Events.ITERATION_STARTED(once=2), terminate)
+    run_evaluator(engine, "evaluation")
+
+
+def without_record(folder: Path) -> Printed:
+    scan(folder)
+    (folder / "masks").mkdir()
+    (folder / "masks" / "a_mask.nii.gz").touch()
+    network = small_predictor(folder)
+    return refused(lambda: predict_files(["scans"], "masks", network, resume=True))
+
+
+def input_replaced(folder: Path) -> Printed:
+    scan(folder)
+    mask = scan(folder, "ct_mask")
+    network = small_predictor(folder)
+    (folder / "scans" / "prediction.json").touch()
+    return refused(lambda: predict_files([mask.parent / "ct.nii.gz", mask], "scans", network, overwrite=True))
+
+
+def output_is_input(folder: Path) -> Printed:
+    scan(folder)
+    return refused(lambda: find_inputs(["scans"], volumes=True, out_dir="scans"))
+
+
+def broken_link(folder: Path) -> Printed:
+    scan(folder)
+    (folder / "scans" / "gone.nii.gz").symlink_to(folder / "nowhere.nii.gz")
+    return logged(lambda: find_inputs(["scans"], volumes=True))
+
+
+def pictures_beside(folder: Path) -> Printed:
+    scan(folder)
+    for name in ("logo.bmp", "a.png"):
+        (folder / "scans" / name).touch()
+    return logged(lambda: find_inputs(["scans"], volumes=True))
+
+
+def other_kind(folder: Path) -> Printed:
+    (folder / "a.png").touch()
+    return refused(lambda: find_inputs(["a.png"], volumes=True))
+
+
+def several_processes(folder: Path) -> Printed:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORLD_SIZE", "2")
+        return refused(require_one_process)
+
+
+FAULTS: dict[str, Make] = {
+    "missing input": lambda folder: refused(lambda: find_inputs(["ct.nii.gz"], volumes=True)),
+    "image of another task": other_kind,
+    "broken link among the inputs": broken_link,
+    "pictures beside volumes": pictures_beside,
+    "output folder that is an input folder": output_is_input,
+    "input that would be replaced": input_replaced,
+    "predictions exist": predicted(lambda folder: None),
+    "continued with other settings": predicted(lambda folder: None, resume=True),
+    "continued without a record": without_record,
+    "several processes": several_processes,
+    "SIGTERM or Ctrl-C in a prediction": stopped(stopped_prediction),
+    "SIGTERM or Ctrl-C in an evaluation": stopped(stopped_evaluation),
+    "weights trained on phantoms": trained_on("CT phantoms", 8),
+    "weights trained on one case": trained_on("BTCV", 1),
+    "predicted organ of implausible volume": implausible(kidney_of_litres()),
+    "predicted organ on the wrong side": implausible(
+        body(**(PLAUSIBLE | {"spleen": (1, 25, 35, 14), "liver": (60, 20, 30, 26)}))
+    ),
+    "empty predicted mask": implausible(np.zeros((4, 4, 4), np.uint8)),
+}
