@@ -27,7 +27,9 @@ def find_inputs(
     num_channels: int = 1,
     out_dir: str | Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Find the images in files and folders. An image that is found twice, also through a linked folder, is one case.
+    """Find the images in files and folders. An image that is named twice is one case.
+
+    Linked folders are searched like others.
 
     Args:
         inputs: images, and folders that hold images and DICOM series at any depth; see `dicom_folders`.
@@ -74,7 +76,7 @@ def print_hidden_names(cases: Sequence[dict[str, Any]]) -> None:
 
 
 def _images(folder: Path, volumes: bool, series: int | str | None, out_dir: str | Path | None) -> list[str]:
-    """Images in a folder, without those in the output folder.
+    """Images in a folder and in the folders that links in it point to; without those in the output folder.
 
     A folder without images is returned itself if volumes are wanted: reading it reports what it holds.
     """
@@ -91,13 +93,12 @@ def _images(folder: Path, volumes: bool, series: int | str | None, out_dir: str 
     found = [path for path in _image_files(folder) if not is_result(path)]
     if volumes:
         pictures = [path for path in found if not is_volume(path)]
-        found = [path for path in found if path not in pictures]
-        series_folders = [path for path in dicom_folders(folder, found) if not is_result(path)]
-        found += [str(folder)] if series_folders and series is not None else map(str, series_folders)
-        if found:
+        files = [path for path in found if path not in pictures]
+        series_folders = [path for path in dicom_folders(folder, files) if not is_result(path)]
+        files += [str(folder)] if series_folders and series is not None else map(str, series_folders)
+        if files:
             _report_skipped(folder, [path for path in pictures if not _is_below_any(path, series_folders)])
-        else:
-            found = pictures
+            found = files
     if found:
         return found
     if not volumes:

@@ -1,4 +1,4 @@
-"""Inputs of the command line become cases; the files of several channels are one case."""
+"""Inputs of the command line become cases, several files of which are one where the network takes several channels."""
 
 from __future__ import annotations
 
@@ -106,6 +106,12 @@ def test_a_linked_patient_folder_of_dicom_is_a_case(tmp_path: Path) -> None:
     (tmp_path / "scans" / "p2").symlink_to(tmp_path / "elsewhere")
     found = [Path(case["image"]).name for case in find_inputs([tmp_path / "scans"], volumes=True)]
     assert len(found) == 2 and "p2" in found
+
+
+def test_a_broken_link_to_an_image_is_a_case_that_fails(tmp_path: Path) -> None:
+    touch(tmp_path, "ct.nii.gz")
+    (tmp_path / "gone.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    assert [case["case"] for case in find_inputs([tmp_path], volumes=True)] == ["ct", "gone"]
 
 
 def test_pictures_beside_volumes_are_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
