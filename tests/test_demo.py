@@ -1,4 +1,4 @@
-"""What the demonstration compares with."""
+"""Baselines of the demonstration."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_class_blind_guess_on_histology_calls_everything_gland(tmp_path: Pat
     assert class_blind_dice(tmp_path, histology=True) == pytest.approx(2 * 4 / (16 + 4))
 
 
-def test_an_earlier_demonstration_is_not_overwritten(tmp_path: Path) -> None:
+def test_an_earlier_demonstration_is_kept(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo-2").mkdir()
     assert _free_folder(tmp_path / "demo") == tmp_path / "demo-3"

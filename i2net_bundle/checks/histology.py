@@ -92,7 +92,7 @@ def check_histology(image_path: str | Path, label_path: str | Path | None, optio
             found = check(path, image, options)
             sizes.append(image.size)
             if path == label_path and not errors(found):
-                found = found + empty_label_findings(path, not mask_array(path, image).any())
+                found = found + empty_label_findings(path, not np.asarray(image.getchannel(0)).any())
             findings += found
     if label_path is not None and len(sizes) == 2:
         findings += pair_findings(image_path, sizes[0], label_path, sizes[1])

@@ -219,11 +219,11 @@ def _flush(path: Path) -> None:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a CSV table whose columns are those of all rows; what a row lacks stays empty.
+    """Write a CSV table with the columns of all rows; missing values stay empty.
 
     Args:
-        path: the table; its folder is made.
-        rows: column name to value.
+        path: the table; its folder is created.
+        rows: column names to values.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -233,7 +233,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a table; without rows there is no file, and one that is there goes."""
+    """Write a table; without rows no file is written, and an existing one is deleted."""
     if not rows:
         path.unlink(missing_ok=True)
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,20 +90,15 @@ def _images(folder: Path, volumes: bool, series: int | str | None, out_dir: str 
     def is_result(path: str | Path) -> bool:
         return out is not None and Path(path).resolve().is_relative_to(out) and not folder.resolve().is_relative_to(out)
 
-    roots = [folder, *(link for link in _linked_folders(folder) if not is_result(link))]
-    found = []
-    for root in roots:
-        files = [path for path in _image_files(root) if not is_result(path)]
-        if volumes:
-            pictures = [path for path in files if not is_volume(path)]
-            files = [path for path in files if path not in pictures]
-            series_folders = [path for path in dicom_folders(root, files) if not is_result(path)]
-            files += [str(root)] if series_folders and series is not None else map(str, series_folders)
-            if files:
-                _report_skipped(root, [path for path in pictures if not _is_below_any(path, series_folders)])
-            else:
-                files = pictures
-        found += files
+    found = [path for path in _image_files(folder) if not is_result(path)]
+    if volumes:
+        pictures = [path for path in found if not is_volume(path)]
+        files = [path for path in found if path not in pictures]
+        series_folders = [path for path in dicom_folders(folder, files) if not is_result(path)]
+        files += [str(folder)] if series_folders and series is not None else map(str, series_folders)
+        if files:
+            _report_skipped(folder, [path for path in pictures if not _is_below_any(path, series_folders)])
+            found = files
     if found:
         return found
     if not volumes:
@@ -135,23 +130,6 @@ def _image_files(folder: Path) -> list[str]:
         return [item["image"] for item in list_images(folder, recursive=True)]
     except FileNotFoundError:
         return []
-
-
-def _linked_folders(folder: Path) -> Iterator[Path]:
-    """Yield the links to other folders below a folder, and below those, each target once; warn of broken links."""
-    searched = [folder.resolve()]
-    pending = [folder]
-    while pending:
-        for parent, names, files in os.walk(pending.pop()):
-            for path in (Path(parent, name) for name in sorted(names)):
-                target = path.resolve()
-                if path.is_symlink() and not any(target.is_relative_to(known) for known in searched):
-                    searched.append(target)
-                    pending.append(path)
-                    yield path
-            for path in (Path(parent, name) for name in files):
-                if path.is_symlink() and not path.exists():
-                    logger.warning(f"{shown_path(str(path))}: is a link to a file that does not exist. It is skipped.")
 
 
 def _shown(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

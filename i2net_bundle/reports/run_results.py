@@ -220,7 +220,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         raise ValueError(f"{path} is not valid JSON ({cause}).") from cause
     if not isinstance(content, dict):
         raise ValueError(f"{path} does not hold a JSON object.")

@@ -7,7 +7,7 @@ import sys
 import traceback
 from types import TracebackType
 
-from i2net_bundle.io.printable import PrintableFormatter
+from i2net_bundle.io.printable import PrintableFormatter, printable_lines
 
 _WRAPPERS = ("Failed to instantiate", "Failed to evaluate", "applying transform")
 _OF_THE_USER = (OSError, ImportError, MemoryError)
@@ -18,13 +18,13 @@ def show_root_cause() -> None:
     """Print only the root cause of an uncaught error that the user can correct; others with their traceback.
 
     The engines' own reports of such an error, which repeat it without a file's name, are silenced. Control characters
-    in log records are escaped; MONAI refuses a logging configuration that names a formatter of this package.
+    in messages are escaped, see `PrintableFormatter`; MONAI accepts no such class in ``logging.conf``.
     """
     sys.excepthook = _print_root_cause
     for handler in logging.getLogger().handlers:
         handler.addFilter(_is_no_repetition)
-        formatter = handler.formatter or logging.Formatter()
-        handler.setFormatter(PrintableFormatter(formatter._fmt, formatter.datefmt))
+        if type(handler.formatter) is logging.Formatter:
+            handler.setFormatter(PrintableFormatter(handler.formatter._fmt, handler.formatter.datefmt))
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -51,7 +51,7 @@ def _print_root_cause(kind: type[BaseException], error: BaseException, trace: Tr
     if not is_of_the_user(cause):
         sys.__excepthook__(kind, error, trace)
     if is_of_the_user(cause) or cause is not error:
-        print(f"\nError: {cause}", file=sys.stderr)
+        print(f"\nError: {printable_lines(str(cause))}", file=sys.stderr)
 
 
 def _is_no_repetition(record: logging.LogRecord) -> bool:

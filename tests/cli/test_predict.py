@@ -59,13 +59,13 @@ def test_a_file_that_cannot_be_used_does_not_stop_the_others(folder: Path, tmp_p
     assert list((tmp_path / "out").glob("*_mask.nii.gz"))
 
 
-def test_nothing_is_overwritten_unasked(folder: Path, tmp_path: Path) -> None:
+def test_results_are_not_overwritten_by_default(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "masks.txt").touch()
     with pytest.raises(SystemExit, match="already holds results"):
         predict(folder, tmp_path)
 
 
-def test_results_are_replaced_when_asked(folder: Path, tmp_path: Path) -> None:
+def test_overwriting_replaces_results(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     predict(folder, out, options=("--no-pictures", "--uncertainty"))
     predict(folder, out, options=("--no-pictures", "--overwrite"))
@@ -87,7 +87,7 @@ def test_results_are_replaced_when_asked(folder: Path, tmp_path: Path) -> None:
     ],
     ids=["misspelt", "no value", "other size", "no table", "no overlay", "no device", "other task", "of histology"],
 )
-def test_what_cannot_be_is_refused_before_any_work(
+def test_wrong_options_are_refused_before_any_work(
     folder: Path, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(SystemExit, match=message):

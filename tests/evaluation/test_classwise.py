@@ -80,7 +80,7 @@ def test_dice_equals_the_arithmetic() -> None:
     torch.testing.assert_close(found, torch.tensor([2 / 3, 2 / 3, math.nan]), equal_nan=True)
 
 
-def test_distances_are_in_mm_where_there_is_a_spacing() -> None:
+def test_distances_are_in_mm_if_the_spacing_is_known() -> None:
     y, y_pred = torch.zeros(2, 1, 20, 9, dtype=torch.uint8)
     y[0, 4, 4], y_pred[0, 14, 4] = 1, 1
     metric = HausdorffDistanceMetric(include_background=True)
@@ -144,13 +144,13 @@ def test_a_case_without_defined_values_is_left_out_of_the_mean() -> None:
     assert evaluator_of({"dice": metric}, [CASES["perfect"], (empty, empty)]).state.metrics["dice"] == 1
 
 
-def test_the_mean_is_nan_where_no_value_is_defined() -> None:
+def test_the_mean_without_defined_values_is_nan() -> None:
     empty = torch.zeros(1, 14, 12, 8, dtype=torch.uint8)
     found = evaluator_of({"dice": ClasswiseMetric(DiceMetric(), NUM_CLASSES)}, [(empty, empty)]).state.metrics["dice"]
     assert math.isnan(found)
 
 
-def test_a_second_evaluation_forgets_the_cases_of_the_first() -> None:
+def test_a_second_evaluation_starts_without_the_cases_of_the_first() -> None:
     metric = ClasswiseMetric(DiceMetric(), NUM_CLASSES)
     evaluator = evaluator_of({"dice": metric}, [CASES["far away"]])
     first = evaluator.state.metrics["dice"]

@@ -1,4 +1,4 @@
-"""Folders of masks against folders of labels: which belong together, and what cannot be scored."""
+"""Folders of masks are scored against folders of labels: pairs, and masks that cannot be scored."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return preds, labels
 
 
-def test_btcvs_names_belong_together(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_btcv_masks_and_labels_are_paired(folders: tuple[Path, Path], tmp_path: Path) -> None:
     summary = evaluate_folders(*folders, tmp_path / "out")
     assert summary["cases"] == 2
     assert summary["classes"]["liver"]["strict_dice"]["mean"] == pytest.approx(2 / 3)
@@ -75,7 +75,7 @@ def test_nothing_to_score_is_an_error(
         evaluate_folders(*folders, tmp_path / "out")
 
 
-def test_what_has_no_partner_stops_unless_it_may_be_left_out(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_files_without_a_partner_are_an_error_by_default(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (folders[0] / "img0001_mask.nii.gz").unlink()
     save(folders[0] / "img0009_mask.nii.gz", PRED)
     with pytest.raises(DataError, match=r"no prediction for 1 case: 0001[\s\S]*no label for 1 prediction: img0009"):
@@ -134,7 +134,7 @@ def test_classes_are_those_of_the_data_list(tmp_path: Path) -> None:
     assert summary["classes"]["tumour"]["strict_dice"]["mean"] == pytest.approx(2 / 3)
 
 
-def test_ignored_voxels_of_a_volume_count_nowhere(tmp_path: Path) -> None:
+def test_ignored_voxels_do_not_count(tmp_path: Path) -> None:
     label = LABEL // 5
     label[:, :, 4:6][label[:, :, 4:6] == 1] = 2  # what the prediction misses
     save(tmp_path / "labels" / "a.nii.gz", label)
@@ -152,7 +152,7 @@ def test_a_prediction_that_holds_the_ignored_id_cannot_be_scored(tmp_path: Path)
         evaluate_folders(tmp_path / "preds", tmp_path / "labels", tmp_path / "out")
 
 
-def test_a_prediction_may_bear_the_number_of_the_first_channel(tmp_path: Path) -> None:
+def test_a_prediction_may_have_the_number_of_the_first_channel(tmp_path: Path) -> None:
     save(tmp_path / "set" / "imagesTr" / "a_0000.nii.gz", LABEL)
     save(tmp_path / "set" / "labelsTr" / "a.nii.gz", LABEL // 5)
     header = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "tumour": 1}, "file_ending": ".nii.gz"}
@@ -171,19 +171,19 @@ class TestCommand:
         assert "mean of 2 cases" in capsys.readouterr().out
         assert json.loads((out / "summary.json").read_text())["cases"] == 2 and (out / "metrics.csv").is_file()
 
-    def test_nothing_is_overwritten_unasked(self, folders: tuple[Path, Path]) -> None:
+    def test_results_are_not_overwritten_by_default(self, folders: tuple[Path, Path]) -> None:
         main(["evaluate", *map(str, folders)])
         with pytest.raises(SystemExit, match="already holds results"):
             main(["evaluate", *map(str, folders)])
         main(["evaluate", *map(str, folders), "--overwrite"])
 
-    def test_masks_that_cannot_be_scored_end_in_status_1(self, folders: tuple[Path, Path]) -> None:
+    def test_masks_that_cannot_be_scored_give_exit_status_1(self, folders: tuple[Path, Path]) -> None:
         save(folders[0] / "img0002_mask.nii.gz", PRED[:6])
         with pytest.raises(SystemExit) as caught:
             main(["evaluate", *map(str, folders)])
         assert caught.value.code == 1
 
-    def test_a_split_that_is_not_there_is_named(self, folders: tuple[Path, Path]) -> None:
+    def test_a_missing_split_is_named(self, folders: tuple[Path, Path]) -> None:
         listed = [{"image": "label0001.nii.gz", "label": "label0001.nii.gz"}]
         (folders[1] / "dataset.json").write_text(json.dumps({"training": listed}))
         with pytest.raises(SystemExit, match="lists no 'test' cases; its lists: training"):

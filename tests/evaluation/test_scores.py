@@ -65,7 +65,7 @@ def summary(tmp_path: Path) -> dict[str, Any]:
     return json.loads((tmp_path / "summary.json").read_text())
 
 
-def test_strict_means_penalise_missed_and_invented_classes(summary: dict[str, Any]) -> None:
+def test_strict_means_penalize_missed_and_invented_classes(summary: dict[str, Any]) -> None:
     one, two = (summary["classes"][name] for name in ("one", "two"))
     assert one["strict_dice"]["mean"] == pytest.approx((2 / 3 + 1) / 2)
     assert two["strict_dice"]["mean"] == 0

@@ -65,7 +65,7 @@ def test_a_packages_metadata_follows_the_schema(package: Path, shared: Path, tmp
 
 
 @pytest.mark.parametrize("workflow", ["train.json", "evaluate.json", "inference.json"])
-def test_a_package_says_in_one_file_what_the_overlays_say(package: Path, workflow: str) -> None:
+def test_a_package_has_one_configuration_equal_to_the_overlays(package: Path, workflow: str) -> None:
     overlays = ["histology.yaml"] if package.name == "histology" else []
     overlays += ["histology_train.yaml"] if overlays and workflow == "train.json" else []
     layered = ConfigParser.load_config_files(config_files(workflow, *overlays))
@@ -170,7 +170,7 @@ def test_running_a_package_trains_it_and_keeps_every_run_and_all_weights(tmp_pat
     assert len(kept) == first["published"] + second["published"] and (untrained in kept or not kept)
 
 
-def test_untrained_weights_are_named_so_and_come_from_their_seed_alone(tmp_path: Path) -> None:
+def test_untrained_weights_are_called_so_and_depend_only_on_the_seed(tmp_path: Path) -> None:
     torch.manual_seed(7)
     state = torch.random.get_rng_state()
     hashes = []
@@ -226,6 +226,6 @@ def test_a_missing_overlay_and_a_folder_in_use_are_named(tmp_path: Path) -> None
         package_bundle("histology", tmp_path / "used", Weights())
 
 
-def test_encoder_weights_do_not_go_with_trained_ones(tmp_path: Path) -> None:
+def test_encoder_weights_are_refused_with_trained_weights(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="contains an encoder"):
         main(["package", "histology", "--out", str(tmp_path / "p"), "--weights", "a.pt", "--encoder-weights", "b.pt"])

@@ -1,4 +1,4 @@
-"""Files and folders -> a folder of results; what fails does not stop the rest."""
+"""Many images become one folder of results; an image that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def predictor(weights: Path, **reading: object) -> Predictor:
     return Predictor(weights, overrides={"image_size": [32, 32]}, reading=reading)
 
 
-def test_every_format_gives_its_mask_and_what_fails_is_listed(weights: Path, tmp_path: Path) -> None:
+def test_every_format_gives_a_mask_and_failures_are_listed(weights: Path, tmp_path: Path) -> None:
     inputs = tmp_path / "scans"
     (inputs / "below").mkdir(parents=True)
     nifti = save(inputs / "ct.nii.gz", hu_volume((20, 18, 5)))
@@ -88,7 +88,7 @@ def test_a_chosen_series_gives_nifti_and_dicom_seg_and_no_name_elsewhere(weights
         assert not any(secret.encode() in path.read_bytes() for secret in PATIENT.values())
 
 
-def test_a_folder_of_dicom_is_one_volume_and_one_of_files_is_many(tmp_path: Path) -> None:
+def test_a_dicom_folder_is_one_volume_and_a_folder_of_files_is_many(tmp_path: Path) -> None:
     series = write_ct(tmp_path / "scan")
     volume = save(tmp_path / "ct.nii.gz", hu_volume())
     assert images([series]) == [str(series)]
@@ -96,7 +96,7 @@ def test_a_folder_of_dicom_is_one_volume_and_one_of_files_is_many(tmp_path: Path
 
 
 def images(inputs: list[Path], series: int | str | None = None) -> list[str]:
-    """What is found in them."""
+    """Images found in the inputs."""
     return [case["image"] for case in find_inputs(inputs, True, series)]
 
 
@@ -116,7 +116,7 @@ def test_a_series_in_several_folders_is_one_case(tmp_path: Path) -> None:
     assert images([tmp_path]) == [str(tmp_path / "other"), str(tmp_path / "split")]
 
 
-def test_where_folders_share_a_series_beside_others_none_is_read_in_part(tmp_path: Path) -> None:
+def test_no_series_is_read_in_part_if_folders_share_one(tmp_path: Path) -> None:
     write_ct(tmp_path / "a", (0, 5))
     write_ct(tmp_path / "b", (10, 15))
     write_slice(tmp_path / "b" / "other.dcm", (-3, -2, 0), uid=OTHER_UID)
@@ -127,7 +127,7 @@ def test_where_folders_share_a_series_beside_others_none_is_read_in_part(tmp_pat
     assert images([tmp_path]) == [str(tmp_path), str(tmp_path / "c")]
 
 
-def test_series_of_a_folder_and_of_one_below_it_are_a_case_each(tmp_path: Path) -> None:
+def test_a_series_in_a_folder_and_one_in_its_subfolder_are_two_cases(tmp_path: Path) -> None:
     write_ct(tmp_path / "scan")
     write_ct(tmp_path / "scan" / "below", (0, 3), uid=OTHER_UID)
     found = images([tmp_path])
@@ -135,7 +135,7 @@ def test_series_of_a_folder_and_of_one_below_it_are_a_case_each(tmp_path: Path) 
     assert [read_series(folder)[0].GetSize()[2] for folder in found] == [4, 2]
 
 
-def test_of_a_chosen_series_the_whole_input_is_searched(tmp_path: Path) -> None:
+def test_a_chosen_series_is_searched_in_the_whole_input(tmp_path: Path) -> None:
     two_series(tmp_path)
     assert images([tmp_path]) == [str(tmp_path / "arterial"), str(tmp_path / "portal")]
     assert images([tmp_path], 1) == images([tmp_path], CT_UID) == [str(tmp_path)]
@@ -149,7 +149,7 @@ def test_a_folder_of_damaged_slices_is_a_case_that_fails(tmp_path: Path) -> None
     assert images([tmp_path]) == [str(tmp_path / "damaged"), str(tmp_path / "whole")]
 
 
-def test_reports_and_the_disc_s_index_are_no_cases(tmp_path: Path) -> None:
+def test_reports_and_dicomdir_are_not_cases(tmp_path: Path) -> None:
     write_ct(tmp_path / "scan")
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "report").mkdir()
@@ -178,7 +178,7 @@ def test_dicom_folders_named_by_uids_or_patients_get_neutral_names(tmp_path: Pat
     assert found == list(shown.values())
 
 
-def test_folders_of_patients_do_not_get_into_the_names_that_tell_cases_apart(tmp_path: Path) -> None:
+def test_names_of_patient_folders_never_become_part_of_case_names(tmp_path: Path) -> None:
     for number, name in enumerate(("DOE^JANE", "DOE^JOHN")):
         write_ct(tmp_path / name / "scan", uid=f"1.2.3.{number}")
     inputs = [tmp_path / name / "scan" for name in ("DOE^JANE", "DOE^JOHN")]
@@ -186,7 +186,7 @@ def test_folders_of_patients_do_not_get_into_the_names_that_tell_cases_apart(tmp
 
 
 @pytest.mark.parametrize(("chosen", "told"), [(1, 1), (OTHER_UID, "chosen by UID")], ids=["number", "UID"])
-def test_the_record_tells_a_series_number_and_no_uid(
+def test_the_record_holds_the_number_of_a_series_but_no_uid(
     chosen: int | str, told: int | str, weights: Path, tmp_path: Path
 ) -> None:
     two_series(tmp_path / "study")
@@ -208,7 +208,7 @@ def uids_of(folder: Path) -> set[str]:
     return {value for value in found if re.fullmatch(r"\d+(\.\d+){2,}", value) and "1.2.840.10008." not in value}
 
 
-def test_nothing_written_or_logged_tells_of_the_patient(
+def test_no_output_or_log_identifies_the_patient(
     weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scans, out = tmp_path / "scans", tmp_path / "out"
@@ -234,14 +234,7 @@ def test_nothing_written_or_logged_tells_of_the_patient(
     assert [secret for secret in secrets if secret.encode() in told] == []
 
 
-@pytest.mark.parametrize(("name", "volumes"), [("a.png", True), ("a.nrrd", False), ("a.nii.gz", False)])
-def test_a_file_of_the_other_kind_is_refused(name: str, volumes: bool, tmp_path: Path) -> None:
-    (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"Choose another task with --task"):
-        find_inputs([tmp_path / name], volumes)
-
-
-def test_an_absent_input_is_named(tmp_path: Path) -> None:
+def test_a_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing does not exist"):
         find_inputs([tmp_path / "nothing"], volumes=True)
 
@@ -254,7 +247,7 @@ def test_an_image_named_twice_is_segmented_once(tmp_path: Path) -> None:
     assert [case["case"] for case in find_inputs(inputs, volumes=True)] == ["b", "a", "link"]
 
 
-def test_masks_of_equal_names_in_different_folders_do_not_collide(weights: Path, tmp_path: Path) -> None:
+def test_images_with_equal_names_in_different_folders_get_different_masks(weights: Path, tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / f"p{number}").mkdir()
         save(tmp_path / f"p{number}" / "ct.nii.gz", np.roll(hu_volume((20, 18, 3)), number, 1))
@@ -262,7 +255,7 @@ def test_masks_of_equal_names_in_different_folders_do_not_collide(weights: Path,
     assert {path.name for path in (tmp_path / "out").glob("*_mask.*")} == {"p0_ct_mask.nii.gz", "p1_ct_mask.nii.gz"}
 
 
-def test_earlier_files_of_a_case_go_and_those_of_others_stay(weights: Path, tmp_path: Path) -> None:
+def test_overwriting_removes_earlier_files_of_the_same_cases_only(weights: Path, tmp_path: Path) -> None:
     image, out = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3))), tmp_path / "out"
     (out / "pictures").mkdir(parents=True)
     earlier = ["ct_mask.nrrd", "ct_entropy.nii.gz", "ct_probabilities.nii.gz", "ct.geojson", "pictures/ct.png"]
@@ -284,7 +277,7 @@ def test_an_input_is_never_replaced(weights: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [IndexError("out of bounds"), KeyboardInterrupt()], ids=["a case's", "interrupt"])
-def test_whatever_one_file_leads_to_the_record_tells_what_was_done(
+def test_the_record_is_written_after_any_error(
     error: BaseException, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = [save(tmp_path / f"{name}.nii.gz", hu_volume((20, 18, 3))) for name in ("first", "second")]
@@ -320,13 +313,13 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(
 
 
 @pytest.mark.parametrize("name", ["ct.img", "ct.hdr"])
-def test_a_pair_of_files_is_to_be_converted(name: str, weights: Path, tmp_path: Path) -> None:
+def test_a_pair_of_hdr_and_img_files_is_refused(name: str, weights: Path, tmp_path: Path) -> None:
     nib.save(nib.Nifti1Pair(hu_volume((20, 18, 3)), np.eye(4)), tmp_path / "ct.img")
     assert predict_files([tmp_path / name], tmp_path / "out", predictor(weights)) == [str(tmp_path / name)]
     assert "pairs are not read. Convert the pair to .nii.gz." in (tmp_path / "out" / "failed.csv").read_text()
 
 
-def test_findings_are_kept_where_there_are_any(weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_findings_are_written_if_there_are_any(weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sound = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3)))
     metres = np.diag([-0.002, -0.002, 0.003, 1])
     odd = save(tmp_path / "metres.nii.gz", hu_volume((20, 18, 3)), metres, xyzt_units=1)
@@ -341,3 +334,12 @@ def test_findings_are_kept_where_there_are_any(weights: Path, tmp_path: Path, ca
     assert rows == [("warning", "units", odd), ("error", "unreadable", str(broken))]
     (told,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert told.startswith(f"{broken}: cannot be read")  # and does not name the file twice
+
+
+def test_a_segmentation_inside_a_dicom_folder_is_not_read_as_its_slices(weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    scan, network = write_ct(tmp_path / "scan"), predictor(weights, any_intensities=True)
+    for _ in range(2):
+        assert predict_files([scan], scan / "out", network, pictures=False, overwrite=True) == []
+    assert {path.name for path in (scan / "out").glob("*_mask.*")} == {"scan_mask.nii.gz", "scan_mask.dcm"}
+    assert nib.load(scan / "out" / "scan_mask.nii.gz").shape == (6, 5, 4)

@@ -1,4 +1,4 @@
-"""Several networks and views as one, and what is read off its logits."""
+"""Averages of several networks and views, and the maps kept of their logits."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_probabilities_are_averaged_not_logits() -> None:
     assert torch.allclose(logits[:, 2], ((odd - 0.5) / 2) ** 2)  # of two values: half their distance, squared
 
 
-def test_flips_are_turned_back() -> None:
+def test_outputs_of_flipped_images_are_flipped_back() -> None:
     plain, averaged = AveragedNetwork([Ramp()])(IMAGES), AveragedNetwork([Ramp()], flips=True)(IMAGES)
     assert torch.allclose(averaged.sigmoid(), (plain.sigmoid() + plain.flip(3).sigmoid()) / 2, atol=1e-6)
 
 
-def test_batches_are_halved_until_they_fit_and_stay_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_batches_are_halved_until_they_fit_and_stay_small(caplog: pytest.LogCaptureFixture) -> None:
     network = Crowded(room=2)
     averaged = AveragedNetwork([network])
     for _ in range(2):
@@ -78,7 +78,7 @@ class TooLarge(Crowded):
         return torch.empty(2**58) if len(images) > self.room else images[:, :1]
 
 
-def test_memory_of_the_processor_that_does_not_suffice_halves_the_batch_too() -> None:
+def test_a_lack_of_cpu_memory_halves_the_batch_as_well() -> None:
     assert torch.equal(AveragedNetwork([TooLarge(room=2)])(IMAGES), IMAGES[:, :1])
     with pytest.raises(torch.OutOfMemoryError, match="DefaultCPUAllocator"):
         AveragedNetwork([TooLarge(room=0)])(IMAGES)
@@ -114,9 +114,9 @@ def test_logits_of_another_number_of_classes_are_refused(num_classes: int, out_c
         Readout(num_classes)(torch.zeros(1, out_channels, 2, 2))
 
 
-def test_not_knowing_at_all_has_an_entropy_of_one() -> None:
+def test_equal_probabilities_have_an_entropy_of_one() -> None:
     assert Readout(4, uncertainty=True)(torch.zeros(1, 4, 2, 2))[0, 1].float().mean() == pytest.approx(1, abs=1e-3)
 
 
-def test_the_class_alone_takes_a_byte() -> None:
+def test_the_class_index_alone_is_uint8() -> None:
     assert Readout(3)(torch.randn(1, 3, 2, 2)).dtype == torch.uint8

@@ -1,4 +1,4 @@
-"""Masks of NRRD, MetaImage and DICOM lie where their image lies; DICOM-SEG says the same to other readers."""
+"""Masks of NRRD, MetaImage and DICOM have their image's position, also as DICOM-SEG."""
 
 from __future__ import annotations
 

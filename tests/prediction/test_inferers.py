@@ -1,4 +1,4 @@
-"""Applying a network to volumes and images."""
+"""Inferers run a network on volumes and images."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_slices_in_batches_of_any_size_equal_a_loop_over_slices(
     assert torch.equal(found, expected)
 
 
-def test_volumes_of_a_batch_are_labelled_on_their_own(network: nn.Module) -> None:
+def test_volumes_of_a_batch_are_segmented_independently(network: nn.Module) -> None:
     inferer, pair = SlicewiseInferer((16, 16), 4), volumes(batch=2)
     assert torch.equal(inferer(pair, network), torch.cat([inferer(volume[None], network) for volume in pair]))
 
@@ -95,7 +95,7 @@ def test_one_class_is_a_probability_above_a_half_on_the_network_s_grid() -> None
 
 
 @pytest.mark.parametrize("inferer", [SlicewiseInferer((20, 26)), WholeImageInferer()], ids=["slices", "image"])
-def test_meta_tensors_are_taken_and_networks_see_plain_ones(inferer: SlicewiseInferer | WholeImageInferer) -> None:
+def test_networks_get_plain_tensors_from_meta_tensors(inferer: SlicewiseInferer | WholeImageInferer) -> None:
     inputs = MetaTensor(volumes() if isinstance(inferer, SlicewiseInferer) else volumes()[..., 0])
     kinds = set()
 
@@ -108,7 +108,7 @@ def test_meta_tensors_are_taken_and_networks_see_plain_ones(inferer: SlicewiseIn
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 20, 26), (3, 2, 17, 9)], ids=["one", "batch of odd size"])
-def test_a_whole_image_is_labelled_in_one_pass_at_its_own_size(network: nn.Module, shape: tuple[int, ...]) -> None:
+def test_a_whole_image_is_segmented_in_one_pass_at_its_own_size(network: nn.Module, shape: tuple[int, ...]) -> None:
     images = torch.randn(shape, generator=torch.Generator().manual_seed(2))
     found = WholeImageInferer()(images, network)
     assert (found.shape, found.dtype) == ((shape[0], 1, *shape[2:]), torch.uint8)
@@ -163,7 +163,7 @@ def test_the_network_sees_the_image_at_the_training_scale_and_the_mask_has_the_f
     assert (mask.shape, mask.dtype) == ((1, 1, 20, 26), torch.uint8)
 
 
-def test_what_is_large_comes_back_at_its_place_from_another_scale() -> None:
+def test_a_large_object_keeps_its_place_at_another_scale() -> None:
     images = torch.zeros(1, 1, 64, 80)
     images[..., 16:48, 8:40] = 1
     mask = WholeImageInferer()(scaled(images, 0.5), lambda inputs: inputs - 0.5)
@@ -208,7 +208,7 @@ def test_a_file_s_scale_reaches_the_inferer_through_the_loader(
 
 @pytest.mark.parametrize("in_hardware", [False, True], ids=["emulated", "in hardware"])
 @pytest.mark.parametrize("inferer", [SlicewiseInferer, WholeImageInferer])
-def test_amp_is_bfloat16_where_the_device_has_it_and_float32_elsewhere(
+def test_amp_uses_bfloat16_only_on_devices_that_support_it(
     inferer: type, in_hardware: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "multiplies_bfloat16", lambda device_type: in_hardware)
@@ -224,7 +224,7 @@ def test_amp_is_bfloat16_where_the_device_has_it_and_float32_elsewhere(
     assert seen == {torch.float32, torch.bfloat16 if in_hardware else torch.float32}
 
 
-def test_of_equal_logits_the_first_class_is_taken() -> None:
+def test_the_first_of_equal_logits_wins() -> None:
     logits = torch.tensor([1.0, 3.0, 3.0, 2.0]).reshape(1, 4, 1, 1)
     assert classify(logits).item() == 1
 

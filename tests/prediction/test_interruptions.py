@@ -154,7 +154,7 @@ def test_a_folder_without_a_record_is_not_continued(weights: Path, scans: Path, 
     assert (tmp_path / "out" / "a_mask.nii.gz").read_bytes() == b"somebody's mask"
 
 
-def test_predictions_are_kept_unless_asked(weights: Path, scans: Path, tmp_path: Path) -> None:
+def test_predictions_are_not_overwritten_by_default(weights: Path, scans: Path, tmp_path: Path) -> None:
     predict_files([scans], tmp_path / "out", predictor(weights), pictures=False)
     with pytest.raises(FileExistsError, match=r"already holds predictions\. Add --continue .*--overwrite"):
         predict_files([scans], tmp_path / "out", predictor(weights), pictures=False)

@@ -1,4 +1,4 @@
-"""However a volume's axes lie in its file, its mask is the same in world space."""
+"""The mask in world space does not depend on the orientation of the axes in the file."""
 
 from __future__ import annotations
 

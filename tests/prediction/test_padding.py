@@ -37,12 +37,12 @@ def test_images_are_replicate_padded_and_logits_cropped() -> None:
 
 
 @pytest.mark.parametrize(("divisor", "shape"), [(1, (5, 7)), (4, (8, 12))])
-def test_images_that_need_no_padding_are_passed_as_they_are(divisor: int, shape: tuple[int, int]) -> None:
+def test_images_that_need_no_padding_are_unchanged(divisor: int, shape: tuple[int, int]) -> None:
     images = torch.rand(1, 1, *shape)
     assert padded(lambda seen: seen, divisor)(images) is images
 
 
-def test_of_the_gates_those_that_cover_the_image_are_kept() -> None:
+def test_gates_that_cover_the_image_are_kept() -> None:
     network = small_i2net()
     image = torch.rand(1, 1, 17, 9)
     logits, gates = padded(network.forward_with_gates, 16)(image)
@@ -71,7 +71,7 @@ def test_every_inferer_pads(inferer: Any, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("divisor", [0, -1, 1.5, True, "16"])
 @pytest.mark.parametrize("inferer", [PaddedInferer, SlicewiseInferer, WholeImageInferer])
-def test_a_divisor_that_is_none_is_refused(inferer: Any, divisor: Any) -> None:
+def test_an_invalid_divisor_is_refused(inferer: Any, divisor: Any) -> None:
     with pytest.raises(ValueError, match="divisor must be a positive integer"):
         inferer(divisor=divisor)
 

@@ -79,7 +79,7 @@ def test_outlines_of_hand_worked_shapes() -> None:
     ],
     ids=["diagonal", "other diagonal", "open lumen", "two holes that touch", "hole at the edge", "island", "loop"],
 )
-def test_pixels_that_meet_by_a_corner_make_no_ring_that_touches_itself(
+def test_pixels_that_share_a_corner_make_no_ring_that_touches_itself(
     rows: tuple[str, ...], parts: int, holes: int
 ) -> None:
     mask = pixels(*rows)
@@ -118,7 +118,7 @@ def parts_of(feature: dict[str, Any]) -> Polygons:
     return [geometry["coordinates"]] if geometry["type"] == "Polygon" else geometry["coordinates"]
 
 
-def test_the_file_rasterised_is_the_mask_of_its_glands(tmp_path: Path) -> None:
+def test_rasterizing_the_file_gives_the_mask_of_its_glands(tmp_path: Path) -> None:
     mask = blobs()
     write_geojson(mask, tmp_path / "a.geojson", GLAND)
     features = read(tmp_path / "a.geojson")

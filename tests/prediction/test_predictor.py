@@ -243,7 +243,7 @@ def test_the_training_data_of_the_weights_are_reported(
     assert prediction.trained_on == (f"{name}, {cases} case{'s' * (cases > 1)}" if cases else None)
 
 
-def test_what_is_found_in_an_array_is_said_of_the_array(folder: Path) -> None:
+def test_findings_in_an_array_name_the_array(folder: Path) -> None:
     array, weights = np.full((20, 18, 3), 40, np.int16), folder / "ct.pt"
     array[:5] = -1000
     with pytest.raises(ValueError, match=r"^the array: looks like HU \+ 1024"):
@@ -274,11 +274,11 @@ class TestErrors:
             image = np.zeros((32, 32, 3), np.uint8)
             i2net_bundle.predict(image, folder / "histology.pt", "histology", spacing=(1, 1, 1))
 
-    def test_an_unknown_setting_is_answered_with_the_nearest(self, folder: Path) -> None:
+    def test_an_unknown_setting_suggests_the_nearest_one(self, folder: Path) -> None:
         with pytest.raises(ValueError, match=r"'imagesize' .did you mean 'image_size'"):
             Predictor(folder / "ct.pt", "ct", overrides={"imagesize": SIZE})
 
-    def test_missing_weights_say_where_they_come_from(self, tmp_path: Path) -> None:
+    def test_missing_weights_are_an_error_that_says_how_to_get_them(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"No weights at .* Train first"):
             Predictor(tmp_path / "model.pt", "ct")
 

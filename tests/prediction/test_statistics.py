@@ -1,4 +1,4 @@
-"""Numbers of small masks, counted by hand."""
+"""Statistics of small masks, counted by hand."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_glands_are_counted_and_measured() -> None:
     assert flat_rows("x", statistics)[0]["total_area_px"] == 800
 
 
-def test_the_total_of_areas_has_as_many_digits_as_they() -> None:
+def test_the_total_of_areas_has_the_digits_of_the_areas() -> None:
     (row,) = flat_rows("x", {"area_px": [1, 2], "area_um2": [0.1, 0.2]})  # whose sum is 0.30000000000000004
     assert (row["total_area_px"], row["total_area_um2"]) == (3, 0.3)
 
@@ -51,7 +51,7 @@ def test_shares_of_classes_sum_to_one() -> None:
     assert class_shares(np.array([[0, 2], [2, 2]], np.uint8), ["a", "b", "c"]) == {"a": 0.25, "b": 0.0, "c": 0.75}
 
 
-def test_memory_grows_with_the_image_and_with_what_is_kept() -> None:
+def test_memory_grows_with_the_image_and_the_kept_maps() -> None:
     assert volume_bytes((512, 512, 150), 24 * 224 * 224, 1) == 512 * 512 * 150 * 14 + 24 * 224 * 224 * 2100
     assert image_bytes(100, 0, 2) - image_bytes(100, 0, 1) == 100
 
@@ -68,13 +68,13 @@ def test_channels_without_a_unit_are_measured_under_their_own_names() -> None:
     assert "mean_hu" not in statistics
 
 
-def test_a_channel_that_is_there_twice_gets_a_number() -> None:
+def test_repeated_channel_names_get_a_number() -> None:
     mask = np.ones((2, 2, 2), np.uint8)
     statistics = organ_statistics(mask, np.stack([mask, mask]), np.eye(4), ["background", "a"], channels=("CT", "CT"))
     assert {"mean_hu_1", "mean_hu_2"} <= statistics["a"].keys()
 
 
-def test_an_image_of_other_channels_than_named_is_refused() -> None:
+def test_an_image_with_another_number_of_channels_is_refused() -> None:
     mask = np.ones((2, 2, 2), np.uint8)
     with pytest.raises(ValueError, match="The image has 1 channels, but the names are T2, ADC"):
         organ_statistics(mask, mask, np.eye(4), ["background", "a"], channels=("T2", "ADC"))

@@ -1,4 +1,4 @@
-"""A large image in tiles is segmented as in one pass."""
+"""Tiles of a large image give the result of one pass."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_every_pixel_lies_in_one_core_whose_window_holds_the_margin_as_far_as_th
 
 
 @pytest.mark.parametrize(("core", "margin"), [(0, 32), (48, 32), (64, 16), (64, -32)])
-def test_tiles_that_would_not_lie_on_the_strides_are_refused(core: int, margin: int) -> None:
+def test_tiles_off_the_strides_are_refused(core: int, margin: int) -> None:
     with pytest.raises(ValueError, match=rf"core {core} and margin {margin} must be multiples of 32"):
         list(tiles(100, 100, core, margin, DIVISOR))
 
@@ -138,7 +138,7 @@ def test_a_resized_image_has_no_seams(scale: float) -> None:
     assert np.abs(tiled - whole).max() < 1e-4
 
 
-def test_resizing_to_the_training_scale_is_the_one_of_whole_images() -> None:
+def test_tiles_are_resized_like_whole_images() -> None:
     image = np.kron(picture(24, 16), np.ones((10, 10, 1), np.uint8))  # 240 × 160, at 0.4 96 × 64: multiples of 32
     inferer = WholeImageInferer()
     inferer.readout = logits

@@ -57,6 +57,16 @@ def test_an_engines_report_of_the_same_error_is_silenced() -> None:
     assert line.startswith("Error: tests already holds results.")
 
 
+def test_control_characters_are_escaped_in_errors_and_logs() -> None:
+    lines = stderr_of(
+        'logging.getLogger().handlers[0].setFormatter(logging.Formatter("%(message)s"))\n'
+        "show_root_cause()\n"
+        'logging.warning("scan\\x1b[2J.nii")\n'
+        'raise FileNotFoundError("scan\\x1b[2J.nii")\n'
+    )
+    assert lines[0] == r"scan\x1b[2J.nii" and lines[-1] == r"Error: scan\x1b[2J.nii"
+
+
 def test_an_unexpected_error_has_its_traceback_and_the_root_cause_last() -> None:
     lines = stderr_of(WRAPPED.format(kind="KeyError"))
     assert lines[0].startswith("Traceback") and lines[-1] == "Error: 'no such case: a.nii.gz'"

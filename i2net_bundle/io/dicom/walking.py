@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from i2net_bundle.io import file_listing
+
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the regular files in a folder and its subfolders.
+    """Yield the regular files in a folder and its subfolders, see `i2net_bundle.io.file_listing.files_below`.
 
-    Links to folders are followed, each folder once, so that links in a circle end. Hidden files and folders, pipes and
-    devices are skipped.
+    Pipes, devices and broken links are skipped.
     """
-    visited: set[tuple[int, int]] = set()
-    for name, folders, files in os.walk(folder, followlinks=True):
-        status = os.stat(name)
-        if (status.st_dev, status.st_ino) in visited:
-            folders.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
-        yield from (path for file in sorted(files) if (path := Path(name, file)).is_file() and file[0] != ".")
+    return (path for path in file_listing.files_below(folder) if path.is_file())
