@@ -143,7 +143,7 @@ def _volume_findings(named: Mapping[str, Organ], classes: Sequence[LabelClass], 
             continue
         low, high = volume_ml
         if organ.volume_ml > high or (organ.volume_ml < low and not organ.is_cut):
-            problem = f"{name} of {organ.volume_ml:.0f} mL; {low:g} to {high:g} mL are usual"
+            problem = f"{name} of {organ.volume_ml:.0f} mL; the usual range is {low:g} to {high:g} mL"
             remedy = "Look at it (i2net preview), and check the numbering and the spacing."
             findings.append(warning("organ-volume", path, problem, remedy))
     return findings

@@ -135,7 +135,7 @@ def pair_findings(
 def _image_findings(path: str | Path, image: Image.Image, options: HistologyOptions) -> list[Finding]:
     findings = magnification_findings(path, image_um_per_px(image), options)
     if image.mode not in _IMAGE_MODES and not is_16_bit_grey(image):
-        problem = f"holds pixels of kind {image.mode}, where grey, palette or RGB is expected"
+        problem = f"has pixels of mode {image.mode}, but grey, palette or RGB is expected"
         findings.append(error("image-mode", path, problem, "Export it as RGB with 8 bits per channel."))
     elif bits_per_channel(path, image) > 8:
         findings.append(_depth_finding(path, image))
@@ -151,7 +151,7 @@ def _depth_finding(path: str | Path, image: Image.Image) -> Finding:
         problem = f"has {bits} bits per channel, of which the highest 8 are used"
         return warning("image-bits", path, problem, f"If it looks dark, {stretch}.")
     if is_16_bit_grey(image):
-        problem = f"has {bits} bits per channel, and its values fit {used}: the highest 8 of these are used"
+        problem = f"has {bits} bits per channel, but its values need only {used}, of which the highest 8 are used"
         return warning("image-bits", path, problem, f"If it looks too bright, {stretch}.")
     problem = f"has {bits} bits per channel, and its values fit {used} or fewer: it would be nearly black"
     return error("image-bits", path, problem, f"{stretch.capitalize()}.")
@@ -162,7 +162,7 @@ def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptio
     if image.format == "JPEG":
         return [error("mask-mode", path, "is a JPEG file, whose compression changes the ids", one_channel)]
     if image.mode == "F":
-        return [error("mask-mode", path, "holds floating-point numbers, and ids are whole numbers", one_channel)]
+        return [error("mask-mode", path, "contains floating-point numbers, but ids must be whole numbers", one_channel)]
     if image.mode not in _MASK_MODES and not is_16_bit_grey(image):
         return [error("mask-mode", path, f"holds colours ({image.mode}), not ids", one_channel)]
     if stores_white_as_zero(image):
@@ -188,7 +188,7 @@ def _value_findings(path: str | Path, values: Sequence[int], options: HistologyO
         if not looks_binary:
             return []
         remedy = "Declare it with label_values: binary / --label-values binary."
-        return [error("mask-values", path, f"{held} only and looks binary, where ids 0, 1, …, n are declared", remedy)]
+        return [error("mask-values", path, f"{held} only and looks binary, but ids 0, 1, …, n are declared", remedy)]
     return _class_findings(path, values, held, looks_binary, options)
 
 
@@ -204,7 +204,7 @@ def _class_findings(
         return []
     if not declared and looks_binary:
         classes = "" if count in (None, 2) else f", and there are {count} classes"
-        problem = f"{held} only and looks binary, which is not declared{classes}"
+        problem = f"{held} only and looks binary, but is not declared as binary{classes}"
         remedy = f"{_DECLARE} binary if 255 is class 1, or renumber the mask to class ids."
         return [error("mask-values", path, problem, remedy)]
     assert count is not None

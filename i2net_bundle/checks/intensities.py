@@ -30,7 +30,7 @@ def constant_findings(voxels: np.ndarray, path: str | Path, channel: str, alone:
     if low != high:
         return []
     kind = error if alone else warning
-    return [kind("constant", path, f"holds one value, {low:g}, as channel {channel}", "Give the scan itself.")]
+    return [kind("constant", path, f"holds one value, {low:g}, as channel {channel}", "Use the original scan.")]
 
 
 def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
@@ -43,17 +43,17 @@ def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     low, high = float(voxels.min()), float(voxels.max())
     shown = f"values run from {low:g} to {high:g}"
     if low == high:
-        return [error("constant", path, f"holds one value, {low:g}", "Give the scan itself.")]
+        return [error("constant", path, f"holds one value, {low:g}", "Use the original scan.")]
     if low > -30 and high < 30:
         problem = f"looks normalised already, or is a label map: {shown}"
-        return [error("normalised", path, problem, f"Give the CT in Hounsfield units. {_GO_ON}")]
+        return [error("normalised", path, problem, f"Use the CT in Hounsfield units. {_GO_ON}")]
     if low >= 0 and high <= 255:
         problem = f"looks windowed to 8 bits: {shown}"
-        return [error("normalised", path, problem, f"Give the CT in Hounsfield units. {_GO_ON}")]
+        return [error("normalised", path, problem, f"Use the CT in Hounsfield units. {_GO_ON}")]
     sample = voxels.ravel(order="K")[:: max(1, voxels.size // _SAMPLE)]  # in memory order, without a copy
     sample = sample[sample > _PADDING_BELOW]
     if not sample.size:
-        return [error("constant", path, f"holds only padding: {shown}", "Give the scan itself.")]
+        return [error("constant", path, f"holds only padding: {shown}", "Use the original scan.")]
     if np.mean(sample < -50) < 0.001:
         return _without_air_or_fat(sample, path, shown)
     body = sample[sample > -500]
@@ -74,12 +74,12 @@ def _without_air_or_fat(sample: np.ndarray, path: str | Path, shown: str) -> lis
         return [
             warning("intensities", path, problem, "Pass the whole scan; the network was not trained on such crops.")
         ]
-    problem = f"does not look like CT: {shown}, and nothing is as dark as air or fat"
+    problem = f"does not look like CT: {shown}, and no voxel is as dark as air or fat"
     return [
         error(
             "not-ct",
             path,
             problem,
-            f"If it is MR, name its channel (in the data list, or --channels MR); else give a CT. {_GO_ON}",
+            f"If it is MR, name its channel (in the data list, or --channels MR); otherwise use a CT. {_GO_ON}",
         )
     ]

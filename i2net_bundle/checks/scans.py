@@ -114,8 +114,8 @@ def _grid_findings(
         return []
     apart = largest_corner_distance(first.affine, image.affine, first.shape)
     problem = (
-        f"lies {apart:.1f} mm off the first channel {shown_path(first_path)}: that is {describe_affine(first.affine)}; "
-        f"this {describe_affine(image.affine)}"
+        f"is {apart:.1f} mm away from the first channel {shown_path(first_path)}: that channel is "
+        f"{describe_affine(first.affine)}; this one is {describe_affine(image.affine)}"
     )
     return [error("channel-grid", path, problem, remedy)]
 
@@ -139,7 +139,7 @@ def load_volume_label(path: str | Path, options: VolumeOptions) -> tuple[nib.Nif
         broken = ~np.isfinite(labels) | (np.rint(labels) != labels)
         if broken.any():
             values = ", ".join(f"{value:g}" for value in np.unique(labels[broken])[:3])
-            remedy = "Give the label map itself, resampled by nearest neighbour if at all."
+            remedy = "Use the original label map, or resample it by nearest neighbour."
             enforce([error("labels", path, f"holds labels that are not whole numbers ({values}, ...)", remedy)])
     enforce(_range_findings(labels, path, options))
     labels = labels.astype(np.uint8)
@@ -220,20 +220,20 @@ def pair_findings(
     shape = image.shape[:3]
     if shape != label.shape:
         problem = f"has shape {label.shape}, its image {shown_path(image_path)} {shape}"
-        return [error("shape", label_path, problem, "Pass the label of this image, on its grid.")]
+        return [error("shape", label_path, problem, "Use the label that belongs to this image, on the same grid.")]
     if not same_grid(image.affine, label.affine, shape):
         apart = largest_corner_distance(image.affine, label.affine, shape)
         problem = (
-            f"lies {apart:.1f} mm off its image {shown_path(image_path)}: the image is "
-            f"{describe_affine(image.affine)}; the label {describe_affine(label.affine)}"
+            f"is {apart:.1f} mm away from its image {shown_path(image_path)}: the image is "
+            f"{describe_affine(image.affine)}; the label is {describe_affine(label.affine)}"
         )
         if options.geometry is None:
             remedy = (
-                "If the two match voxel by voxel, choose whose header holds with geometry: image or geometry: label "
-                "(--geometry of i2net); else resample the label to the image's grid."
+                "If the two match voxel by voxel, choose which header to use with geometry: image or geometry: label "
+                "(--geometry of i2net); otherwise resample the label to the image's grid."
             )
             return [error("geometry", label_path, problem, remedy)]
-        remedy = f"The {options.geometry}'s header was used for both, as chosen."
+        remedy = f"The {options.geometry}'s header was used for both, as requested."
         findings.append(warning("geometry", label_path, problem, remedy))
     if options.classes is not None:
         organs = measure_organs(np.asarray(label.dataobj), _common_affine(image, label, options))

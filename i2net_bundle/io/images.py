@@ -57,7 +57,7 @@ def open_image(path: str | Path) -> Image.Image:
     except DataError:
         raise
     except Image.DecompressionBombError as cause:
-        problem = f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels, the most that is read at once"
+        problem = f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels, the limit for reading an image at once"
         raise _fault("image-unreadable", path, problem, "Save it as a tiled TIFF, which is read in parts.") from cause
     except Exception as cause:  # Pillow's parsers raise whatever damaged bytes lead them to
         raise _unread(path, start, cause) from cause
@@ -98,7 +98,7 @@ def _unread(path: str | Path, start: bytes, cause: Exception) -> DataError:
             return _fault("image-format", path, f"is a TIFF of {kind}, which is not read", export)
     try:
         with Image.open(path, formats=_OTHER_FORMATS) as other:
-            problem = f"is a {other.format} image, and only PNG, BMP, TIFF and JPEG are read"
+            problem = f"is a {other.format} image, but only PNG, BMP, TIFF and JPEG are read"
             return _fault("image-format", path, problem, export)
     except Exception:  # not one of these formats either
         pass

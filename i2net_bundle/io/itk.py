@@ -107,7 +107,9 @@ def _read(path: str | Path, claimed: int, voxels: bool = True) -> ItkImage:
     except ItkError as cause:
         raise DataError([_unread(path, cause)]) from cause
     if "complex" in image.kind:
-        raise DataError([error("complex", path, "holds complex numbers", "Give the magnitudes, or the CT itself.")])
+        raise DataError(
+            [error("complex", path, "holds complex numbers", "Use the magnitude image, or the original CT.")]
+        )
     return image
 
 
@@ -134,7 +136,7 @@ def _single_volume(image: ItkImage, path: str | Path, volume: int | None) -> nib
         raise DataError([error("shape", path, held, remedy)])
     count = _count(image)
     if count > 1 and (volume is None or not 0 <= volume < count):
-        chosen = "" if volume is None else f", and volume {volume} is none of them"
+        chosen = "" if volume is None else f", but there is no volume {volume}"
         remedy = f"Choose one with volume, 0 to {count - 1} (--volume of i2net)."
         raise DataError([error("4d", path, f"holds {count} volumes or numbers per voxel{chosen}", remedy)])
     assert image.voxels is not None

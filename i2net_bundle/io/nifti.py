@@ -105,12 +105,12 @@ def _open(path: str | Path) -> nib.Nifti1Image:
         found = type(image).__name__
         raise DataError([error("format", path, f"is a {found}, not NIfTI", "Convert it to .nii.gz first.")])
     if image.get_data_dtype().kind == "c":
-        remedy = "Give the magnitudes, or the CT itself."
+        remedy = "Use the magnitude image, or the original CT."
         raise DataError([error("complex", path, "holds complex numbers", remedy)])
     is_packed = str(path).lower().endswith(".gz")
     require_stored(path, claimed, require_regular_file(path), DEFLATE_RATIO if is_packed else 1)
     if image.get_data_dtype().fields is not None:
-        remedy = "Give the file of CT numbers or of labels, not a coloured rendering of it."
+        remedy = "Use the file with the CT numbers or the labels, not a colour rendering of it."
         raise DataError([error("rgb", path, "holds RGB colours instead of one number per voxel", remedy)])
     return image
 
@@ -131,10 +131,10 @@ def refuse_other_content(path: Path) -> None:
         remedy = "Pass the folder that holds all slices of the series."
         raise DataError([error("dicom-slice", path, "is a single DICOM file of a series", remedy)])
     if path.name.endswith(".gz") and start[:2] != b"\x1f\x8b":
-        remedy = f"Rename it if it is plain .nii; else {_DOWNLOAD_AGAIN.lower()}."
-        raise DataError([error("not-gzip", path, "ends in .gz and is not compressed by gzip", remedy)])
+        remedy = f"Rename it if it is plain .nii; otherwise {_DOWNLOAD_AGAIN.lower()}."
+        raise DataError([error("not-gzip", path, "ends in .gz but is not gzip-compressed", remedy)])
     if path.suffix == ".nii" and start[:2] == b"\x1f\x8b":
-        raise DataError([error("gzip", path, "ends in .nii and is compressed by gzip", "Rename it to .nii.gz.")])
+        raise DataError([error("gzip", path, "ends in .nii but is gzip-compressed", "Rename it to .nii.gz.")])
 
 
 def _voxels(image: nib.Nifti1Image, path: str | Path, volume: int | None, num_volumes: int) -> np.ndarray:
@@ -174,7 +174,7 @@ def _single_volume(image: nib.Nifti1Image, path: str | Path, volume: int | None)
     if count == 1:
         return None
     if volume is None or not 0 <= volume < count:
-        chosen = "" if volume is None else f", and volume {volume} is none of them"
+        chosen = "" if volume is None else f", but there is no volume {volume}"
         problem = f"holds {count} volumes (shape {image.shape}){chosen}"
         remedy = f"Choose one with volume, 0 to {count - 1} (--volume of i2net)."
         raise DataError([error("4d", path, problem, remedy)])
@@ -266,7 +266,7 @@ def _reader_findings(path: str | Path, affine: np.ndarray, shape: Sequence[int],
         return []
     problem = f"is read differently: by nibabel {describe_affine(affine)}; by SimpleITK {describe_affine(other)}"
     choice = " or ".join(f"header: {name}" for name in forms)
-    remedy = f"If nibabel's is right, choose {choice} (--header of i2net); else correct the header."
+    remedy = f"If nibabel's reading is right, choose {choice} (--header of i2net); otherwise correct the header."
     return [error("readers", path, problem, remedy)]
 
 

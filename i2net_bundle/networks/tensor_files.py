@@ -166,7 +166,7 @@ def _is_archive(file: BinaryIO) -> bool:
 def _refusal(path: Path) -> TensorFileError:
     """Why PyTorch refuses a file whose digest or checksums match."""
     if not zipfile.is_zipfile(path):
-        return TensorFileError("damaged, or one that holds more than tensors, which could run code")
+        return TensorFileError("damaged, or a file with objects other than tensors, which could run code")
     try:
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
@@ -177,7 +177,7 @@ def _refusal(path: Path) -> TensorFileError:
     if not names:
         return DamagedFileError("truncated or damaged")
     shown = ", ".join(re.sub(r"[^\w.]", "?", name)[:80] for name in names[:3])
-    return TensorFileError(f"one that holds more than tensors, which could run code ({shown})")
+    return TensorFileError(f"a file with objects other than tensors, which could run code ({shown})")
 
 
 def _tensor_bytes(contents: Any) -> Iterator[int]:

@@ -17,7 +17,7 @@ from i2net_bundle.networks.tensor_files import DamagedFileError, TensorFileError
 
 logger = logging.getLogger("i2net.weights")
 
-_NETWORK_REMEDY = "Train first (training writes model.pt into its output_dir) and name the file with --weights."
+_NETWORK_REMEDY = "Train first (training writes model.pt to its output_dir), then pass the file with --weights."
 _ENCODER_REMEDY = "encoder_weights takes a path or 'imagenet'."
 _WRAPPERS = ("network", "state_dict", "model_state_dict", "model", "net", "weights")
 """Keys under which training programs save a state dict."""

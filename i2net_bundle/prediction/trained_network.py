@@ -106,7 +106,7 @@ class TrainedNetwork:
                     "patients' images."
                 )
             elif record.training_cases == 1:
-                logger.warning(f"{path}: trained on {record.training_data} only. Expect wrong masks of other images.")
+                logger.warning(f"{path}: trained on {record.training_data} only. Expect wrong masks for other images.")
             else:
                 logger.info(f"{path}: trained on {record.training_data}")
 

@@ -1,4 +1,4 @@
-"""Check output folders before any work starts. Nothing is overwritten without being asked."""
+"""Check output folders before any work starts. Nothing is overwritten unless the user asks for it."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_names_that_the_table_does_not_know_are_not_judged(labels: np.ndarray) -
 def test_other_spellings_of_a_name_are_judged_by_volume() -> None:
     organs = {1: Organ(5000.0, (0.0, 0.0, 0.0), False)}
     (found,) = anatomy_findings(organs, classes_of(["background", "Kidney_L"]), FILE)
-    assert found.problem == "Kidney_L of 5000 mL; 30 to 600 mL are usual"
+    assert found.problem == "Kidney_L of 5000 mL; the usual range is 30 to 600 mL"
 
 
 def test_a_difference_within_five_millimetres_is_no_finding() -> None:
@@ -171,7 +171,8 @@ def test_an_aorta_of_two_litres_is_named() -> None:
     (found,) = findings_of(labels)
     assert found.rule == "organ-volume"
     assert (
-        found.problem == f"aorta of {measure_organs(labels, ORGAN_AFFINE)[1].volume_ml:.0f} mL; 15 to 500 mL are usual"
+        found.problem
+        == f"aorta of {measure_organs(labels, ORGAN_AFFINE)[1].volume_ml:.0f} mL; the usual range is 15 to 500 mL"
     )
     assert 1950 < measure_organs(labels, ORGAN_AFFINE)[1].volume_ml < 2050
     assert found.remedy == LOOK
@@ -181,7 +182,7 @@ def test_a_liver_of_five_millilitres_is_named() -> None:
     # 4/3 π · 10.2³ mm³ are 4.4 mL; on voxels of 0.15 mL, 5
     (found,) = findings_of(organ_labels(liver=(10.2, 10.2, 10.2)))
     assert found.rule == "organ-volume"
-    assert found.problem == "liver of 5 mL; 500 to 4500 mL are usual"
+    assert found.problem == "liver of 5 mL; the usual range is 500 to 4500 mL"
     assert found.remedy == LOOK
 
 

@@ -75,7 +75,7 @@ def test_channels_on_different_grids_are_refused_and_both_files_named(tmp_path: 
     shifted = AFFINE.copy()
     shifted[2, 3] += 4.5
     files = write_channels(tmp_path, shifted)
-    with pytest.raises(DataError, match=r"p_0001\.nii\.gz: lies 4\.5 mm off the first channel .*p_0000\.nii\.gz"):
+    with pytest.raises(DataError, match=r"p_0001\.nii\.gz: is 4\.5 mm away from the first channel .*p_0000\.nii\.gz"):
         load_volume(files, MR)
 
 
@@ -134,7 +134,7 @@ def test_a_label_is_compared_with_the_grid_of_the_channels(tmp_path: Path) -> No
     shifted = AFFINE.copy()
     shifted[2, 3] += 4.5
     save(tmp_path / "label.nii.gz", label_volume(), shifted)
-    with pytest.raises(DataError, match=r"label\.nii\.gz: lies 4\.5 mm off its image .*p_0000\.nii\.gz"):
+    with pytest.raises(DataError, match=r"label\.nii\.gz: is 4\.5 mm away from its image .*p_0000\.nii\.gz"):
         load_volume_pair(files, label, MR)
 
 

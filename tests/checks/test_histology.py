@@ -149,7 +149,7 @@ def test_16_bit_grey_keeps_its_high_byte_and_is_reported(suffix: str, tmp_path: 
         (
             "a.png",
             lambda path: Image.fromarray(RGB).save(path, format="GIF"),
-            r"a\.png: is a GIF image, and only PNG, BMP, TIFF and JPEG are read\. Export it .*as PNG",
+            r"a\.png: is a GIF image, but only PNG, BMP, TIFF and JPEG are read\. Export it .*as PNG",
         ),
         ("a.png", half_of(".png"), r"a\.png: is truncated or damaged \(.+\)\. Download or export it again"),
         ("a.bmp", half_of(".bmp"), r"a\.bmp: is truncated or damaged \(.+\)\. Download or export it again"),
@@ -187,9 +187,9 @@ def test_a_file_that_is_not_one_upright_image_is_refused(
         (
             "a.jpg",
             lambda path: Image.fromarray(RGB).convert("CMYK").save(path),
-            r"a\.jpg: holds pixels of kind CMYK, .*Export it as RGB",
+            r"a\.jpg: has pixels of mode CMYK, .*Export it as RGB",
         ),
-        ("a.tif", mask(np.ones((2, 2), np.float32)), r"a\.tif: holds pixels of kind F, .*Export it as RGB"),
+        ("a.tif", mask(np.ones((2, 2), np.float32)), r"a\.tif: has pixels of mode F, .*Export it as RGB"),
     ],
     ids=["RGBA", "grey and alpha", "transparent palette", "CMYK", "float"],
 )
@@ -273,7 +273,7 @@ def test_an_empty_mask_is_allowed(options: HistologyOptions, tmp_path: Path) -> 
         ("a.png", mask(RGB), PLAIN, r"a\.png: holds colours \(RGB\), not ids\. Save one whole number per pixel"),
         ("a.png", with_alpha("RGB", 255), PLAIN, r"a\.png: holds colours \(RGBA\), not ids\. Save one whole number"),
         ("a.png", with_alpha("L", 9), PLAIN, r"a\.png: has transparent pixels \(alpha down to 9 of 255\)\. Save one"),
-        ("a.tif", mask(np.ones((2, 2), np.float32)), PLAIN, r"a\.tif: holds floating-point numbers, .*Save one whole"),
+        ("a.tif", mask(np.ones((2, 2), np.float32)), PLAIN, r"a\.tif: contains floating-point numbers, .*Save one whole"),
         ("a.jpg", mask(IDS), PLAIN, r"a\.jpg: is a JPEG file, whose compression changes the ids\. Save one whole"),
         ("a.tif", mask(IDS.astype(np.int32) - 1), PLAIN, r"a\.tif: holds -1, 0, 1, 2, but ids start at 0\. Save it as"),
         ("a.png", mask(IDS // 3 * 255), IDS_DECLARED, r"a\.png: holds 0, 255 only and looks binary, .*-values binary"),
@@ -445,10 +445,14 @@ def test_undeclared_masks_are_class_ids_where_they_can_be(
         (
             2,
             (0, 255),
-            r"holds 0, 255 only and looks binary, which is not declared\. Declare .*binary if 255",
+            r"holds 0, 255 only and looks binary, but is not declared as binary\. Declare .*binary if 255",
         ),
-        (None, (0, 255), r"holds 0, 255 only and looks binary, which is not declared\. Declare .*--label-values"),
-        (3, (0, 255), r"looks binary, which is not declared, and there are 3 classes\. Declare"),
+        (
+            None,
+            (0, 255),
+            r"holds 0, 255 only and looks binary, but is not declared as binary\. Declare .*--label-values",
+        ),
+        (3, (0, 255), r"looks binary, but is not declared as binary, and there are 3 classes\. Declare"),
         (
             2,
             (0, 1, 2, 3),

@@ -82,7 +82,7 @@ def test_normalised_images_are_refused(phantom: np.ndarray, change: Change, prob
     found = the_finding(change(phantom))
     assert found.rule == "normalised"
     assert found.problem.startswith(f"{problem}: ")
-    assert found.remedy == f"Give the CT in Hounsfield units. {GO_ON}"
+    assert found.remedy == f"Use the CT in Hounsfield units. {GO_ON}"
 
 
 def mr_like(share_of_air: float, brightest: float) -> np.ndarray:
@@ -106,8 +106,8 @@ def test_mr_is_refused(voxels: np.ndarray) -> None:
     found = the_finding(voxels)
     assert found.rule == "not-ct"
     assert found.problem.startswith("does not look like CT: ")
-    assert found.problem.endswith("and nothing is as dark as air or fat")
-    remedy = "If it is MR, name its channel (in the data list, or --channels MR); else give a CT."
+    assert found.problem.endswith("and no voxel is as dark as air or fat")
+    remedy = "If it is MR, name its channel (in the data list, or --channels MR); otherwise use a CT."
     assert found.remedy == f"{remedy} {GO_ON}"
 
 
@@ -117,13 +117,13 @@ def test_values_stretched_to_16_bits_are_refused(phantom: np.ndarray) -> None:
 
 def test_one_value_alone_is_refused() -> None:
     (found,) = intensity_findings(np.full((4, 4, 4), -1024), FILE)
-    assert str(found) == f"{FILE}: holds one value, -1024. Give the scan itself."
+    assert str(found) == f"{FILE}: holds one value, -1024. Use the original scan."
 
 
 def test_padding_alone_is_refused() -> None:
     voxels = np.where(np.arange(64) % 2, -2000, -3024)
     (found,) = intensity_findings(voxels, FILE)
-    assert str(found) == (f"{FILE}: holds only padding: values run from -3024 to -2000. Give the scan itself.")
+    assert str(found) == (f"{FILE}: holds only padding: values run from -3024 to -2000. Use the original scan.")
 
 
 def test_a_crop_without_air_or_fat_passes_with_a_warning() -> None:

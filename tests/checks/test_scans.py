@@ -157,7 +157,7 @@ def test_a_filling_changes_nothing_in_a_file_that_needs_none(tmp_path: Path) -> 
 def test_any_intensities_are_read_where_the_user_says_so(tmp_path: Path) -> None:
     voxels = (np.clip(hu_volume() + 125.0, 0, 400) / 400).astype(np.float32)
     path = save(tmp_path / "ct.nii.gz", voxels)
-    assert refusal(load_volume, path).remedy == f"Give the CT in Hounsfield units. {GO_ON}"
+    assert refusal(load_volume, path).remedy == f"Use the CT in Hounsfield units. {GO_ON}"
     image, findings = load_volume(path, VolumeOptions(any_intensities=True))
     assert findings == []
     np.testing.assert_array_equal(image.dataobj, voxels)
@@ -218,17 +218,17 @@ def test_whole_numbers_of_any_type_are_labels(tmp_path: Path, dtype: type) -> No
         (
             (label_volume() / 2).astype(np.float32),
             "holds labels that are not whole numbers (0.5, 1.5, 2.5, ...)",
-            "Give the label map itself, resampled by nearest neighbour if at all.",
+            "Use the original label map, or resample it by nearest neighbour.",
         ),
         (
             np.where(label_volume() == 3, np.nan, label_volume()).astype(np.float32),
             "holds labels that are not whole numbers (nan, ...)",
-            "Give the label map itself, resampled by nearest neighbour if at all.",
+            "Use the original label map, or resample it by nearest neighbour.",
         ),
         (
             np.where(label_volume() == 3, np.inf, label_volume()).astype(np.float32),
             "holds labels that are not whole numbers (inf, ...)",
-            "Give the label map itself, resampled by nearest neighbour if at all.",
+            "Use the original label map, or resample it by nearest neighbour.",
         ),
         (label_volume().astype(np.int16) - 1, f"holds -1, which is no class; {CLASSES}", MAP_REMEDY),
         (label_volume() + np.uint8(5), f"holds 9, 10, 11, 12, 13, which are no classes; {CLASSES}", MAP_REMEDY),
@@ -293,12 +293,12 @@ def test_a_label_with_another_geometry_is_refused_and_both_are_printed(
     (found,) = check_volume(pair["image"], pair["label"], PLAIN)
     assert (found.severity, found.rule, found.file) == (Severity.ERROR, "geometry", pair["label"])
     assert found.problem == (
-        f"lies {apart_mm} mm off its image {pair['image']}: the image is LPS, spacing 2 x 2 x 3 mm, origin (30, 20, "
-        f"-60); the label {described}"
+        f"is {apart_mm} mm away from its image {pair['image']}: the image is LPS, spacing 2 x 2 x 3 mm, "
+        f"origin (30, 20, -60); the label is {described}"
     )
     assert found.remedy == (
-        "If the two match voxel by voxel, choose whose header holds with geometry: image or geometry: label "
-        "(--geometry of i2net); else resample the label to the image's grid."
+        "If the two match voxel by voxel, choose which header to use with geometry: image or geometry: label "
+        "(--geometry of i2net); otherwise resample the label to the image's grid."
     )
     with pytest.raises(RuntimeError) as caught:
         volume_reading(KEYS)(pair)
@@ -318,8 +318,8 @@ def test_the_chosen_header_holds_for_both_and_is_warned_of(
     pair, options = save_pair(tmp_path, label_affine), VolumeOptions(geometry=geometry)
     (found,) = check_volume(pair["image"], pair["label"], options)
     assert (found.severity, found.file) == (Severity.WARNING, pair["label"])
-    assert found.problem.startswith(f"lies {apart_mm} mm off its image {pair['image']}: ")
-    assert found.remedy == f"The {geometry}'s header was used for both, as chosen."
+    assert found.problem.startswith(f"is {apart_mm} mm away from its image {pair['image']}: ")
+    assert found.remedy == f"The {geometry}'s header was used for both, as requested."
     with caplog.at_level(logging.WARNING, logger="i2net.checks"):
         read = volume_reading(KEYS, options)(pair)
     assert str(found) in caplog.messages
@@ -343,7 +343,8 @@ def test_a_label_of_another_shape_is_refused_whatever_geometry_is_chosen(tmp_pat
     for geometry in (None, *KEYS):
         (found,) = check_volume(image, label, VolumeOptions(geometry=geometry))
         assert str(found) == (
-            f"{label}: has shape (12, 10, 7), its image {image} (12, 10, 8). Pass the label of this image, on its grid."
+            f"{label}: has shape (12, 10, 7), its image {image} (12, 10, 8). "
+            "Use the label that belongs to this image, on the same grid."
         )
         assert found.severity is Severity.ERROR
 

@@ -301,7 +301,7 @@ def test_a_label_table_of_the_users_is_what_a_check_judges_by(
     classes = [{"name": "background"}, {"name": "tumour", "volume_ml": [50, 90]}]
     table.write_text(json.dumps({"classes": classes}), encoding="utf-8")
     assert status_of(["check", str(own_ct(tmp_path)), "--labels", str(table)]) == 0
-    assert "tumour of 0 mL; 50 to 90 mL are usual" in capsys.readouterr().out
+    assert "tumour of 0 mL; the usual range is 50 to 90 mL" in capsys.readouterr().out
 
 
 def test_a_real_ct_of_two_classes_is_called_by_its_own_names_everywhere(

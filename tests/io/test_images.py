@@ -78,7 +78,7 @@ def test_an_intact_tiff_that_is_not_read_is_named_by_its_kind(
 @pytest.mark.parametrize("kind", ["WEBP", "JPEG2000", "GIF"])
 def test_an_intact_image_of_another_format_is_named(kind: str, tmp_path: Path) -> None:
     Image.fromarray(RGB).save(tmp_path / "a.png", format=kind)
-    with pytest.raises(DataError, match=rf"is a {kind} image, and only PNG, BMP, TIFF and JPEG are read"):
+    with pytest.raises(DataError, match=rf"is a {kind} image, but only PNG, BMP, TIFF and JPEG are read"):
         load_image(tmp_path / "a.png", PLAIN)
 
 
@@ -110,7 +110,7 @@ def test_grey_values_of_fewer_bits_than_the_file_s_use_the_whole_range(bits: int
     Image.fromarray(GREY.astype(np.uint16) << (bits - 8)).save(path)
     image, (found,) = load_image(path, PLAIN)
     assert np.array_equal(image[..., 0], GREY)
-    assert found.problem == f"has 16 bits per channel, and its values fit {bits}: the highest 8 of these are used"
+    assert found.problem == f"has 16 bits per channel, but its values need only {bits}, of which the highest 8 are used"
 
 
 def test_colours_of_12_bits_in_a_file_of_16_are_refused(tmp_path: Path) -> None:

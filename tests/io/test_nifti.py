@@ -113,7 +113,9 @@ def test_a_header_that_nibabel_and_simpleitk_read_differently_is_refused_and_bot
         "is read differently: by nibabel LPS, spacing 2 x 2 x 3 mm, origin (30, 20, -60); "
         "by SimpleITK LPS, spacing 1 x 2 x 3 mm, origin (30, 20, -60)"
     )
-    assert found.remedy == ("If nibabel's is right, choose header: sform (--header of i2net); else correct the header.")
+    assert found.remedy == (
+        "If nibabel's reading is right, choose header: sform (--header of i2net); otherwise correct the header."
+    )
     image, findings = read_nifti(path, VolumeOptions(header="sform"))
     assert findings == []
     np.testing.assert_array_equal(image.affine, AFFINE)
@@ -225,7 +227,7 @@ def test_slope_and_intercept_are_applied(tmp_path: Path) -> None:
 @pytest.mark.parametrize("volume", [None, 3, -1])
 def test_a_file_of_several_volumes_is_refused_until_one_is_chosen(tmp_path: Path, volume: int | None) -> None:
     found = refusal(save(tmp_path / "ct.nii.gz", hu_volume((12, 10, 8, 3))), VolumeOptions(volume=volume))
-    chosen = "" if volume is None else f", and volume {volume} is none of them"
+    chosen = "" if volume is None else f", but there is no volume {volume}"
     assert found.problem == f"holds 3 volumes (shape (12, 10, 8, 3)){chosen}"
     assert found.remedy == "Choose one with volume, 0 to 2 (--volume of i2net)."
 
@@ -258,13 +260,13 @@ def test_colours_are_refused(tmp_path: Path, channels: str) -> None:
     colours = np.zeros((6, 5, 4), [(channel, np.uint8) for channel in channels])
     found = refusal(save(tmp_path / "ct.nii.gz", colours))
     assert found.problem == "holds RGB colours instead of one number per voxel"
-    assert found.remedy == "Give the file of CT numbers or of labels, not a coloured rendering of it."
+    assert found.remedy == "Use the file with the CT numbers or the labels, not a colour rendering of it."
 
 
 def test_complex_numbers_are_refused(tmp_path: Path) -> None:
     found = refusal(save(tmp_path / "ct.nii.gz", hu_volume().astype(np.complex64)))
     assert found.problem == "holds complex numbers"
-    assert found.remedy == "Give the magnitudes, or the CT itself."
+    assert found.remedy == "Use the magnitude image, or the original CT."
 
 
 @pytest.mark.parametrize("shape", [(12,), (12, 10, 0)], ids=["a row", "no slice"])
@@ -336,13 +338,13 @@ PAGE_REMEDY = "Download or copy the file again; the server sent a page, perhaps 
         (
             "ct.nii.gz",
             lambda plain: plain,
-            "ends in .gz and is not compressed by gzip",
-            "Rename it if it is plain .nii; else download or copy the file again.",
+            "ends in .gz but is not gzip-compressed",
+            "Rename it if it is plain .nii; otherwise download or copy the file again.",
         ),
         (
             "ct.nii",
             lambda plain: gzip.compress(plain),
-            "ends in .nii and is compressed by gzip",
+            "ends in .nii but is gzip-compressed",
             "Rename it to .nii.gz.",
         ),
         (

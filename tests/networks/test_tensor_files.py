@@ -115,7 +115,7 @@ def test_a_file_that_holds_code_is_refused_by_name_and_nothing_suggests_to_run_i
             return Path.touch, (tmp_path / "code_ran",)
 
     torch.save({"state_dict": Payload()}, tmp_path / "model.pt", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(TensorFileError, match="more than tensors, which could run code") as error:
+    with pytest.raises(TensorFileError, match="objects other than tensors, which could run code") as error:
         load_tensors(tmp_path / "model.pt")
     assert not zipped or "pathlib.Path" in str(error.value)
     assert error.value.__cause__ is None and error.value.__suppress_context__

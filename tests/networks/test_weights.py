@@ -141,7 +141,7 @@ class TestLoadNetwork:
 
         path = save({"network": Payload()}, tmp_path / "model.pt")
         with pytest.raises(
-            ValueError, match=r"can be read safely: it is one that holds more than tensors.*pathlib\.Path"
+            ValueError, match=r"can be read safely: it is a file with objects other than tensors.*pathlib\.Path"
         ):
             load_network(small_i2net(), path)
         assert not trace.exists()

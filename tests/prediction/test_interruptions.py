@@ -224,7 +224,7 @@ def test_implausible_masks_are_warnings_in_every_record(
     torch.save(state, tmp_path / "model.pt")
     image = save(tmp_path / "a.nii.gz", hu_volume((20, 18, 3)), np.diag([-20.0, -20.0, 30.0, 1.0]))  # of 13 L
     predict_files([image], out, predictor(tmp_path / "model.pt"))
-    said = "implausible prediction: liver of 12960 mL; 500 to 4500 mL are usual"
+    said = "implausible prediction: liver of 12960 mL; the usual range is 500 to 4500 mL"
     assert said in caplog.text and "Implausible masks: 1 of 1 (a). Look at their pictures" in caplog.text
     assert json.loads((out / "prediction.json").read_text())["status"] == {"a": "warning"}
     assert json.loads((out / "statistics.json").read_text())["a"]["warnings"] == [said]

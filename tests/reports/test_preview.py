@@ -464,7 +464,7 @@ def test_a_label_table_of_the_users_gives_the_colours_and_the_volumes_that_are_j
     folder = own_ct(tmp_path, {"0": "background", "1": "lump", "2": "tumour"})
     page = preview_dataset(folder, label_table=table)
     assert legend_of(page)["lump"] == "#AA00AA"
-    assert "lump of 0 mL; 500 to 900 mL are usual" in html(page)
+    assert "lump of 0 mL; the usual range is 500 to 900 mL" in html(page)
     assert "tumour of" not in html(page)
 
 

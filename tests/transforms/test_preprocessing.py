@@ -142,9 +142,9 @@ def test_a_label_on_another_grid_is_refused_and_both_files_are_named(
     with pytest.raises(RuntimeError) as caught:
         volume_reading(KEYS)(pair)
     message = message_of(caught.value)
-    assert f"{pair['label']}: lies {distance_mm} mm off its image {pair['image']}: the image is RAS" in message
+    assert f"{pair['label']}: is {distance_mm} mm away from its image {pair['image']}: the image is RAS" in message
     assert f"the label {orientation}" in message
-    assert "choose whose header holds with geometry: image or geometry: label" in message
+    assert "choose which header to use with geometry: image or geometry: label" in message
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_the_chosen_header_holds_for_both_where_they_disagree(
     pair = write_pair(tmp_path, phantom)
     write_nifti(tmp_path / "label.nii", phantom[1], "RAS", moved(shift_mm=15.0))
     read = volume_reading(KEYS, VolumeOptions(geometry=chosen))(pair)
-    assert f"The {chosen}'s header was used for both, as chosen." in caplog.text
+    assert f"The {chosen}'s header was used for both, as requested." in caplog.text
     alone = volume_reading(("image",))({"image": pair["image"]})["image"].affine
     for key in KEYS:
         shift = (read[key].affine - alone)[:3, 3].tolist()

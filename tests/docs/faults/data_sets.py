@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from i2net_bundle.checks.dataset import check_path
 from i2net_bundle.data import describe_dataset, load_cases, read_datalist
 from i2net_bundle.evaluation.folders import evaluate_folders
 from i2net_bundle.labels import label_table
+from i2net_bundle.prepare import prepare_glas
 from tests.checks.ct_files import hu_volume, label_volume, save
 from tests.data.test_datalist import different
 from tests.data.test_nnunet import write_folder
@@ -77,6 +79,26 @@ def two_masks(folder: Path) -> Printed:
     return refused(lambda: evaluate_folders(folder / "masks", folder / "labels", folder / "out"))
 
 
+def damaged_archive(folder: Path) -> Printed:
+    (folder / "data.zip").write_bytes(b"PK\x03\x04 cut")
+    return refused(lambda: prepare_glas("data.zip", "out"))
+
+
+def bomb(folder: Path) -> Printed:
+    """A small archive that unpacks to 4 GB, by its header."""
+    with zipfile.ZipFile(folder / "data.zip", "w") as archive:
+        archive.writestr("train_1.bmp", b"")
+    content = (folder / "data.zip").read_bytes()
+    size = content.index(b"PK\x01\x02") + 24
+    (folder / "data.zip").write_bytes(content[:size] + (2**32 - 2).to_bytes(4, "little") + content[size + 4 :])
+    return refused(lambda: prepare_glas("data.zip", "out"))
+
+
+def other_folder(folder: Path) -> Printed:
+    (folder / "glas").mkdir()
+    return refused(lambda: prepare_glas("glas", "out"))
+
+
 FAULTS: dict[str, Make] = {
     "no data list": lambda folder: refused(lambda: load_cases(folder, "test")),
     "files of the data list are missing": missing_files,
@@ -98,6 +120,9 @@ FAULTS: dict[str, Make] = {
     "invalid label table": table_with_unknown_key,
     "the same image in training and test": same_image,
     "the same image twice in a list": repeated_image,
+    "preparation: not the expected folder": other_folder,
+    "preparation: damaged archive": damaged_archive,
+    "preparation: archive that unpacks to gigabytes": bomb,
     "scoring: a label without a prediction": unpaired,
     "scoring: two masks of one case": two_masks,
 }

@@ -16,6 +16,7 @@ from ignite.engine import Events
 from i2net_bundle.networks.tensor_files import save_tensors
 from i2net_bundle.prediction import run_evaluator
 from i2net_bundle.prediction.cohort import predict_files
+from i2net_bundle.prediction.ensemble import AveragedNetwork
 from i2net_bundle.prediction.inputs import find_inputs
 from i2net_bundle.prediction.plausibility import implausible_findings
 from i2net_bundle.prediction.predictor import Predictor
@@ -158,6 +159,29 @@ def other_kind(folder: Path) -> Printed:
     return refused(lambda: find_inputs(["a.png"], volumes=True))
 
 
+class Limited(torch.nn.Module):
+    """A network with memory for one image."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return images
+
+
+def memory_for_one(folder: Path) -> Printed:
+    return logged(lambda: AveragedNetwork([Limited()])(torch.zeros(2, 1, 4, 4)))
+
+
+def memory_for_none(folder: Path) -> Printed:
+    path, network = scan(folder), small_predictor(folder)
+
+    def refuse(*_: Any) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    network.network.forward = refuse  # type: ignore[method-assign, assignment]
+    return refused(lambda: network.predict(path))
+
+
 def several_processes(folder: Path) -> Printed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORLD_SIZE", "2")
@@ -175,6 +199,8 @@ FAULTS: dict[str, Make] = {
     "continued with other settings": predicted(lambda folder: None, resume=True),
     "continued without a record": without_record,
     "several processes": several_processes,
+    "too little memory for a batch": memory_for_one,
+    "too little memory for an image": memory_for_none,
     "SIGTERM or Ctrl-C in a prediction": stopped(stopped_prediction),
     "SIGTERM or Ctrl-C in an evaluation": stopped(stopped_evaluation),
     "weights trained on phantoms": trained_on("CT phantoms", 8),

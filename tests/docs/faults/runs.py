@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
@@ -88,6 +90,23 @@ input()
         assert other.stdout.readline() == "locked\n"
         printed = refused(lambda: lock_folder(folder / "run"))
         other.communicate("\n")
+    return printed
+
+
+def not_writable(folder: Path) -> Printed:
+    (folder / "file").touch()
+    return refused(lambda: check_output_dir("file/run", False))
+
+
+def changed_file(folder: Path) -> Printed:
+    """A cached file changes; the cache reads it again."""
+    case, cache = write_case(folder), folder / "cache"
+    counting(cache)[0].read(case)
+    image = Path(case["image"])
+    save(image, np.asarray(nib.load(image).dataobj) + 1, nib.load(image).affine)
+    again, decoded = counting(cache)
+    printed = logged(lambda: again.read(case))
+    assert decoded.calls == 1
     return printed
 
 
@@ -264,6 +283,7 @@ FAULTS: dict[str, Make] = {
         "checkpoints/epoch_0001.pt", lambda folder: check_output_dir(folder, False)
     ),
     "nothing to resume": lambda folder: refused(lambda: check_output_dir("runs/synapse", True)),
+    "output folder not writable": not_writable,
     "results exist": folder_with("summary.json", lambda folder: check_results_dir(folder, False)),
     "target folder is not empty": folder_not_empty,
     "two writers of one folder": locked,
@@ -288,6 +308,7 @@ FAULTS: dict[str, Make] = {
     "data-loading process killed": killed_worker,
     "batch too large for the memory": too_large_batch,
     "cached slices damaged": damaged_cache,
+    "cached file or reading option changed": changed_file,
     "one bad case among others": one_bad_case,
     "misspelt configuration option": misspelt_option,
 }
