@@ -19,6 +19,7 @@ import pytest
 from monai.transforms import Compose, Flipd, Lambdad
 
 from i2net_bundle.data import load_cases
+from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.labels import class_names
 from i2net_bundle.training.cache import CaseCache
@@ -303,7 +304,7 @@ class TestRefusals:
     def test_a_missing_file_is_named(self, tmp_path: Path, missing: str, on_disk: bool) -> None:
         case = write_case(tmp_path)
         Path(case[missing]).unlink()
-        with pytest.raises((FileNotFoundError, RuntimeError)) as caught:
+        with pytest.raises((FileNotFoundError, RuntimeError, DataError)) as caught:
             CaseCache(volume_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
         assert case[missing] in message_of(caught.value)
 

@@ -19,7 +19,7 @@ from i2net_bundle.training import InitialWeights
 from i2net_bundle.training.trainer import WorkerLostError
 from i2net_bundle.workflow.run_folders import checkpoints
 from i2net_bundle.workflow.stopping import Stopped
-from tests.training.runs import KilledError, Run, assert_equal, load, run_maker
+from tests.training.runs import KilledError, Run, assert_equal, load, load_checkpoint, run_maker
 
 Make = Callable[..., Any]
 
@@ -31,15 +31,6 @@ def make_run(tmp_path_factory: pytest.TempPathFactory, make_network: Make, make_
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def checkpoint(path: Path) -> dict[str, Any]:
-    """Contents of a checkpoint without the seconds."""
-    contents = load(path)
-    for row in contents["record"]["rows"]:
-        del row["seconds"]
-    del contents["record"]["seconds"]
-    return contents
 
 
 def record(output_dir: Path) -> list[dict[str, str]]:
@@ -66,7 +57,7 @@ def test_a_killed_run_resumes_to_the_same_weights_and_the_same_record(
     resumed.trainer.run()
     assert resumed.trainer.state.iteration == uninterrupted.trainer.state.iteration == 12
     assert_equal(load(tmp_path / "killed" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
-    assert_equal(*(checkpoint(tmp_path / name / "checkpoints" / "epoch_0004.pt") for name in ("killed", "whole")))
+    assert_equal(*(load_checkpoint(tmp_path / name / "checkpoints" / "epoch_0004.pt") for name in ("killed", "whole")))
     assert record(tmp_path / "killed") == record(tmp_path / "whole")
     assert [row["epoch"] for row in record(tmp_path / "killed")] == ["1", "2", "3", "4"]
 
@@ -421,7 +412,9 @@ class TestStopping:
         resumed.trainer.run()
         assert iterations == list(range(at + 1, 13))
         assert_equal(load(folder / "model.pt"), load(tmp_path / "whole" / "model.pt"))
-        assert_equal(*(checkpoint(tmp_path / name / "checkpoints" / "epoch_0004.pt") for name in ("stopped", "whole")))
+        assert_equal(
+            *(load_checkpoint(tmp_path / name / "checkpoints" / "epoch_0004.pt") for name in ("stopped", "whole"))
+        )
         assert record(folder) == record(tmp_path / "whole")
         assert names_in(folder / "checkpoints") == ["epoch_0003.pt", "epoch_0004.pt"]
 

@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from i2net_bundle.training import UpdateAverage, WeightAverage
-from tests.training.runs import KilledError, Run, assert_equal, load, run_maker
+from tests.training.runs import KilledError, Run, assert_equal, load, load_checkpoint, run_maker
 
 Make = Callable[..., Any]
 
@@ -166,8 +166,9 @@ class TestRuns:
         with pytest.raises(KilledError):
             make_run(tmp_path / "killed", kill_at=kill_at, weight_average=0.8).trainer.run()
         make_run(tmp_path / "killed", resume=True, weight_average=0.8).trainer.run()
-        for name in ("model.pt", "checkpoints/epoch_0004.pt"):
-            assert_equal(load(tmp_path / "killed" / name), load(whole_dir / name))
+        assert_equal(load(tmp_path / "killed" / "model.pt"), load(whole_dir / "model.pt"))
+        paths = [folder / "checkpoints" / "epoch_0004.pt" for folder in (tmp_path / "killed", whole_dir)]
+        assert_equal(*map(load_checkpoint, paths))
 
     def test_averaging_does_not_change_the_training_itself(
         self, make_run: Make, uninterrupted: Run, tmp_path: Path

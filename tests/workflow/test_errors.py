@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from i2net_bundle.prediction.padding import require_divisor
-from i2net_bundle.workflow.errors import is_of_the_user
+from i2net_bundle.workflow.errors import is_of_the_user, show_root_cause
 
 START = """
 import logging
@@ -83,3 +85,14 @@ def test_a_refusal_of_the_package_is_an_error_of_the_user() -> None:
     with pytest.raises(ValueError, match="positive integer") as caught:
         require_divisor(0)
     assert is_of_the_user(caught.value)
+
+
+def test_control_characters_in_log_records_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    show_root_cause()
+    logging.getLogger("i2net.test").warning("scan\x1b[2J.nii")
+    assert out.getvalue() == "WARNING scan\\x1b[2J.nii\n"

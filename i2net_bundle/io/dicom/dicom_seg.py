@@ -20,7 +20,7 @@ from i2net_bundle.io.privacy import quiet_dicom_libraries, shown_path
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.labels import LabelClass
 
-if TYPE_CHECKING:  # pydicom is optional
+if TYPE_CHECKING:  # the code dictionary takes long to import
     from i2net_bundle.io.dicom.concepts import SegmentConcept
 
 logger = logging.getLogger("i2net.prediction")

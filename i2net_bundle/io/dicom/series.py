@@ -15,7 +15,7 @@ import numpy as np
 
 from i2net_bundle.io.dicom.dicom_slice import DicomSlice, OtherObject
 from i2net_bundle.io.dicom.headers import DamagedFileError, read_header
-from i2net_bundle.io.dicom.walking import files_below
+from i2net_bundle.io.file_listing import files_below
 from i2net_bundle.io.findings import DataError, Finding, error, warning
 from i2net_bundle.io.privacy import is_identifying, quiet_dicom_libraries
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from i2net_bundle.io.dicom.headers import is_dicom
 from i2net_bundle.io.dicom.series import group_series
-from i2net_bundle.io.dicom.walking import files_below
+from i2net_bundle.io.file_listing import files_below
 
 
 def dicom_folders(folder: str | Path, volumes: Sequence[str | Path] = ()) -> list[Path]:

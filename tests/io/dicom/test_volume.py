@@ -80,6 +80,17 @@ def test_an_unsigned_first_slice_does_not_wrap_negative_values_of_the_others(tmp
     assert voxels(tmp_path)[:, 0, 0].tolist() == [0, -700, -700, -700]
 
 
+def test_slices_of_8_and_16_bits_are_read_by_their_own_bits(tmp_path: Path) -> None:
+    def change(content: Any, number: int) -> None:
+        store(content, np.full((5, 6), 100), 0)
+        if number == 0:
+            content.BitsAllocated, content.BitsStored, content.HighBit = 8, 8, 7
+            content.PixelData = np.full((5, 6), 100, np.uint8).tobytes()
+
+    edit(write_ct(tmp_path), change)
+    assert voxels(tmp_path)[:, 0, 0].tolist() == [100, 100, 100, 100]
+
+
 def test_each_slice_of_a_pet_has_its_own_slope(tmp_path: Path) -> None:
     def change(content: Any, number: int) -> None:
         store(content, np.full((5, 6), 10.0), 0, slope=(1, 0.5, 0.25, 0.125)[number])
