@@ -141,12 +141,6 @@ def output_is_input(folder: Path) -> Printed:
     return refused(lambda: find_inputs(["scans"], volumes=True, out_dir="scans"))
 
 
-def broken_link(folder: Path) -> Printed:
-    scan(folder)
-    (folder / "scans" / "gone.nii.gz").symlink_to(folder / "nowhere.nii.gz")
-    return logged(lambda: find_inputs(["scans"], volumes=True))
-
-
 def pictures_beside(folder: Path) -> Printed:
     scan(folder)
     for name in ("logo.bmp", "a.png"):
@@ -191,7 +185,6 @@ def several_processes(folder: Path) -> Printed:
 FAULTS: dict[str, Make] = {
     "missing input": lambda folder: refused(lambda: find_inputs(["ct.nii.gz"], volumes=True)),
     "image of another task": other_kind,
-    "broken link among the inputs": broken_link,
     "pictures beside volumes": pictures_beside,
     "output folder that is an input folder": output_is_input,
     "input that would be replaced": input_replaced,
