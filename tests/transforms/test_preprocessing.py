@@ -143,7 +143,7 @@ def test_a_label_on_another_grid_is_refused_and_both_files_are_named(
         volume_reading(KEYS)(pair)
     message = message_of(caught.value)
     assert f"{pair['label']}: is {distance_mm} mm away from its image {pair['image']}: the image is RAS" in message
-    assert f"the label {orientation}" in message
+    assert f"the label is {orientation}" in message
     assert "choose which header to use with geometry: image or geometry: label" in message
 
 
@@ -201,7 +201,7 @@ def test_loading_itself_raises_a_value_error_and_returns_the_other_items(phantom
 @pytest.mark.parametrize(
     ("change", "fault", "remedy"),
     [
-        (lambda hu: (hu + 125) / 400, "looks normalised already", "Give the CT in Hounsfield units"),
+        (lambda hu: (hu + 125) / 400, "looks normalised already", "Use the CT in Hounsfield units"),
         (lambda hu: hu + 1024, "looks like HU + 1024", "hu_offset: -1024"),
         (lambda hu: np.where(hu > 100, np.nan, hu), "NaN", "fill_nonfinite: -1024"),
     ],

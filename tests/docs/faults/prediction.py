@@ -194,7 +194,6 @@ def several_processes(folder: Path) -> Printed:
 FAULTS: dict[str, Make] = {
     "missing input": lambda folder: refused(lambda: find_inputs(["ct.nii.gz"], volumes=True)),
     "image of another task": other_kind,
-    "broken link among the inputs": broken_link,
     "pictures beside volumes": pictures_beside,
     "output folder that is an input folder": output_is_input,
     "input that would be replaced": input_replaced,
