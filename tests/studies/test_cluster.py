@@ -21,7 +21,7 @@ distributed = pytest.importorskip("distributed", reason="needs the extra 'cluste
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """Address of a cluster of two workers, as the commands of docs/studies.md start them."""
-    with distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         yield cluster.scheduler_address
 
 
@@ -51,7 +51,7 @@ def test_a_stop_reaches_the_workers_and_the_study_can_be_continued(scheduler: st
 @pytest.mark.slow
 def test_a_scheduler_without_workers_is_refused(tmp_path: Path) -> None:
     with (
-        distributed.LocalCluster(0, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as cluster,
         pytest.raises(ConnectionError, match=r"has no workers\. Start some with `dask worker"),
     ):
         run_cells([fake_cell(tmp_path, "a")], tmp_path, Resources(scheduler=cluster.scheduler_address), Stop())
