@@ -115,7 +115,7 @@ def check_path(
         report.cases[FILES] = 1
         report.findings += check_case({"image": path}, ct if is_volume(path) else histology)
     else:
-        raise FileNotFoundError(f"{path} does not exist. Name a data set's folder, or an image.")
+        raise FileNotFoundError(f"{path} does not exist. Pass the folder of a data set, or an image.")
     return report
 
 
@@ -180,7 +180,7 @@ def _check_folder(
         images = volumes
     elif not images:
         raise FileNotFoundError(
-            f"{path} holds no {datalist}, no image and no DICOM series. Name a data set's folder, or an image."
+            f"{path} holds no {datalist}, no image and no DICOM series. Pass the folder of a data set, or an image."
         )
     if images:
         _check_images(images, ct, histology, report)

@@ -48,7 +48,7 @@ def list_images(folder: str | Path, recursive: bool = False, num_channels: int =
     if not files:
         known = ", ".join(suffixes)
         raise FileNotFoundError(
-            f"No image in {folder} (looked for {known}). Name another folder (--dataset_dir of monai.bundle)."
+            f"No image in {folder} (looked for {known}). Choose another folder (--dataset_dir of monai.bundle)."
         )
     return name_cases(group_channels(files, num_channels))
 
@@ -127,7 +127,7 @@ def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _case_name(case: Mapping[str, Any], image: str) -> str:
-    """As the case says; else that of its file, without the number of the channel where there are several."""
+    """Name given by the case, or the file name without its channel number if there are several channels."""
     name = case.get("case")
     if isinstance(name, str) and name and Path(name).name == name:
         return name

@@ -61,7 +61,7 @@ def nnunet_splits(path: Path, contents: Mapping[str, Any], num_channels: int) ->
     if findings:
         more = len(findings) - _MOST_FINDINGS
         if more > 0:
-            problem = f"has {more} more such faults"
+            problem = f"has {more} more faults of this kind"
             findings = [*findings[:_MOST_FINDINGS], error("datalist", path, problem, "Correct the ones above first.")]
         raise DataError(findings)
     return {split: cases for split, cases in splits.items() if cases}

@@ -21,7 +21,7 @@ from i2net_bundle.io.tiff_headers import compression_ratio, is_tiff, require_sou
 
 _FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
 _OTHER_FORMATS = ("WEBP", "JPEG2000", "GIF", "AVIF", "PPM", "PSD", "ICO", "SGI", "PCX", "DDS")
-"""Formats that are recognised, to be named, and not read."""
+"""Formats that are not read, but are recognised so that messages can name them."""
 _HTML_STARTS = (b"<!doctype html", b"<html")
 _WHITE_IS_ZERO = 0
 _USED_BITS = (8, 10, 12, 14, 16)

@@ -170,7 +170,7 @@ def map_labels(labels: np.ndarray, ids: Mapping[int, int], path: str) -> np.ndar
         declared = ", ".join(map(str, sorted(ids)))
         raise ValueError(
             f"{path}: holds labels {', '.join(map(str, unknown))}, which the numbering does not declare (it declares "
-            f"{declared}). Name the numbering of this file."
+            f"{declared}). Pass the numbering that this file uses."
         )
     table = np.array([ids[int(value)] for value in values], np.uint8)
     return table[positions].reshape(labels.shape)

@@ -40,7 +40,7 @@ def prepare_cityscapes(
 ) -> Path:
     """Verify Cityscapes' files and write them as a data set.
 
-    It holds ``images/NAME.png``, ``labels/NAME.png`` (train ids 0-18, 255 for what does not count), ``dataset.json``
+    It holds ``images/NAME.png``, ``labels/NAME.png`` (train ids 0-18, 255 for ignored pixels), ``dataset.json``
     and ``manifest.json``. Test images with void annotations, as all public ones have, get no label.
 
     Args:
@@ -56,7 +56,7 @@ def prepare_cityscapes(
 
     Raises:
         DataError: ``leftImg8bit`` or ``gtFine`` is missing, or files cannot be used; names all of them.
-        FileExistsError: ``out_dir`` holds something.
+        FileExistsError: ``out_dir`` is not empty.
         FileNotFoundError: images or annotations are missing.
         OSError: an image cannot be hard-linked.
     """

@@ -62,7 +62,7 @@ def prepare_glas(source: str | Path, out_dir: str | Path, *, num_folds: int = 5,
 
     Raises:
         DataError: files cannot be used; names all of them.
-        FileExistsError: ``out_dir`` holds something.
+        FileExistsError: ``out_dir`` is not empty.
         FileNotFoundError: there is no ``Grade.csv`` or no training image, or images are missing.
         ValueError: there are fewer patients than folds, or several ``Grade.csv``.
     """
@@ -149,7 +149,7 @@ def _find_grade_csv(folder: Path, source: str | Path) -> Path:
     # archives packed on macOS also hold __MACOSX/._Grade.csv
     found = [path for path in sorted(folder.rglob("Grade.csv")) if "__MACOSX" not in path.parts]
     if not found:
-        raise FileNotFoundError(f"No Grade.csv in {source}. Name the challenge's folder or archive as distributed.")
+        raise FileNotFoundError(f"No Grade.csv in {source}. Pass the challenge's folder or archive as distributed.")
     if len(found) > 1:
         places = ", ".join(str(path.relative_to(folder)) for path in found)
         raise ValueError(f"{source} holds several Grade.csv ({places}). Name the folder of one of them.")

@@ -65,7 +65,7 @@ def prepare_synapse(
 
     Raises:
         DataError: files cannot be used; names all of them.
-        FileExistsError: ``out_dir`` holds something.
+        FileExistsError: ``out_dir`` is not empty.
         FileNotFoundError: the source is none of these, or lacks cases.
         ValueError: the numbering is not declared.
     """

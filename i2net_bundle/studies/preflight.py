@@ -171,7 +171,7 @@ def require_gpus(count: int, where: str) -> None:
     """
     found = torch.cuda.device_count()
     if count > found:
-        raise PlanError(f"{where}: {count} GPUs are asked for, and this machine has {found}. Correct gpus / --gpus.")
+        raise PlanError(f"{where}: {count} GPUs were requested, but this machine has {found}. Correct gpus / --gpus.")
 
 
 def _cases(plan: Plan, path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

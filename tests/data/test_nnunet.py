@@ -123,7 +123,7 @@ def test_every_incomplete_case_is_named_up_to_twenty(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_datalist(path)
     assert len(caught.value.findings) == 21
-    assert "has 5 more such faults" in str(caught.value)
+    assert "has 5 more faults of this kind" in str(caught.value)
 
 
 def test_a_number_of_cases_that_differs_from_dataset_json_is_refused(tmp_path: Path) -> None:

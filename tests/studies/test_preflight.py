@@ -127,7 +127,7 @@ def test_too_many_folds_are_refused(plan_of, gland_dir: Path, tmp_path: Path) ->
 def test_more_gpus_than_there_are_are_refused() -> None:
     count = torch.cuda.device_count()
     require_gpus(count, "grid.yaml")
-    with pytest.raises(PlanError, match=rf"grid\.yaml: {count + 1} GPUs are asked for, and this machine has {count}"):
+    with pytest.raises(PlanError, match=rf"grid\.yaml: {count + 1} GPUs were requested, but this machine has {count}"):
         require_gpus(count + 1, "grid.yaml")
 
 

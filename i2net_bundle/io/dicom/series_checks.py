@@ -100,7 +100,7 @@ def _line_findings(folder: str | Path, series: DicomSeries) -> list[Finding]:
         return [error("dicom-tilt", folder, problem, remedy)]
     moved = np.flatnonzero(off_line_mm > tolerance_mm) + 1
     slices = f"slice {moved[0]}" if len(moved) == 1 else f"{len(moved)} slices ({moved[0]} to {moved[-1]})"
-    problem = f"has {slices} up to {off_line_mm.max():.1f} mm off the line of the others in the plane"
+    problem = f"has {slices} up to {off_line_mm.max():.1f} mm out of line with the other slices, in-plane"
     remedy = "Check that all slices belong to one acquisition, and export the series again."
     return [error("dicom-position", folder, problem, remedy)]
 

@@ -18,7 +18,7 @@ from i2net_bundle.networks.peers.trunks import UNetTrunk
 from i2net_bundle.networks.peers.unet import FinestLevel, ResNetUNet
 
 TRUNKS = ("resnet18", "unet", "unet_one_up")
-"""Of GlaS; of I²Net on Synapse, the "equal trunk"; and the weaker one of the paper's rivals on Synapse."""
+"""Trunks: for GlaS; I²Net's own on Synapse (the "equal trunk"); the weaker one of the other methods there."""
 
 DECODERS: dict[str, Callable[[Sequence[int], int, bool], nn.Module]] = {
     "bilinear": lambda levels, out, _: ResizingDecoder(levels, out, "bilinear"),
@@ -32,7 +32,7 @@ DECODERS: dict[str, Callable[[Sequence[int], int, bool], nn.Module]] = {
     ),
     "iosnet": lambda levels, out, _: StaticImplicitDecoder(levels, out, 64, 0, bilinear=True),
 }
-"""Decoder by name: channels of the levels, output channels and whether the trunk is a ResNet, to a module."""
+"""Builders by decoder name, called with level channels, output channels and whether the trunk is a ResNet."""
 
 NAMES = (*DECODERS, "unet")
 

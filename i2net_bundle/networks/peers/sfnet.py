@@ -55,7 +55,7 @@ class SFNetDecoder(nn.Module):
     """The paper's "SFNet" row, without deep supervision.
 
     A coarsest level of another width than 256 passes an `AtrousPyramid` first, which the paper's GlaS parameters
-    suggest. Every aligned map passes a 3×3 convolution, as published; the paper's GlaS operations would be met without.
+    suggest. Every aligned map passes a 3×3 convolution, as published; without it, the GlaS operations would match.
 
     Args:
         level_channels: channels of the levels, fine to coarse.
