@@ -55,7 +55,7 @@ def add_commands(commands: Any) -> None:
         help="configuration that was used for training, for networks outside MONAI and this bundle",
     )
     predict.add_argument(
-        "--labels", metavar="TABLE", help="label table with colors, codes and volumes: built-in, or a JSON file"
+        "--labels", metavar="TABLE", help="label table with colours, codes and volumes: built-in, or a JSON file"
     )
     predict.add_argument(
         "--weights", nargs="+", metavar="FILE", help="weights; several are averaged (default models/model.pt)"

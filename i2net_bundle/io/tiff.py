@@ -176,7 +176,7 @@ class TiledTiff:
             tifffile.TIFF.UNPREDICTORS[page.predictor]
         except KeyError as cause:
             problem = f"is compressed by {compression}, which cannot be decoded here"
-            remedy = "Install the package imagecodecs (pip install imagecodecs), or export it with deflate compression."
+            remedy = "Install imagecodecs (pip install 'i2net-bundle[slides]'), or export it with deflate compression."
             raise _fault("image-compression", path, problem, remedy) from cause
         if page.photometric == _YCBCR and "JPEG" not in str(compression):
             raise _fault("image-mode", path, "holds YCbCr colours that are not compressed as JPEG", as_rgb)

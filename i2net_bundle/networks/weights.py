@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.printable import printable
 from i2net_bundle.io.writing import file_sha256
 from i2net_bundle.networks.tensor_files import DamagedFileError, TensorFileError, load_tensors
@@ -70,7 +71,8 @@ def load_matching(network: nn.Module, path: str | Path) -> list[str]:
     logger.info(f"{kind}: {len(taken)} of {len(own)} tensors from {path}")
     if left:
         logger.warning(
-            f"{kind}: {len(left)} tensors do not fit {path} and keep their random weights: {_shown(left, 10)}"
+            f"{kind}: {counted(len(left), 'tensor')} not found in {path}, or of another shape, with random weights: "
+            f"{_shown(left, 10)}"
         )
     return left
 
@@ -153,12 +155,12 @@ def _without_prefix(state: dict[str, Any], own: Any, path: Path) -> dict[str, An
     prefix, *others = found
     if others:
         raise ValueError(
-            f"{path} holds weights of this network more than once: under {_shown([prefix, *others])}. Save those that "
+            f"{path} holds weights of this network more than once, under {_shown([prefix, *others])}: save those that "
             "you want alone: torch.save(network.state_dict(), PATH)."
         )
     left = [name for name in state if not name.startswith(prefix)]
     if left:
-        logger.warning(f"{path}: {len(left)} tensors outside '{_name(prefix)}' are not used: {_shown(left)}")
+        logger.warning(f"{path}: {counted(len(left), 'tensor')} outside '{_name(prefix)}' not used: {_shown(left)}")
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
@@ -226,4 +228,6 @@ def _misfit(value: torch.Tensor, own: torch.Tensor) -> str | None:
 def _require_finite(state: dict[str, Any], source: str | Path) -> None:
     broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
-        raise ValueError(f"{source} holds NaN or infinity in {len(broken)} tensors, the first is {broken[0]}.")
+        raise ValueError(
+            f"{source} holds NaN or infinity in {counted(len(broken), 'tensor')}, the first is {broken[0]}."
+        )

@@ -59,12 +59,12 @@ class TestLoadNetwork:
         contents = {"epoch": 3, "state_dict": state | {"loss.class_weights": torch.ones(2)}, "optimizer_states": [{}]}
         load_network(fresh, save(contents, tmp_path / "model.ckpt"))
         assert_same_state(fresh.state_dict(), trained.state_dict())
-        assert "1 tensors outside 'backbone.' are not used: loss.class_weights" in caplog.text
+        assert "1 tensor outside 'backbone.' not used: loss.class_weights" in caplog.text
 
     def test_a_file_with_two_sets_of_the_weights_is_refused(self, tmp_path: Path) -> None:
         state = small_i2net().state_dict()
         both = {f"{part}.{name}": value for part in ("student", "teacher") for name, value in state.items()}
-        with pytest.raises(ValueError, match=r"more than once: under student\., teacher\."):
+        with pytest.raises(ValueError, match=r"more than once, under student\., teacher\.: save"):
             load_network(small_i2net(), save(both, tmp_path / "model.pt"))
 
     def test_a_name_of_a_million_dots_is_refused_at_once(self, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ class TestLoadNetwork:
         network = small_i2net()
         before, state = copy_state(network), copy_state(network)
         state["head.conv.bias"][1] = number
-        with pytest.raises(ValueError, match=r"holds NaN or infinity in 1 tensors, the first is head\.conv\.bias"):
+        with pytest.raises(ValueError, match=r"holds NaN or infinity in 1 tensor, the first is head\.conv\.bias"):
             load_network(network, save(state, tmp_path / "model.pt"))
         assert_same_state(network.state_dict(), before)
 
@@ -233,7 +233,7 @@ class TestLoadMatching:
             assert torch.equal(value, before[name] if name in left else trained.state_dict()[name]), name
         total = len(before)
         assert f"{total - len(left)} of {total} tensors from" in caplog.text
-        assert not left or (f"{len(left)} tensors do not fit" in caplog.text and left[0] in caplog.text)
+        assert not left or ("not found in" in caplog.text and left[0] in caplog.text)
 
     def test_weights_of_which_nothing_fits_are_refused(self, tmp_path: Path) -> None:
         network = small_i2net()
