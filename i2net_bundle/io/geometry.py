@@ -14,6 +14,9 @@ from i2net_bundle.io.findings import Finding, warning
 TOLERANCE_VOXELS = 0.1
 """Two grids are equal if no corner differs by more than this fraction of the smallest voxel side."""
 
+SMALLEST_DETERMINANT = 1e-9
+"""Smallest voxel volume in mm³; axes of less are nearly in one plane."""
+
 _NO_GEOMETRY = b"spacing unknown, in voxels"
 
 
@@ -50,6 +53,17 @@ def describe_affine(affine: np.ndarray) -> str:
     origin = ", ".join(f"{value + 0.0:.5g}" for value in affine[:3, 3])
     codes = "".join(code or "?" for code in nib.aff2axcodes(affine))
     return f"{codes}, spacing {spacing} mm, origin ({origin})"
+
+
+def is_usable(affine: np.ndarray) -> bool:
+    """Whether an affine (4, 4) places a volume: finite, with a volume, and each axis along one of the patient's.
+
+    >>> is_usable(np.diag([2.0, 2.0, 3.0, 1.0])), is_usable(np.diag([2.0, 0.0, 3.0, 1.0]))
+    (True, False)
+    """
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < SMALLEST_DETERMINANT:
+        return False
+    return None not in nib.aff2axcodes(affine)
 
 
 def is_sheared(affine: np.ndarray) -> bool:

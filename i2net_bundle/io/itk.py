@@ -10,14 +10,13 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, warning
-from i2net_bundle.io.geometry import is_sheared, size_findings
+from i2net_bundle.io.geometry import is_sheared, is_usable, size_findings
 from i2net_bundle.io.itk_headers import claimed_bytes, geometry_findings, read_header, voxel_file
 from i2net_bundle.io.itk_process import ItkError, ItkImage, read_with_itk
 from i2net_bundle.io.nifti import channel_count_finding, refuse_other_content, stacked
 from i2net_bundle.io.options import VolumeOptions
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SMALLEST_DETERMINANT = 1e-9
 _CORRECT = "Correct the header from the scan's own record, or convert the DICOM series again."
 
 
@@ -92,7 +91,7 @@ def _placed(
     affine = np.eye(4)
     affine[:3, :3] = np.array(direction).reshape(rank, rank)[:3, :3] * np.array(spacing)[:3]
     affine[:3, 3] = origin[:3]
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < _SMALLEST_DETERMINANT:
+    if not is_usable(affine):
         problem = f"has an unusable geometry (spacing {spacing})"
         raise DataError([error("orientation", path, problem, "Correct the header, or convert the scan again.")])
     # the data type that saving would use

@@ -21,6 +21,7 @@ from i2net_bundle.io.geometry import (
     describe_affine,
     has_geometry,
     is_sheared,
+    is_usable,
     joined,
     mark_without_geometry,
     same_grid,
@@ -210,7 +211,7 @@ def _affine_mm(image: nib.Nifti1Image, path: str | Path, chosen: str | None) -> 
         return image.affine, [error("orientation", path, problem, remedy)]
     affine = forms[chosen] if chosen else forms.get("sform", forms.get("qform"))
     assert affine is not None
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not is_usable(affine):
         remedy = "Correct the header, or convert the DICOM series again."
         return affine, [error("orientation", path, f"has a degenerate affine {joined(affine[:3])}", remedy)]
     findings = _unit_findings(path, unit, affine) + _shear_findings(path, affine)

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import numpy as np
 
 from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.dicom.volume import read_series
 from i2net_bundle.io.findings import DataError, Finding, error, reading
 from i2net_bundle.io.formats import VolumeFormat, is_itk, is_nifti, registered_format
-from i2net_bundle.io.geometry import size_findings
+from i2net_bundle.io.geometry import is_usable, size_findings
 from i2net_bundle.io.itk import as_nifti, read_geometry, read_itk
 from i2net_bundle.io.itk_headers import voxel_file
 from i2net_bundle.io.nifti import channel_count_finding, read_nifti
@@ -69,7 +68,7 @@ def _read_registered(volume_format: VolumeFormat, path: Path) -> tuple[nib.Nifti
     if len(image.shape) != 3:
         problem = f"is read as an array of shape {image.shape}, not as one volume"
         raise DataError([error("shape", path, problem, "Return (X, Y, Z) from the format's read function.")])
-    if image.affine is None or not np.isfinite(image.affine).all() or np.linalg.matrix_rank(image.affine[:3, :3]) < 3:
+    if image.affine is None or not is_usable(image.affine):
         problem = "is read with an affine that does not place it in space"
         raise DataError([error("orientation", path, problem, "Return an affine to RAS mm from the read function.")])
     return image, size_findings(path, image.affine)

@@ -174,6 +174,16 @@ def test_an_affine_that_places_no_volume_is_refused(tmp_path: Path, value: float
     assert found.remedy == "Correct the header, or convert the DICOM series again."
 
 
+def test_an_affine_whose_axes_run_in_one_direction_is_refused(tmp_path: Path) -> None:
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    affine[2, 0] = 1e20  # the first axis, too, runs to the head
+    path = tmp_path / "ct.nii.gz"
+    image = nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), affine)
+    image.set_qform(None, 0)
+    image.to_filename(path)
+    assert refusal(path).problem.startswith("has a degenerate affine 2 x 0 x 0")
+
+
 def test_a_quaternion_that_is_no_rotation_is_refused(tmp_path: Path) -> None:
     found = refusal(save(tmp_path / "ct.nii.gz", hu_volume(), sform_code=0, quatern_b=1.5))
     assert "w2 should be positive" in found.problem

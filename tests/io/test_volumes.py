@@ -82,7 +82,7 @@ def test_of_several_volumes_one_is_chosen(suffix: str, tmp_path: Path) -> None:
         sitk.WriteImage(pixels, str(path))
     with pytest.raises(DataError, match=r"holds 2 volumes .* Choose one with volume, 0 to 1 \(--volume of i2net\)"):
         load_volume(path, VolumeOptions())
-    with pytest.raises(DataError, match="volume 2 is none of them"):
+    with pytest.raises(DataError, match="there is no volume 2"):
         load_volume(path, VolumeOptions(volume=2))
     assert np.array_equal(np.asarray(load_volume(path, VolumeOptions(volume=1))[0].dataobj), volumes[1])
 
