@@ -251,7 +251,7 @@ def test_pictures_beside_a_dicom_series_are_skipped_with_a_warning(tmp_path: Pat
 
 
 def test_a_path_that_does_not_exist_is_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=rf"^{tmp_path / 'absent'} does not exist\. Name a data set's folder"):
+    with pytest.raises(FileNotFoundError, match=rf"^{tmp_path / 'absent'} does not exist\. Pass the folder of a data set"):
         check_path(tmp_path / "absent")
 
 
@@ -262,7 +262,7 @@ def test_a_folder_that_holds_nothing_known_is_named_with_what_was_looked_for(
     for name in content:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x" * 600, encoding="utf-8")
-    message = rf"^{tmp_path} holds no fold_9\.json, no image and no DICOM series\. Name a data set's folder"
+    message = rf"^{tmp_path} holds no fold_9\.json, no image and no DICOM series\. Pass the folder of a data set"
     with pytest.raises(FileNotFoundError, match=message):
         check_path(tmp_path, datalist="fold_9.json")
 

@@ -537,7 +537,7 @@ def test_a_wrong_choice_is_status_2(argv: list[str], told: str, capsys: pytest.C
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
-        (["check", "absent"], r"absent does not exist\. Name a data set's folder, or an image\."),
+        (["check", "absent"], r"absent does not exist\. Pass the folder of a data set, or an image\."),
         (["check", "empty"], r"empty holds no dataset\.json, no image and no DICOM series\. .*"),
         (["check", "set", "--um-per-px", "0"], r"um_per_px is 0\.0; pass a number of micrometres above 0\."),
         (["preview", "empty"], r"No dataset\.json in empty\. .*"),

@@ -122,7 +122,7 @@ def test_undeclared_labels_beside_two_headers_leave_the_choice_of_headers_to_be_
     changed = np.asarray(label.dataobj).copy()
     changed[0, 0, 0] = 14
     nib.save(nib.Nifti1Image(changed, label.affine, label.header), path)
-    with pytest.raises(DataError, match=r"label0005\.nii\.gz: lies .* off its image .*--geometry"):
+    with pytest.raises(DataError, match=r"label0005\.nii\.gz: is .* mm away from its image .*--geometry"):
         prepare_synapse(source, tmp_path / "out", allow_missing=True)
 
 
