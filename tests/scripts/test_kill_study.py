@@ -72,7 +72,7 @@ def test_temporary_files_are_counted_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["kill", "term", "full", "memory"])
+@pytest.mark.parametrize("fault", ["kill", "term", "full"])
 def test_a_short_study_of_preparation_ends_as_an_undisturbed_run(fault: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scripts.kill_study", "--command", "preparation", "--fault", fault]
     done = subprocess.run(
