@@ -5,7 +5,7 @@ from i2net_bundle.training.initial_weights import InitialWeights
 from i2net_bundle.training.iteration_seed import IterationSeed
 from i2net_bundle.training.learning_rates import parameter_groups
 from i2net_bundle.training.publishing import publish_weights
-from i2net_bundle.training.record import LossProgressBar, TrainingRecord
+from i2net_bundle.training.record import LossProgressBar, TrainingRecord, record_handler
 from i2net_bundle.training.slices import EpochSampler, SliceDataset
 from i2net_bundle.training.trainer import SegmentationTrainer, TrainingNetwork
 from i2net_bundle.training.weight_average import UpdateAverage, WeightAverage
@@ -24,4 +24,5 @@ __all__ = [
     "WeightAverage",
     "parameter_groups",
     "publish_weights",
+    "record_handler",
 ]

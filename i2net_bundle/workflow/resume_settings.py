@@ -15,6 +15,7 @@ _CASES = ("train::dataset::data", "validate::dataset::data")
 """Sections of which only the content of the cases counts."""
 _HANDLERS = "train::handlers"
 _HANDLERS_NOT_DECISIVE = (
+    "record_handler",
     "FindingsRecord",
     "FolderLock",
     "InitialWeights",
@@ -107,6 +108,4 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _only_observes(handler: Any) -> bool:
-    if not isinstance(handler, Mapping):
-        return handler == "@train::record"
-    return str(handler.get("_target_")).rpartition(".")[2] in _HANDLERS_NOT_DECISIVE
+    return isinstance(handler, Mapping) and str(handler.get("_target_")).rpartition(".")[2] in _HANDLERS_NOT_DECISIVE

@@ -251,7 +251,9 @@ def test_pictures_beside_a_dicom_series_are_skipped_with_a_warning(tmp_path: Pat
 
 
 def test_a_path_that_does_not_exist_is_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=rf"^{tmp_path / 'absent'} does not exist\. Pass the folder of a data set"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"^{tmp_path / 'absent'} does not exist\. Pass the folder of a data set"
+    ):
         check_path(tmp_path / "absent")
 
 

@@ -96,7 +96,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         moved(4, 5, 6),
         r"has 3 slices \(5 to 7\) up to 40\.0 mm out of line with the other slices, in-plane\. Check that all slices",
     ),
-    "first slice off its line": (moved(0, along_x_mm=2), r"has slice 1 up to 2\.0 mm out of line with the other slices"),
+    "first slice off its line": (
+        moved(0, along_x_mm=2),
+        r"has slice 1 up to 2\.0 mm out of line with the other slices",
+    ),
     "modality": (lambda folder: write_ct(folder, modality="MR"), r"has modality MR, not CT\. Choose a CT series"),
     "two sizes": (
         of_two_sizes,
