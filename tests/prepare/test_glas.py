@@ -413,7 +413,7 @@ def test_a_row_of_another_kind_is_quoted(row: str, tmp_path: Path) -> None:
 
 def test_a_folder_without_the_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"No Grade\.csv in .*source\. Name the challenge's folder or archive"):
+    with pytest.raises(FileNotFoundError, match=r"No Grade\.csv in .*source\. Pass the challenge's folder or archive"):
         prepare(tmp_path / "source", tmp_path / "out")
 
 

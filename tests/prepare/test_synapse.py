@@ -109,7 +109,7 @@ def test_a_mirrored_image_is_refused_with_both_headers_and_what_the_organs_say(r
     assert len(json.loads(prepared.read_text())["test"]) == 1  # the others are done
     failed = (tmp_path / "out" / "failed.csv").read_text()
     assert "label0008.nii.gz" in failed
-    assert re.search(r"the image is RPS.*the label LPS", failed)
+    assert re.search(r"the image is RPS.*the label is LPS", failed)
     assert "by the image's header the patient seems mirrored left to right" in failed
     assert "by the label's header every organ is in its place" in failed
     assert "--geometry" in failed
