@@ -1,4 +1,4 @@
-"""Where and how networks lie for training and for prediction; results do not depend on it."""
+"""Device and memory format of networks in training and prediction; results do not depend on them."""
 
 from __future__ import annotations
 

@@ -95,8 +95,8 @@ class SegmentationTrainer(SupervisedTrainer):
             if not str(cause).startswith("DataLoader worker"):
                 raise
             dataset = getattr(self.data_loader, "dataset", None)
-            told = re.search(r"pid(?:\(s\))? ([\d, ]+)", str(cause))
-            processes = map(int, told[1].split(",")) if told else ()
+            match = re.search(r"pid(?:\(s\))? ([\d, ]+)", str(cause))
+            processes = map(int, match[1].split(",")) if match else ()
             names = [dataset.last_of(process) for process in processes] if isinstance(dataset, SliceDataset) else []
             shown = ", ".join(filter(None, names)) or "its first slice"
             raise WorkerLostError(

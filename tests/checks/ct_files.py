@@ -1,4 +1,4 @@
-"""Small CT and label files, sound ones and the ways to break them, that the tests of this folder share."""
+"""Small CT and label files, valid and damaged, shared by the tests of this folder."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def save(
 
 
 def patch(path: Path, fields: Mapping[str, float]) -> None:
-    """Write header fields as they are, which nibabel would refuse or mend."""
+    """Write header fields unchanged, including values that nibabel would refuse or correct."""
     packed = path.name.endswith(".gz")
     content = bytearray(gzip.decompress(path.read_bytes()) if packed else path.read_bytes())
     for name, value in fields.items():

@@ -1,4 +1,4 @@
-"""Labels that sit where organs sit pass; swapped labels, turned patients and impossible volumes are named."""
+"""Labels in anatomical positions pass; swapped labels, rotated patients and impossible volumes are reported."""
 
 from __future__ import annotations
 

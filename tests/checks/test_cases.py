@@ -1,4 +1,4 @@
-"""Cases are checked before work starts: faults stop it or leave cases out, and the run's folder tells which."""
+"""Cases are checked before work starts: faults stop it or exclude cases, and the run's folder lists them."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def test_cases_that_cannot_be_used_are_left_out_where_asked_and_named(
     assert cases == [given[1]]
     assert cases.failed == [given[0], given[2]]
     assert [finding.file for finding in cases.findings] == [given[0]["image"], given[2]["label"]]
-    told = [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "i2net.checks"]
-    assert told == [(logging.ERROR, str(finding)) for finding in cases.findings]
+    reported = [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "i2net.checks"]
+    assert reported == [(logging.ERROR, str(finding)) for finding in cases.findings]
 
 
 def test_a_damaged_dicom_series_is_left_out_without_the_name_of_its_patient(tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_warnings_are_logged_and_stop_nothing(tmp_path: Path, caplog: pytest.Log
         f"{given[0]['image']}: records its spacing in meters; converted to 2 x 2 x 3 mm. Check that this is the scan's "
         "spacing."
     )
-    told = [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "i2net.checks"]
-    assert told == [(logging.WARNING, str(found))]
+    reported = [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "i2net.checks"]
+    assert reported == [(logging.WARNING, str(found))]
 
 
 def test_an_empty_list_of_cases_passes(tmp_path: Path) -> None:

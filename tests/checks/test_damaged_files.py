@@ -1,4 +1,4 @@
-"""The check of many files goes on whatever one of them holds, and its finding names that file."""
+"""A check of many files continues past a damaged one, whose finding names the file."""
 
 from __future__ import annotations
 

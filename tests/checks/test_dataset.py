@@ -1,4 +1,4 @@
-"""Whatever is named is checked whole: data sets, folders and single files, and what is found is told, not raised."""
+"""Data sets, folders and single files are checked as a whole; faults are reported, not raised."""
 
 from __future__ import annotations
 

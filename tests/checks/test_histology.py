@@ -1,4 +1,4 @@
-"""A histology file is read as what it means, or refused with its name, what is wrong and what to do."""
+"""A histology image is read correctly, or refused with the file, the fault and the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that are no Hounsfield units are told from those that are, and CTs raise no false alarm."""
+"""Values that are not Hounsfield units are detected, and CTs raise no false alarm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CT and its label are read as HU and classes on one grid, or refused with their names, the fault and the remedy."""
+"""A CT and its label are read as HU and classes on one grid, or refused with the file, the fault and the remedy."""
 
 from __future__ import annotations
 

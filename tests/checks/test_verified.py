@@ -1,4 +1,4 @@
-"""A faultless case is checked once, and what is remembered of it gives no patient away."""
+"""A case without faults is checked once, and the record of it identifies no patient."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_a_faultless_case_is_not_checked_a_second_time(tmp_path: Path, case: Case, checked: list[Any]) -> None:
-    for _ in range(3):  # each time anew, as in another run
+    for _ in range(3):  # a new object each time, as in another run
         assert check_case(case, PLAIN, Verdicts(tmp_path / "cache")) == []
     assert checked == [case["image"]]
 

@@ -330,8 +330,8 @@ def test_a_real_ct_of_two_classes_is_called_by_its_own_names_everywhere(
 @pytest.mark.parametrize("command", ["check", "preview"])
 def test_a_label_table_that_is_none_is_named(tmp_path: Path, command: str) -> None:
     (tmp_path / "own.json").write_text("{}", encoding="utf-8")
-    told = status_of([command, str(own_ct(tmp_path)), "--labels", str(tmp_path / "own.json")])
-    assert re.match(r"i2net: .*own\.json is not a label table: it needs a list \"classes\"", str(told))
+    reported = status_of([command, str(own_ct(tmp_path)), "--labels", str(tmp_path / "own.json")])
+    assert re.match(r"i2net: .*own\.json is not a label table: it needs a list \"classes\"", str(reported))
 
 
 def test_an_nnunet_folder_without_cases_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -482,7 +482,7 @@ def test_errors_alone_decide_the_status_of_a_check(
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "reported"),
     [
         (
             "prepare synapse",
@@ -499,12 +499,12 @@ def test_errors_alone_decide_the_status_of_a_check(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_help_says_what_a_command_reads_and_writes(
-    command: str, told: list[str], monkeypatch: pytest.MonkeyPatch
+    command: str, reported: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     printed = help_of(command.split())
     assert printed.startswith(f"usage: i2net {command} ")
-    assert [text for text in told if text not in printed] == []
+    assert [text for text in reported if text not in printed] == []
 
 
 def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -514,7 +514,7 @@ def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "reported"),
     [
         (["check", "a", "--header", "both"], "argument --header: invalid choice: 'both'"),
         (["check", "a", "--label-values", "colours"], "argument --label-values: invalid choice: 'colours'"),
@@ -529,13 +529,13 @@ def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_choice_is_status_2(argv: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_choice_is_status_2(argv: list[str], reported: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of(argv) == 2
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "reported"),
     [
         (["check", "absent"], r"absent does not exist\. Pass the folder of a data set, or an image\."),
         (["check", "empty"], r"empty holds no dataset\.json, no image and no DICOM series\. .*"),
@@ -551,13 +551,13 @@ def test_a_wrong_choice_is_status_2(argv: list[str], told: str, capsys: pytest.C
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_wrong_is_one_message_with_the_remedy(
-    argv: list[str], told: str, glands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    argv: list[str], reported: str, glands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "set").symlink_to(glands)
     monkeypatch.chdir(tmp_path)
     status = status_of(argv)
-    assert re.fullmatch(f"i2net: {told}", status)
+    assert re.fullmatch(f"i2net: {reported}", status)
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""The command line, and where an installation finds its bundle."""
+"""The command line, and how an installation finds its bundle."""
 
 from __future__ import annotations
 

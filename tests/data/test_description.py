@@ -1,4 +1,4 @@
-"""Classes and channels of a data set come from its data list, or else from the defaults."""
+"""Classes and channels of a data set come from its data list, otherwise from the defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Markdown of the repository, taken apart: links, headings, code."""
+"""Parse the Markdown of the repository: links, headings, code."""
 
 from __future__ import annotations
 

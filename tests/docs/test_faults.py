@@ -1,4 +1,4 @@
-"""Every fault in docs/faults.md is made, and prints what the page says."""
+"""Every fault in docs/faults.md is reproduced, and prints the message on the page."""
 
 from __future__ import annotations
 

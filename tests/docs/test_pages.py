@@ -1,4 +1,4 @@
-"""Whatever the documentation names exists: pages, anchors, files, modules, commands and their options."""
+"""Everything that the documentation names exists: pages, anchors, files, modules, commands and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fuzzer finds what it is there to find, and the readers survive a short run of it."""
+"""The fuzzer detects each kind of failure, and a short run of it finds none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A claim is refused if neither the file nor the memory can hold it."""
+"""A claimed size is refused if the file cannot contain it or the memory cannot hold it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder's images are found behind links too, and what is not read is reported."""
+"""Images of a folder are found through links too, and links that cannot be followed are reported."""
 
 from __future__ import annotations
 

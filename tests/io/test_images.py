@@ -1,4 +1,4 @@
-"""A 2D image is read as what it means, named by its kind, or refused before memory is taken for it."""
+"""A 2D image is read correctly, or refused by its kind before memory is allocated for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A header of NRRD or MetaImage that leaves out where the volume lies is refused, where ITK would assume something."""
+"""Headers of NRRD and MetaImage without spacing or orientation are refused; ITK would assume defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A header of NRRD or MetaImage that claims the impossible is refused, and ITK never sees it."""
+"""Impossible headers of NRRD and MetaImage are refused before ITK reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One child process reads all files; what ends, blocks or fills it is an error of that file alone."""
+"""One child process reads all files; a crash, a hang or a lack of memory is an error of that file only."""
 
 from __future__ import annotations
 

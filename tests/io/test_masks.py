@@ -1,4 +1,4 @@
-"""Masks lie in their image's own grid, whatever its orientation, and overwrite nothing."""
+"""Masks are on the grid of their image, in any orientation, and overwrite nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A NIfTI file is read as the one thing it says, or refused with its name, its fault and the remedy."""
+"""A NIfTI file is read if its header is unambiguous, otherwise refused with the file, the fault and the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a pixel is, from what files say about it."""
+"""Pixel sizes from the metadata of image files."""
 
 from __future__ import annotations
 

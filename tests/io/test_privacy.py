@@ -1,4 +1,4 @@
-"""Identifying names are recognised and hidden in messages."""
+"""Identifying names are recognised, and hidden in messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Only regular files are opened; everything else is refused by its kind, and none of it is waited for."""
+"""Only regular files are opened; anything else is refused by its kind, without blocking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows of tiled TIFFs are what the whole file holds, or the file is refused."""
+"""Windows of tiled TIFFs equal the same region of the whole image, or the file is refused."""
 
 from __future__ import annotations
 

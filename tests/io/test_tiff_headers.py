@@ -1,4 +1,4 @@
-"""A TIFF's chain of pages is followed to its end before a library follows it."""
+"""The chain of pages of a TIFF is checked before a library follows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CT is the same volume in whatever format it comes, and so is its mask."""
+"""A CT, and its mask, is the same volume in every format."""
 
 from __future__ import annotations
 

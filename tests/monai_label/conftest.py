@@ -1,4 +1,4 @@
-"""The server's own environment, made once for a run of the suite or taken from where an earlier run left it."""
+"""The server's own environment, created once per run of the suite, or reused from an earlier run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from scripts.monai_label import make_environment
 @pytest.fixture(scope="session")
 def server_python(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Python of an environment with MONAI Label; ``I2NET_MONAI_LABEL`` names a folder to keep it in."""
-    mend = shared / "monailabel"
-    if not mend.is_dir():
-        pytest.skip(f"MONAI Label's environment needs {mend}, for torchvision beside a CPU build of torch")
+    requirements = shared / "monailabel"
+    if not requirements.is_dir():
+        pytest.skip(f"MONAI Label's environment needs {requirements}, for torchvision beside a CPU build of torch")
     temporary = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # its parent is that of all processes of this run
         temporary = temporary.parent
@@ -28,7 +28,7 @@ def server_python(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         python = make_environment(folder / "venv", torch_index=None)
     where = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip()
-    for file in mend.glob("tv_cpu_shim.p*"):
+    for file in requirements.glob("tv_cpu_shim.p*"):
         shutil.copy(file, packages)
     return python
 

@@ -1,4 +1,4 @@
-"""What a clinician does over HTTP, start to end, and what is left of it to look at."""
+"""A clinician's session over HTTP from start to end, and the records it leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One preprocessing and one network, whoever runs them."""
+"""Training, evaluation and inference share one preprocessing and one network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start script: what it makes, what it says, and who can reach the server."""
+"""The start script: the files it creates, its messages, and who can reach the server."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ def test_without_weights_it_says_so_and_how_to_begin(
     monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "histology"])
     with pytest.raises(SystemExit):
         parse()
-    told = capsys.readouterr().err
-    assert "no trained weights for histology" in told and "use --start untrained or phantoms or imagenet" in told
+    reported = capsys.readouterr().err
+    assert (
+        "no trained weights for histology" in reported and "use --start untrained or phantoms or imagenet" in reported
+    )
 
 
 def test_ct_has_no_imagenet_weights_to_begin_with(
@@ -49,7 +51,7 @@ def test_images_of_every_lossless_format_are_served(ending: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         (["--start", "untrained", "--encoder-weights", "x.pt"], "--encoder-weights needs --start imagenet"),
         (["--start", "imagenet", "--encoder-weights", "absent.pt"], "absent.pt"),
@@ -59,12 +61,12 @@ def test_images_of_every_lossless_format_are_served(ending: str) -> None:
     ids=["another start", "encoder weights", "weights", "overlay"],
 )
 def test_options_that_cannot_be_used_are_refused_before_anything_is_created(
-    options: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    options: list[str], reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "histology", *options])
     with pytest.raises(SystemExit):
         parse()
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
 def command_line(monkeypatch: pytest.MonkeyPatch, *options: str) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Weights from files: strict, safe, and said plainly where they do not fit."""
+"""Weights from files are loaded strictly and safely, and misfits are named."""
 
 from __future__ import annotations
 

@@ -185,14 +185,14 @@ def test_names_of_patient_folders_never_become_part_of_case_names(tmp_path: Path
     assert [case["case"] for case in find_inputs(inputs, volumes=True)] == ["dicom_1", "dicom_2"]
 
 
-@pytest.mark.parametrize(("chosen", "told"), [(1, 1), (OTHER_UID, "chosen by UID")], ids=["number", "UID"])
+@pytest.mark.parametrize(("chosen", "reported"), [(1, 1), (OTHER_UID, "chosen by UID")], ids=["number", "UID"])
 def test_the_record_holds_the_number_of_a_series_but_no_uid(
-    chosen: int | str, told: int | str, weights: Path, tmp_path: Path
+    chosen: int | str, reported: int | str, weights: Path, tmp_path: Path
 ) -> None:
     two_series(tmp_path / "study")
     predict_files([tmp_path / "study"], tmp_path / "out", predictor(weights, series=chosen), pictures=False)
     record = json.loads((tmp_path / "out" / "prediction.json").read_text())
-    assert record["reading"]["series"] == told
+    assert record["reading"]["series"] == reported
 
 
 def uids_of(folder: Path) -> set[str]:
@@ -227,11 +227,13 @@ def test_no_output_or_log_identifies_the_patient(
 
     files = [path for path in out.rglob("*") if path.is_file()]
     assert {"dicom_1_mask.nii.gz", "dicom_1.png", "failed.csv", "statistics.csv"} <= {path.name for path in files}
-    told = "".join(record.getMessage() for record in caplog.records).encode()
+    reported = "".join(record.getMessage() for record in caplog.records).encode()
     for path in files:
         content = b"" if path.suffix == ".dcm" else path.read_bytes()
-        told += str(path.relative_to(out)).encode() + (gzip.decompress(content) if path.suffix == ".gz" else content)
-    assert [secret for secret in secrets if secret.encode() in told] == []
+        reported += str(path.relative_to(out)).encode() + (
+            gzip.decompress(content) if path.suffix == ".gz" else content
+        )
+    assert [secret for secret in secrets if secret.encode() in reported] == []
 
 
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
@@ -332,8 +334,8 @@ def test_findings_are_written_if_there_are_any(weights: Path, tmp_path: Path, ca
     with (tmp_path / "odd" / "data_findings.csv").open(newline="") as file:
         rows = [(row["severity"], row["rule"], row["file"]) for row in csv.DictReader(file)]
     assert rows == [("warning", "units", odd), ("error", "unreadable", str(broken))]
-    (told,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
-    assert told.startswith(f"{broken}: cannot be read")  # and does not name the file twice
+    (reported,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert reported.startswith(f"{broken}: cannot be read")  # and does not name the file twice
 
 
 def test_a_segmentation_inside_a_dicom_folder_is_not_read_as_its_slices(weights: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Inputs of the command line become cases, several files of which are one where the network takes several channels."""
+"""Inputs of the command line become cases; for several channels, several files form one case."""
 
 from __future__ import annotations
 

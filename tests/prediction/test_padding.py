@@ -1,4 +1,4 @@
-"""Networks that need sides of a multiple take images of any size."""
+"""Networks that need sides divisible by a number accept images of any size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks that no body has are reported: a kidney of litres, an organ on the wrong side, nothing at all."""
+"""Implausible masks are reported: a kidney of several litres, an organ on the wrong side, an empty mask."""
 
 from __future__ import annotations
 

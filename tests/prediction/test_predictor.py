@@ -1,4 +1,4 @@
-"""A prediction is that of `monai.bundle run`: the same logits, the same masks, whatever the way in."""
+"""Predictions equal those of `monai.bundle run`: the same logits and masks, from files and arrays."""
 
 from __future__ import annotations
 

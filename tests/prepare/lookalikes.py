@@ -1,4 +1,4 @@
-"""Small sources that look like what people download: raw BTCV, and TransUNet's files made from the same patients."""
+"""Small sources in the form of the downloads: raw BTCV, and TransUNet's files of the same patients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever form abdominal CT comes in, every organ keeps its voxels, its name and its side."""
+"""Every organ keeps its voxels, name and side in every form of abdominal CT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown while training goes on."""
+"""Pictures and records during training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A preview shows every case, as a radiologist sees it, and puts first what is wrong."""
+"""A preview shows every case in radiological orientation, those with faults first."""
 
 from __future__ import annotations
 

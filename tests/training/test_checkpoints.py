@@ -381,7 +381,7 @@ class TestStopping:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     @pytest.mark.parametrize(
-        ("at", "newest", "told"),
+        ("at", "newest", "reported"),
         [
             (2, "epoch_0001_stopped.pt", "0 of 4 epochs and 2 of 3 iterations of the next one are done"),
             (6, "epoch_0002.pt", "2 of 4 epochs and 0 of 3 iterations"),
@@ -397,12 +397,12 @@ class TestStopping:
         number: signal.Signals,
         at: int,
         newest: str,
-        told: str,
+        reported: str,
     ) -> None:
         folder = tmp_path / "stopped"
         stopped = self.stop(make_run(folder, weight_average=0.0), number, at)
         assert stopped.value.code == 128 + number
-        assert told in str(stopped.value) and "Continue with --resume true" in str(stopped.value)
+        assert reported in str(stopped.value) and "Continue with --resume true" in str(stopped.value)
         assert checkpoints(folder)[0].name == newest
         resumed = make_run(folder, resume=True)
         iterations: list[int] = []
@@ -544,6 +544,6 @@ def test_a_killed_data_loading_process_names_its_slice(make_run: Make, tmp_path:
             return self.slices[index]
 
     dataset.cases = [Deadly(slices) for slices in dataset.cases]
-    told = r"was killed while it read .*\[7\], after iteration \d.* lower num_workers .*continue with --resume true"
-    with pytest.raises(WorkerLostError, match=told):
+    reported = r"was killed while it read .*\[7\], after iteration \d.* lower num_workers .*continue with --resume true"
+    with pytest.raises(WorkerLostError, match=reported):
         run.trainer.run()

@@ -387,7 +387,7 @@ def test_a_batch_that_memory_does_not_hold_ends_with_advice(
 
     monkeypatch.setattr(network, "forward_with_gates", refuse)
     before = copy.deepcopy(network.state_dict())
-    told = r"batch of 2 images of 16x16 at iteration 1\. Set batch_size to 1 and accumulation_steps to 4"
-    with pytest.raises(torch.OutOfMemoryError, match=told):
+    reported = r"batch of 2 images of 16x16 at iteration 1\. Set batch_size to 1 and accumulation_steps to 4"
+    with pytest.raises(torch.OutOfMemoryError, match=reported):
         make_trainer(network, make_batches(1), accumulation_steps=2).run()
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -1,4 +1,4 @@
-"""Augmentation moves image and label together, as often as it says, and the same way for the same seed."""
+"""Augmentation moves image and label together, with the given probability, and reproducibly from the seed."""
 
 from __future__ import annotations
 

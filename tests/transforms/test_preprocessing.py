@@ -1,4 +1,4 @@
-"""Whatever a file's layout, the network sees one orientation and one scale."""
+"""The network sees one orientation and one scale, whatever the layout of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides a result is recorded whole; places, resources and observers are not."""
+"""Everything that decides a result is recorded; paths, resources and observers are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write small DICOM series, whole and faulty, for the tests."""
+"""Write small DICOM series, complete and faulty, for the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Headers are read without the patient, without a preamble if need be, and never believed about their size."""
+"""DICOM headers are read without patient attributes, with or without a preamble, and their sizes are checked."""
 
 from __future__ import annotations
 
@@ -146,8 +146,8 @@ def test_a_damaged_slice_of_3_kb_costs_no_memory(tmp_path: Path) -> None:
         "try:\n    read_series(sys.argv[1])\nexcept ValueError:\n"
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
-    told = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert int(told.stdout) * (1 if sys.platform == "darwin" else 1024) < 2**26
+    reported = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert int(reported.stdout) * (1 if sys.platform == "darwin" else 1024) < 2**26
 
 
 @pytest.mark.parametrize("attribute", ["Rows", "PixelSpacing", "NumberOfFrames", "RescaleSlope", "PixelPaddingValue"])
@@ -162,5 +162,5 @@ def test_a_value_that_is_not_a_number_is_not_printed(
     edit(tmp_path, change)
     with pytest.raises(DataError) as caught:
         read_series(tmp_path)
-    told = str(caught.value) + "".join(capfd.readouterr()) + caplog.text
-    assert not any(secret in told for secret in SECRETS)
+    reported = str(caught.value) + "".join(capfd.readouterr()) + caplog.text
+    assert not any(secret in reported for secret in SECRETS)

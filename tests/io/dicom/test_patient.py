@@ -1,4 +1,4 @@
-"""A DICOM-SEG repeats the patient and the study of its series as they are, and no library quotes them."""
+"""A DICOM-SEG copies the patient and study attributes of its series unchanged, and no library prints them."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def test_a_value_is_repeated_as_it_is_and_only_its_attribute_is_named(
     recwarn.clear()
     with caplog.at_level(logging.DEBUG):
         write_dicom_seg(MASK, folder, tmp_path / "m.dcm", CLASSES)
-    told = caplog.text + "".join(capfd.readouterr()) + "".join(str(item.message) for item in recwarn)
-    assert value not in told
-    assert (f"malformed attributes ({attribute})" in told) is malformed
+    reported = caplog.text + "".join(capfd.readouterr()) + "".join(str(item.message) for item in recwarn)
+    assert value not in reported
+    assert (f"malformed attributes ({attribute})" in reported) is malformed
     with disable_value_validation():
         content = pydicom.dcmread(tmp_path / "m.dcm")
         raw = content.get_item(attribute).value

@@ -122,8 +122,8 @@ def test_a_faulty_series_is_refused_without_a_word_on_the_patient(
     with pytest.raises(DataError, match=rf"scan: .*{message}") as caught:
         read_series(tmp_path / "scan")
     assert {finding.severity for finding in caught.value.findings} == {Severity.ERROR}
-    told = str(caught.value) + repr(caught.value.findings) + "".join(capfd.readouterr()) + caplog.text
-    assert not any(secret in told for secret in SECRETS)
+    reported = str(caught.value) + repr(caught.value.findings) + "".join(capfd.readouterr()) + caplog.text
+    assert not any(secret in reported for secret in SECRETS)
 
 
 @pytest.mark.parametrize("unit", ["HU", None, "hu "])

@@ -1,4 +1,4 @@
-"""The DICOM cases of a tree are found through links and without suffixes or preambles."""
+"""DICOM cases of a folder tree are found through links, and without suffixes or preambles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seam between plain and fast form, and the proof that a device must give first."""
+"""Switching between plain and fast form, and the self-check of a device before it."""
 
 from __future__ import annotations
 
