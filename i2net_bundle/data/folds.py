@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
@@ -13,7 +12,7 @@ from typing import Any
 
 from i2net_bundle.data.datalist import DataList, read_datalist, read_header
 from i2net_bundle.data.image_files import image_paths
-from i2net_bundle.io.writing import written_whole
+from i2net_bundle.io.json_files import write_json
 
 _COUNTS = ("numTraining", "numTest")
 
@@ -79,9 +78,7 @@ def write_folds(found: DataList, parts: Sequence[Sequence[Mapping[str, Any]]], o
         others = [case for other in parts if other is not part for case in other]
         lists = {"training": [_located(case) for case in others], "validation": [_located(case) for case in part]}
         paths.append(out_dir / f"fold_{number}.json")
-        with written_whole(paths[-1]) as temporary:
-            text = json.dumps({**header, **lists}, indent=1, ensure_ascii=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_json(paths[-1], {**header, **lists})
     return paths
 
 

@@ -20,6 +20,7 @@ import i2net_bundle
 from i2net_bundle.checks.cases import write_findings
 from i2net_bundle.data.image_files import image_paths
 from i2net_bundle.io.findings import Finding, Severity
+from i2net_bundle.io.json_files import write_json
 from i2net_bundle.io.writing import naming_full_disk, write_csv, write_rows, written_whole
 from i2net_bundle.prediction.statistics import flat_rows
 from i2net_bundle.workflow.folder_lock import holds_results
@@ -136,7 +137,7 @@ class CohortRecord:
         write_csv(self.out_dir / FAILED, ["image", "reason"], [[o.image, o.reason] for o in outcomes if o.reason])
         write_findings(self.out_dir, [finding for outcome in outcomes for finding in outcome.findings])
         segmented = [outcome for outcome in outcomes if outcome.status != ERROR]
-        _write_json(self.out_dir / "statistics.json", {o.case: _statistics(o) for o in segmented})
+        write_json(self.out_dir / "statistics.json", {o.case: _statistics(o) for o in segmented})
         rows = [{**row, "status": o.status} for o in segmented for row in flat_rows(o.case, o.statistics)]
         write_rows(self.out_dir / "statistics.csv", rows)
         self._write_cases()
@@ -159,7 +160,7 @@ class CohortRecord:
             "failed": [outcome.image for outcome in outcomes if outcome.status == ERROR],
             "versions": {"i2net_bundle": i2net_bundle.__version__, **versions},
         }
-        _write_json(self.out_dir / RECORD, content)
+        write_json(self.out_dir / RECORD, content)
 
 
 def check_prediction_dir(out_dir: str | Path, overwrite: bool, resume: bool) -> None:
@@ -232,8 +233,3 @@ def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

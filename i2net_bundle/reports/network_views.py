@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from i2net_bundle.figures.case_panels import key_slices
 from i2net_bundle.figures.side_letters import letters_of
 from i2net_bundle.io.formats import image_stem
-from i2net_bundle.io.writing import written_whole
+from i2net_bundle.io.json_files import write_json
 from i2net_bundle.reports.calibration import Calibration
 from i2net_bundle.reports.run_results import CALIBRATION_NAME, VIEWS_NAME
 from i2net_bundle.reports.views import make_views, pixel_spacing, save_views, sliced, spread_slices, watch
@@ -90,5 +89,4 @@ class NetworkViews:
             "foreground": self.calibration.foreground.summary(),
             "classes": {name: reliability.summary() for name, reliability in classes},
         }
-        with written_whole(self.output_dir / CALIBRATION_NAME) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(self.output_dir / CALIBRATION_NAME, content)

@@ -19,7 +19,8 @@ from typing import Any
 
 import psutil
 
-from i2net_bundle.io.writing import file_sha256, written_whole
+from i2net_bundle.io.json_files import read_json_or_empty, write_json
+from i2net_bundle.io.writing import file_sha256
 from i2net_bundle.reports.run_results import EVALUATION_FOLDER, METRICS_NAME, read_scores
 from i2net_bundle.studies.plan import Arm, Plan
 from i2net_bundle.studies.preflight import Fold, Workflows, flat
@@ -147,7 +148,7 @@ def require_same_settings(cell: Cell) -> None:
                 "choose another --out."
             )
         return
-    saved = _read(path).get("record")
+    saved = read_json_or_empty(path).get("record")
     if not isinstance(saved, dict):
         raise CellSettingsError(f"{path} is damaged. Move {cell.folder} away to run the cell again.")
     wanted = json.loads(json.dumps(cell.record))
@@ -193,15 +194,15 @@ def run_cell(cell: Cell, environment: Mapping[str, str]) -> Outcome:
         if is_finished(cell):
             return outcome(FINISHED)
         for name, content in cell.overlays.items():
-            _write(cell.folder / name, content)
-        state = {"record": dict(cell.record), TRAINED: bool(_read(cell.folder / RECORD_NAME).get(TRAINED))}
-        _write(cell.folder / RECORD_NAME, state)
+            write_json(cell.folder / name, content)
+        state = {"record": dict(cell.record), TRAINED: bool(read_json_or_empty(cell.folder / RECORD_NAME).get(TRAINED))}
+        write_json(cell.folder / RECORD_NAME, state)
         if not state[TRAINED]:
             resume = ["--resume", "true"] if checkpoints(cell.folder) else []
             code = _run(cell, [*cell.train_command, *resume], environment)
             if code != 0:
                 return outcome(STOPPED if cell.stop_file.exists() else FAILED, last_line(cell.folder / LOG_NAME))
-            _write(cell.folder / RECORD_NAME, {**state, TRAINED: True})
+            write_json(cell.folder / RECORD_NAME, {**state, TRAINED: True})
         code = _run(cell, cell.evaluate_command, environment)
         if code == 0 and is_finished(cell):
             return outcome(FINISHED)
@@ -253,7 +254,7 @@ def _run(cell: Cell, command: Sequence[str], environment: Mapping[str, str]) -> 
                 "host": socket.gethostname(),
                 "created": psutil.Process(process.pid).create_time(),
             }
-            _write(cell.folder / _PROCESS_NAME, owner)
+            write_json(cell.folder / _PROCESS_NAME, owner)
             while process.poll() is None:
                 if cell.stop_file.exists():
                     process.terminate()
@@ -273,7 +274,7 @@ def _run(cell: Cell, command: Sequence[str], environment: Mapping[str, str]) -> 
 def _wait_for_earlier_process(cell: Cell) -> bool:
     """Wait for the workflow of a study that was killed, if it still runs; False if the study is stopped meanwhile."""
     path = cell.folder / _PROCESS_NAME
-    owner = _read(path)
+    owner = read_json_or_empty(path)
     while owner.get("host") == socket.gethostname() and _is_running(owner):
         if cell.stop_file.exists():
             return False
@@ -294,16 +295,3 @@ def _is_running(owner: Mapping[str, Any]) -> bool:
 def _shown(values: Mapping[str, Any], id: str) -> str:
     text = json.dumps(values[id], ensure_ascii=False) if id in values else "unset"
     return text if len(text) <= 80 else f"{text[:80]}…"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from i2net_bundle.io.writing import written_whole
+from i2net_bundle.io.json_files import read_json_or_empty, write_json
 from i2net_bundle.networks import for_inference
 from i2net_bundle.networks.counting import paper_macs, parameter_count
 from i2net_bundle.reports.run_results import TRAINING_NAME, read_training
@@ -65,7 +63,7 @@ def prediction_times(
     path = folder / TIMES_NAME
     device = "cuda" if torch.cuda.is_available() else "cpu"
     place = {"threads": threads, "device": torch.cuda.get_device_name() if device == "cuda" else "cpu"}
-    saved = _read(path)
+    saved = read_json_or_empty(path)
     known: dict[str, float] = saved.get("seconds", {}) if saved.get("place") == place else {}
     if known.keys() >= builders.keys():
         return {name: known[name] for name in builders}
@@ -75,8 +73,7 @@ def prediction_times(
         known = _measure(builders, device)
     finally:
         torch.set_num_threads(before)
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps({"place": place, "seconds": known}, indent=1) + "\n", encoding="utf-8")
+    write_json(path, {"place": place, "seconds": known})
     return known
 
 
@@ -107,11 +104,3 @@ def _measure(builders: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ..
                 torch.cuda.synchronize()
             times[name].append(time.perf_counter() - started)
     return {name: float(np.median(values[1:])) for name, values in times.items()}  # the first round warms up
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -14,6 +13,7 @@ import ignite.distributed as idist
 from monai.engines import Evaluator
 from torch import nn
 
+from i2net_bundle.io.json_files import write_json
 from i2net_bundle.io.writing import file_sha256, written_whole
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.workflow.run_folders import BEST_NAME, WEIGHTS_NAME
@@ -51,8 +51,7 @@ def publish_weights(
     if record["published"]:
         record["kept_as"] = _replace(published, candidate)
     _report(record, candidate, published)
-    with written_whole(run / "publication.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(run / "publication.json", record)
 
 
 def _score(weights: Path, network: nn.Module, validator: Evaluator) -> float | None:

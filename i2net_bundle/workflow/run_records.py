@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from i2net_bundle.io.counted import counted
+from i2net_bundle.io.json_files import write_json
 from i2net_bundle.io.options import LABEL_VALUES
 from i2net_bundle.io.printable import printable
-from i2net_bundle.io.writing import written_whole
 from i2net_bundle.labels import LabelClass, classes_of, label_class
 from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.describe import describe
@@ -118,8 +118,7 @@ class RunRecord:
 
 def write_record(record: RunRecord, folder: Path) -> None:
     """Write a record to ``settings.json`` in a folder."""
-    with written_whole(folder / SETTINGS_NAME) as temporary:
-        temporary.write_text(json.dumps(record.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / SETTINGS_NAME, record.as_json())
 
 
 def run_record(weights: str | Path) -> RunRecord:
