@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locale
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,3 +65,11 @@ def _same_locale() -> Iterator[None]:
     before = locale.setlocale(locale.LC_CTYPE)
     yield
     locale.setlocale(locale.LC_CTYPE, before)
+
+
+@pytest.fixture
+def usual_sigint() -> Iterator[None]:
+    """Give SIGINT its usual handler: a shell starts its background jobs with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

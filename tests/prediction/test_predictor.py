@@ -224,7 +224,7 @@ def test_a_volume_too_large_for_the_computer_is_an_error_with_advice(
     ("name", "cases", "message"),
     [
         ("CT phantoms", 8, "trained on CT phantoms, 8 cases, which are synthetic images"),
-        ("BTCV", 1, "trained on BTCV, 1 case only. Expect wrong masks of other images"),
+        ("BTCV", 1, "trained on BTCV, 1 case only. Expect wrong masks for other images"),
         ("BTCV", 18, "trained on BTCV, 18 cases"),
         (None, None, "its record does not name the training data"),
     ],

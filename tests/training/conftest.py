@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from i2net_bundle.losses import CrossEntropyDiceLoss, I2NetLoss
 from i2net_bundle.networks import I2Net, learner_parameters
 from i2net_bundle.training import SegmentationTrainer, TrainingNetwork
 from tests.networks.small_networks import small_i2net
+from tests.training.runs import Make, Run, run_maker
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +79,17 @@ def make_trainer(make_loss: Callable[..., I2NetLoss]) -> Callable[..., Segmentat
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def make_run(tmp_path_factory: pytest.TempPathFactory, make_network: Make, make_trainer: Make) -> Callable[..., Run]:
+    """Build a complete small run; see `run_maker`."""
+    return run_maker(tmp_path_factory.mktemp("ct"), make_network, make_trainer)
+
+
+@pytest.fixture
+def uninterrupted(make_run: Make, tmp_path: Path) -> Run:
+    """A run of 4 epochs of 3 iterations in `tmp_path`/whole."""
+    run = make_run(tmp_path / "whole")
+    run.trainer.run()
+    return run

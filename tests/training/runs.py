@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,3 +147,34 @@ def assert_equal(found: Any, expected: Any, where: str = "") -> None:
             assert_equal(*pair, f"{where}/{index}")
     else:
         assert found == expected, where
+
+
+def record(output_dir: Path) -> list[dict[str, str]]:
+    """Rows of training.csv without the seconds."""
+    with (output_dir / "training.csv").open(newline="", encoding="utf-8") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+class DeadlySlices:
+    """Slices of a case that kill the process that reads one of them.
+
+    Args:
+        slices: slices of the case.
+        index: the deadly one.
+    """
+
+    def __init__(self, slices: Any, index: int) -> None:
+        self.slices, self.index = slices, index
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __getitem__(self, index: int) -> Any:
+        if index == self.index:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.slices[index]
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the files of a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
-import os
-import re
-import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +10,17 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from i2net_bundle.training import InitialWeights
-from i2net_bundle.training.trainer import WorkerLostError
 from i2net_bundle.workflow.run_folders import checkpoints
-from i2net_bundle.workflow.stopping import Stopped
-from tests.training.runs import KilledError, Run, assert_equal, load, load_checkpoint, run_maker
-
-Make = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def make_run(tmp_path_factory: pytest.TempPathFactory, make_network: Make, make_trainer: Make) -> Callable[..., Run]:
-    return run_maker(tmp_path_factory.mktemp("ct"), make_network, make_trainer)
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def record(output_dir: Path) -> list[dict[str, str]]:
-    """Rows of training.csv without the seconds."""
-    with (output_dir / "training.csv").open(newline="", encoding="utf-8") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
-
-
-@pytest.fixture
-def uninterrupted(make_run: Make, tmp_path: Path) -> Run:
-    """A run of 4 epochs of 3 iterations in `tmp_path`/whole."""
-    run = make_run(tmp_path / "whole")
-    run.trainer.run()
-    return run
+from tests.training.runs import (
+    KilledError,
+    Make,
+    Run,
+    assert_equal,
+    load,
+    load_checkpoint,
+    names_in,
+    record,
+)
 
 
 @pytest.mark.parametrize("kill_at", [7, 6, 10], ids=["in epoch 3", "before epoch 2 is saved", "in epoch 4"])
@@ -135,46 +111,6 @@ def test_a_run_is_not_resumed_with_settings_that_change_its_result(make_run: Mak
     make_run(tmp_path, resume=True, settings=settings).trainer.run()
 
 
-def test_a_new_run_starts_from_pretrained_encoder_weights(make_run: Make, make_network: Make, tmp_path: Path) -> None:
-    pretrained = make_network(seed=11, num_classes=9).encoder.state_dict()
-    torch.save(pretrained, tmp_path / "encoder.pt")
-    run = make_run(tmp_path / "run", encoder_weights=tmp_path / "encoder.pt")
-    loaded: list[Any] = []
-    run.trainer.add_event_handler(
-        Events.EPOCH_STARTED(once=1), lambda: loaded.append(copy.deepcopy(dict(run.network.encoder.state_dict())))
-    )
-    run.trainer.run()
-    assert_equal(loaded[0], dict(pretrained))
-
-
-def test_a_resumed_run_does_not_read_pretrained_encoder_weights(make_run: Make, tmp_path: Path) -> None:
-    with pytest.raises(KilledError):
-        make_run(tmp_path, kill_at=7).trainer.run()
-    make_run(tmp_path, resume=True, encoder_weights=tmp_path / "gone.pt").trainer.run()
-    assert (tmp_path / "checkpoints" / "epoch_0004.pt").exists()
-
-
-def test_a_new_run_starts_from_weights_of_other_classes(make_run: Make, make_network: Make, tmp_path: Path) -> None:
-    other = make_network(seed=11, num_classes=4).state_dict()
-    torch.save(other, tmp_path / "other.pt")
-    run = make_run(tmp_path / "run", init_weights=tmp_path / "other.pt", encoder_weights=tmp_path / "not_read.pt")
-    head = run.network.head.conv.weight.clone()
-    loaded: list[Any] = []
-    run.trainer.add_event_handler(
-        Events.EPOCH_STARTED(once=1), lambda: loaded.append(copy.deepcopy(dict(run.network.state_dict())))
-    )
-    run.trainer.run()
-    for name, value in loaded[0].items():
-        if not name.startswith("head.conv"):
-            assert torch.equal(value, other[name]), name
-    assert torch.equal(loaded[0]["head.conv.weight"], head)
-
-
-def test_encoder_weights_of_a_network_without_encoder_are_refused() -> None:
-    with pytest.raises(ValueError, match="Conv2d has no 'encoder' to fill"):
-        InitialWeights(torch.nn.Conv2d(1, 1, 1), encoder_weights="imagenet")
-
-
 def test_resuming_a_finished_run_changes_nothing(make_run: Make, uninterrupted: Run, tmp_path: Path) -> None:
     before = load(tmp_path / "whole" / "model.pt")
     resumed = make_run(tmp_path / "whole", resume=True)
@@ -233,240 +169,6 @@ def test_the_newest_checkpoint_has_the_highest_number(names: list[str], newest: 
     assert checkpoints(tmp_path)[0].name == newest
 
 
-class TestFailingSave:
-    """A save that fails, as on a full disk."""
-
-    @pytest.fixture
-    def break_off(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-        """Let the n-th call of torch.save from now on, and all later ones, write a little and fail."""
-        save = torch.save
-
-        def arrange(call: int) -> None:
-            count = iter(range(1, 1000))
-
-            def half_save(contents: Any, file: Any, **options: Any) -> None:
-                if next(count) < call:
-                    return save(contents, file, **options)
-                if isinstance(file, (str, Path)):
-                    Path(file).write_bytes(b"half a file")
-                else:
-                    file.write(b"half a file")
-                raise OSError(28, "No space left on device")
-
-            monkeypatch.setattr(torch, "save", half_save)
-
-        return arrange
-
-    @pytest.mark.parametrize("call", [1, 2, 3], ids=["weights on resuming", "checkpoint", "weights"])
-    def test_keeps_the_previous_files_and_leaves_nothing_else(
-        self, make_run: Make, tmp_path: Path, break_off: Callable[[int], None], call: int
-    ) -> None:
-        with pytest.raises(KilledError):
-            make_run(tmp_path, kill_at=7).trainer.run()
-        files = [path for path in tmp_path.rglob("*.pt")]
-        before = {path: path.read_bytes() for path in files}
-        assert len(before) == 3  # two checkpoints and model.pt
-        break_off(call)
-        with pytest.raises(OSError, match="was not written: the disk is full"):
-            make_run(tmp_path, resume=True).trainer.run()
-        assert all(path.read_bytes() == contents for path, contents in before.items() if path.exists())
-        assert (tmp_path / "checkpoints" / "epoch_0002.pt").exists()
-        assert all(path.suffix == ".pt" for path in (tmp_path / "checkpoints").iterdir())
-        for path in tmp_path.rglob("*.pt"):
-            load(path)
-
-    def test_can_be_resumed_to_the_same_weights(
-        self,
-        make_run: Make,
-        uninterrupted: Run,
-        tmp_path: Path,
-        break_off: Callable[[int], None],
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        break_off(4)  # the weights of epoch 2
-        with pytest.raises(OSError, match="was not written: the disk is full"):
-            make_run(tmp_path / "broken").trainer.run()
-        monkeypatch.undo()
-        make_run(tmp_path / "broken", resume=True).trainer.run()
-        assert_equal(load(tmp_path / "broken" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
-
-
-class TestDamagedCheckpoints:
-    """A checkpoint that cannot be used is named, and the one before it takes its place."""
-
-    @pytest.fixture
-    def killed(self, make_run: Make, tmp_path: Path) -> Path:
-        """A run of which epochs 1 to 3 are saved."""
-        with pytest.raises(KilledError):
-            make_run(tmp_path / "killed", kill_at=11).trainer.run()
-        return tmp_path / "killed"
-
-    @pytest.mark.parametrize(
-        ("damage", "named"),
-        [
-            (lambda path: path.write_bytes(b""), "epoch_0003.pt cannot be used: it is empty"),
-            (lambda path: flip_a_bit(path), "epoch_0003.pt cannot be used: it is damaged: it does not match its SHA"),
-            (lambda path: path.write_bytes(path.read_bytes()[:-500]), "epoch_0003.pt cannot be used: it is truncated"),
-            (lambda path: torch.save({"a": torch.zeros(1)}, path), "epoch_0003.pt cannot be used: it is no checkpoint"),
-            (lambda path: path.unlink(), "has epoch 3, but .*epoch_0003.pt is missing.*Resuming from .*epoch_0002.pt"),
-        ],
-        ids=["empty", "flipped bit", "truncated", "weights", "missing"],
-    )
-    def test_the_one_before_it_continues_to_the_same_weights(
-        self,
-        make_run: Make,
-        uninterrupted: Run,
-        killed: Path,
-        tmp_path: Path,
-        damage: Callable[[Path], Any],
-        named: str,
-        caplog: pytest.LogCaptureFixture,
-    ) -> None:
-        damage(killed / "checkpoints" / "epoch_0003.pt")
-        make_run(killed, resume=True).trainer.run()
-        assert re.search(named, caplog.text)
-        assert_equal(load(killed / "model.pt"), load(tmp_path / "whole" / "model.pt"))
-        assert record(killed) == record(tmp_path / "whole")
-        assert names_in(killed / "checkpoints") == ["epoch_0003.pt", "epoch_0004.pt"]
-
-    def test_an_undamaged_run_resumes_without_a_warning(
-        self, make_run: Make, killed: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        make_run(killed, resume=True).trainer.run()
-        assert not [entry for entry in caplog.records if entry.levelname == "WARNING"]
-
-    def test_without_any_usable_checkpoint_the_error_leads_to_another_folder(
-        self, make_run: Make, killed: Path
-    ) -> None:
-        for path in (killed / "checkpoints").iterdir():
-            path.write_bytes(b"")
-        with pytest.raises(
-            ValueError, match=r"epoch_0003\.pt .*epoch_0002\.pt .*Train in another --output_dir"
-        ) as error:
-            make_run(killed, resume=True).trainer.run()
-        assert "--resume" not in str(error.value)
-
-    def test_a_kill_between_checkpoint_and_weights_leaves_no_old_weights(
-        self, make_run: Make, uninterrupted: Run, tmp_path: Path
-    ) -> None:
-        weights = tmp_path / "whole" / "model.pt"
-        expected = load(weights)
-        torch.save({}, weights)
-        make_run(tmp_path / "whole", resume=True).trainer.run()
-        assert_equal(load(weights), expected)
-
-    def test_a_checkpoint_of_another_version_is_named(self, make_run: Make, killed: Path) -> None:
-        path = killed / "checkpoints" / "epoch_0003.pt"
-        contents = load(path)
-        del contents["record"]
-        torch.save(contents, path)
-        with pytest.raises(ValueError, match=r"epoch_0003\.pt lacks record: another version"):
-            make_run(killed, resume=True).trainer.run()
-
-
-class TestStopping:
-    """SIGTERM and SIGINT stop a run between two steps, anywhere, and it ends with the same weights."""
-
-    @pytest.fixture(autouse=True)
-    def interruptible(self) -> Iterator[None]:
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        yield
-        signal.signal(signal.SIGINT, before)
-
-    def stop(self, run: Run, number: signal.Signals, at: int) -> pytest.ExceptionInfo[Stopped]:
-        run.trainer.add_event_handler(Events.ITERATION_STARTED(once=at), lambda: os.kill(os.getpid(), number))
-        with pytest.raises(Stopped) as stopped:
-            run.trainer.run()
-        return stopped
-
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    @pytest.mark.parametrize(
-        ("at", "newest", "reported"),
-        [
-            (2, "epoch_0001_stopped.pt", "0 of 4 epochs and 2 of 3 iterations of the next one are done"),
-            (6, "epoch_0002.pt", "2 of 4 epochs and 0 of 3 iterations"),
-            (7, "epoch_0003_stopped.pt", "2 of 4 epochs and 1 of 3 iterations"),
-        ],
-        ids=["in the first epoch", "at the end of an epoch", "in an epoch"],
-    )
-    def test_a_stopped_run_resumes_within_the_epoch_to_the_same_weights_and_record(
-        self,
-        make_run: Make,
-        uninterrupted: Run,
-        tmp_path: Path,
-        number: signal.Signals,
-        at: int,
-        newest: str,
-        reported: str,
-    ) -> None:
-        folder = tmp_path / "stopped"
-        stopped = self.stop(make_run(folder, weight_average=0.0), number, at)
-        assert stopped.value.code == 128 + number
-        assert reported in str(stopped.value) and "Continue with --resume true" in str(stopped.value)
-        assert checkpoints(folder)[0].name == newest
-        resumed = make_run(folder, resume=True)
-        iterations: list[int] = []
-        resumed.trainer.add_event_handler(
-            Events.ITERATION_COMPLETED, lambda engine: iterations.append(engine.state.iteration)
-        )
-        resumed.trainer.run()
-        assert iterations == list(range(at + 1, 13))
-        assert_equal(load(folder / "model.pt"), load(tmp_path / "whole" / "model.pt"))
-        assert_equal(
-            *(load_checkpoint(tmp_path / name / "checkpoints" / "epoch_0004.pt") for name in ("stopped", "whole"))
-        )
-        assert record(folder) == record(tmp_path / "whole")
-        assert names_in(folder / "checkpoints") == ["epoch_0003.pt", "epoch_0004.pt"]
-
-    def test_worker_processes_also_continue_within_the_epoch(
-        self, make_run: Make, uninterrupted: Run, tmp_path: Path
-    ) -> None:
-        self.stop(make_run(tmp_path / "stopped", num_workers=1), signal.SIGTERM, 8)
-        make_run(tmp_path / "stopped", resume=True, num_workers=1).trainer.run()
-        assert_equal(load(tmp_path / "stopped" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
-
-    def test_a_group_of_accumulated_gradients_is_completed_first(self, make_run: Make, tmp_path: Path) -> None:
-        make_run(tmp_path / "whole", accumulation_steps=2).trainer.run()
-        self.stop(make_run(tmp_path / "stopped", accumulation_steps=2), signal.SIGTERM, 7)
-        assert load(tmp_path / "stopped" / "checkpoints" / "epoch_0003_stopped.pt")["trainer"]["iteration"] == 8
-        make_run(tmp_path / "stopped", resume=True, accumulation_steps=2).trainer.run()
-        assert_equal(load(tmp_path / "stopped" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
-
-    def test_a_signal_in_the_last_epoch_s_last_step_lets_the_run_complete(
-        self, make_run: Make, uninterrupted: Run, tmp_path: Path
-    ) -> None:
-        run = make_run(tmp_path / "late")
-        run.trainer.add_event_handler(Events.ITERATION_STARTED(once=12), lambda: os.kill(os.getpid(), signal.SIGTERM))
-        run.trainer.run()
-        assert_equal(load(tmp_path / "late" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
-
-    def test_random_layers_do_the_same_in_a_resumed_run(self, make_run: Make, tmp_path: Path) -> None:
-        def with_dropout(run: Run) -> Run:
-            run.network.encoder.stem.append(torch.nn.Dropout(0.5))
-            return run
-
-        with_dropout(make_run(tmp_path / "whole")).trainer.run()
-        self.stop(with_dropout(make_run(tmp_path / "stopped")), signal.SIGTERM, 7)
-        with_dropout(make_run(tmp_path / "stopped", resume=True)).trainer.run()
-        assert_equal(load(tmp_path / "stopped" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
-
-    def test_a_kill_after_stopping_and_resuming_changes_nothing(
-        self, make_run: Make, uninterrupted: Run, tmp_path: Path
-    ) -> None:
-        self.stop(make_run(tmp_path / "stopped"), signal.SIGTERM, 7)
-        with pytest.raises(KilledError):
-            make_run(tmp_path / "stopped", resume=True, kill_at=8).trainer.run()
-        make_run(tmp_path / "stopped", resume=True).trainer.run()
-        assert_equal(load(tmp_path / "stopped" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
-        assert record(tmp_path / "stopped") == record(tmp_path / "whole")
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 class TestBest:
     """model_best.pt, also in a resumed run."""
 
@@ -522,28 +224,3 @@ class TestRefusals:
         torch.save(other, checkpoint)
         with pytest.raises(RuntimeError, match="size mismatch"):
             make_run(tmp_path / "whole", resume=True).trainer.run()
-
-
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_killed_data_loading_process_names_its_slice(make_run: Make, tmp_path: Path, num_workers: int) -> None:
-    run = make_run(tmp_path, num_workers=num_workers)
-    dataset = run.trainer.data_loader.dataset
-
-    class Deadly:
-        """Kills the process that reads slice 7."""
-
-        def __init__(self, slices: Any) -> None:
-            self.slices = slices
-
-        def __len__(self) -> int:
-            return len(self.slices)
-
-        def __getitem__(self, index: int) -> Any:
-            if index == 7:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return self.slices[index]
-
-    dataset.cases = [Deadly(slices) for slices in dataset.cases]
-    reported = r"was killed while it read .*\[7\], after iteration \d.* lower num_workers .*continue with --resume true"
-    with pytest.raises(WorkerLostError, match=reported):
-        run.trainer.run()

@@ -8,19 +8,12 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from i2net_bundle.workflow.stopping import Stopped, graceful_stop
 
-
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """Give SIGINT its usual handler: a shell starts its background jobs with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("usual_sigint")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

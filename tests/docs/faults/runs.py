@@ -34,7 +34,7 @@ from tests.checks.ct_files import hu_volume, save
 from tests.docs.faults.table import Make, Printed, logged, refused
 from tests.docs.pages import ROOT
 from tests.networks.small_networks import small_i2net
-from tests.training.runs import KilledError, run_maker
+from tests.training.runs import DeadlySlices, KilledError, run_maker
 from tests.training.small_cases import counting, stacked, write_case
 from tests.training.test_cache_damage import file_of, one_bit_flipped_in_slice_2
 
@@ -221,25 +221,10 @@ def missing_checkpoint(folder: Path) -> Printed:
     return logged(lambda: _newest_readable(folder / "run", 1))
 
 
-class Deadly:
-    """Slices of a case that kill the process that reads the last one."""
-
-    def __init__(self, slices: Any) -> None:
-        self.slices = slices
-
-    def __len__(self) -> int:
-        return len(self.slices)
-
-    def __getitem__(self, index: int) -> Any:
-        if index == len(self) - 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.slices[index]
-
-
 def killed_worker(folder: Path) -> Printed:
     run = run_maker(folder / "data", network, trainer)(folder / "run", num_workers=1, max_epochs=1)
     loader: Any = run.trainer.data_loader
-    loader.dataset.cases = [Deadly(slices) for slices in loader.dataset.cases]
+    loader.dataset.cases = [DeadlySlices(slices, len(slices) - 1) for slices in loader.dataset.cases]
     return refused(run.trainer.run)
 
 
