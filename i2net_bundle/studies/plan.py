@@ -64,6 +64,7 @@ class Folds:
         seed: seed of the shuffling.
         datalist: data list whose cases are divided.
         pooled: its lists that are divided; others, such as test cases, are not used.
+        only: numbers of the folds that are run, from 0; empty for all of them.
     """
 
     lists: tuple[str, ...] = ()
@@ -72,6 +73,7 @@ class Folds:
     seed: int = 0
     datalist: str = "dataset.json"
     pooled: tuple[str, ...] = ("training", "validation")
+    only: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

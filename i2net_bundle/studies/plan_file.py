@@ -197,7 +197,10 @@ def _folds(content: Any) -> Folds:
         seed=fields.integer("seed", 0, 0),
         datalist=fields.text("datalist", "dataset.json"),
         pooled=fields.texts("pooled", ["training", "validation"]),
+        only=fields.integers("only", []) if "only" in fields.content else (),
     )
+    if folds.count is not None and max(folds.only, default=0) >= folds.count:
+        raise PlanError(f"folds: only names fold {max(folds.only)}, but {folds.count} folds have the numbers from 0.")
     fields.done()
     return folds
 

@@ -147,6 +147,7 @@ def study_folds(plan: Plan, dataset_dir: Path, out_dir: Path) -> list[Fold]:
             )
     cases = [_cases(plan, path) for path in paths]
     names = iter(name_cases([_without_name(case) for _, scored in cases for case in scored]))
+    run = asked.only or range(len(paths))
     folds, seen = [], dict[str, str]()
     for number, (path, (training, scored)) in enumerate(zip(paths, cases, strict=True)):
         for case in scored:
@@ -159,7 +160,8 @@ def study_folds(plan: Plan, dataset_dir: Path, out_dir: Path) -> list[Fold]:
             seen[image] = path.name
         unique = {case["case"]: str(next(names)["case"]) for case in scored}
         images = [os.path.relpath(image_paths(case)[0], dataset_dir) for case in training]
-        folds.append(Fold(f"fold_{number}", path, tuple(sorted(images)), unique))
+        if number in run:
+            folds.append(Fold(f"fold_{number}", path, tuple(sorted(images)), unique))
     return folds
 
 

@@ -63,6 +63,7 @@ FAULTS = {
     "no folds": (SMALL.replace("folds: {count: 2}", ""), "lacks 'folds'"),
     "folds by site": (SMALL.replace("count: 2", "count: 2, by: site"), "by must be image or patient, not 'site'"),
     "lists with a path": (SMALL.replace("count: 2", "lists: [a/b.json]"), "without a path"),
+    "a fold beyond the count": (SMALL.replace("count: 2", "count: 2, only: [0, 2]"), "only names fold 2, but 2 folds"),
     "folds that lack the split": (SMALL + "split: test\n", "split 'test' is not in folds that the study makes"),
     "no axes": ("task: ct\nfolds: {count: 2}\naxes: {}\n", "axes must map the name of each axis"),
     "a list": ("- task\n", "the study must map keys"),

@@ -101,6 +101,14 @@ def test_folds_that_the_study_makes_score_each_image_once_and_no_test_image(
     assert all(len(fold.training) == 2 and fold.datalist.is_file() for fold in folds)
 
 
+def test_a_study_runs_only_the_folds_that_it_names(plan_of, gland_dir: Path, tmp_path: Path) -> None:
+    whole = study_folds(plan_of(folds="{count: 3}"), gland_dir, tmp_path / "whole")
+    part = study_folds(plan_of(folds="{count: 3, only: [0, 2]}"), gland_dir, tmp_path / "part")
+    assert [(fold.name, fold.training, fold.scored) for fold in part] == [
+        (fold.name, fold.training, fold.scored) for fold in (whole[0], whole[2])
+    ]
+
+
 def test_a_data_list_without_folds_is_refused(plan_of, own_dir: Path, tmp_path: Path) -> None:
     content = json.loads((own_dir / "dataset.json").read_text())
     (own_dir / "whole.json").write_text(json.dumps({"training": content["training"]}))

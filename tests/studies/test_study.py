@@ -32,7 +32,7 @@ def command(data: Path, out: Path, *options: str) -> list[str]:
 
 def run(data: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command(data, out, *options), env=environment, capture_output=True, text=True)
+    return subprocess.run(command(data, out, *options), env=environment, capture_output=True, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
