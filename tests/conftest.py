@@ -17,6 +17,7 @@ from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("I2NET_SHARED", REPOSITORY.parent / "shared"))
+LOCALE = locale.setlocale(locale.LC_CTYPE)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,10 +62,10 @@ def gland_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _same_locale() -> Iterator[None]:
-    """SimpleITK switches the process to the C locale when it writes DICOM, as some tests do."""
-    before = locale.setlocale(locale.LC_CTYPE)
+    """SimpleITK switches the process to the C locale when it writes DICOM, as some tests and shared fixtures do."""
+    locale.setlocale(locale.LC_CTYPE, LOCALE)
     yield
-    locale.setlocale(locale.LC_CTYPE, before)
+    locale.setlocale(locale.LC_CTYPE, LOCALE)
 
 
 @pytest.fixture

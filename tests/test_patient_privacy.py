@@ -104,7 +104,7 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     names = ("background", "aorta", "gallbladder", "left kidney", "right kidney", "liver", "pancreas", "spleen")
     labels = {str(number): name for number, name in enumerate((*names, "stomach"))}
     case = {"image": "scan", "label": "label.nii.gz"}
-    content = {"name": "S", "labels": labels, "modality": {"0": "CT"}, "training": [case], "test": [case]}
+    content = {"name": "S", "labels": labels, "modality": {"0": "CT"}, "training": [case]}
     (root / "dataset.json").write_text(json.dumps(content))
     torch.manual_seed(0)
     torch.save(synapse_i2net().state_dict(), root / "model.pt")

@@ -53,7 +53,7 @@ def bundle(*arguments: str, cwd: Path = ROOT, check: bool = True) -> subprocess.
     """Run `python -m monai.bundle …` as a user would; the package is importable through the checkout."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MONAI_FAIL_ON_DUPLICATE_CONFIG": "1"}
     command = [sys.executable, "-m", "monai.bundle", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0 or not check, done.stdout[-2000:] + done.stderr[-4000:]
     return done
 
@@ -199,7 +199,7 @@ def test_two_processes_train_one_network(data: dict[str, Path], tmp_path: Path) 
     ]
     options = [option for option in options if option not in ("--device", "cpu")]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launcher, *options], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run([*launcher, *options], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-4000:]
     with (tmp_path / "run" / "training.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 2

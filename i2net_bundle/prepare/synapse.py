@@ -17,7 +17,8 @@ from i2net_bundle.data.datalist import DATALIST
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.geometry import has_geometry, mark_without_geometry
 from i2net_bundle.io.options import VolumeOptions
-from i2net_bundle.io.writing import file_sha256, staged_folder
+from i2net_bundle.io.volumes import content_sha256
+from i2net_bundle.io.writing import staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
 from i2net_bundle.prepare.ct_cases import FOLDERS, SourceCase, find_cases
 from i2net_bundle.prepare.manifest import Manifest
@@ -178,7 +179,7 @@ def _write(case: SourceCase, read: ReadCase, target: Path, manifest: Manifest, t
         counts = np.bincount(np.asarray(read.label.dataobj).ravel(), minlength=len(table.classes)).tolist()
         facts["label_counts"] = dict(zip(table.names, counts, strict=True))
     sources = {
-        role if len(files) == 1 else f"{role}/{file.name}": file_sha256(file)
+        role if len(files) == 1 else f"{role}/{file.name}": content_sha256(file)
         for role, files in case.files.items()
         for file in files
     }

@@ -22,14 +22,14 @@ def test_the_quick_form_writes_every_table_and_resumes(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--volumes", "1", "--output", str(page)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-3000:]
     text, kept = page.read_text(), json.loads(page.with_suffix(".json").read_text())
     for tables in kept["tables"].values():
         for table in tables:
             assert f"### {table['title']}" in text
             assert all(len(row) == len(table["header"]) for row in table["rows"])
-    again = subprocess.run([*command, "--resume"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    again = subprocess.run([*command, "--resume"], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
     assert again.returncode == 0
     assert again.stdout == ""
     assert page.read_text() == text

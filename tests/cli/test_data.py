@@ -253,6 +253,6 @@ def test_what_is_wrong_is_one_message_with_the_remedy(
 @pytest.mark.slow
 def test_a_process_that_fails_prints_no_traceback_and_ends_with_status_1(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "i2net_bundle", "check", str(tmp_path / "absent")]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=Path(__file__).resolve().parents[2])
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == f"i2net: {tmp_path / 'absent'} does not exist. Pass the folder of a data set, or an image.\n"

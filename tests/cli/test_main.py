@@ -67,7 +67,7 @@ def test_the_wheel_carries_the_configurations_and_finds_them(tmp_path: Path) -> 
         env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""},
         check=True,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     root = Path(found.stdout.strip())
     assert root == tmp_path / "site" / "i2net_bundle" / "_bundle"
@@ -77,5 +77,5 @@ def test_the_wheel_carries_the_configurations_and_finds_them(tmp_path: Path) -> 
 
 def test_the_package_lists_predict_before_it_is_imported() -> None:
     code = "import sys, i2net_bundle; print('predict' in dir(i2net_bundle), 'torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.split() == ["True", "False"]

@@ -32,7 +32,7 @@ def run_block(block: Block, folder: Path) -> str:
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
     }
-    done = subprocess.run(shell[block.language], cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(shell[block.language], cwd=folder, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, f"{block.code}\n{done.stdout[-3000:]}{done.stderr[-5000:]}"
     return done.stdout
 

@@ -63,7 +63,7 @@ def predict(bundle: Path, images: Sequence[Path], out: Path) -> Callable[[str], 
     command = [sys.executable, "-m", "i2net_bundle", "predict", *map(str, images), "--out", str(out)]
     command += ["--bundle", str(bundle), "--device", "cpu", "--no-pictures"]
     environment = os.environ | {"PYTHONPATH": str(bundle), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-4000:]
 
     def mask(name: str) -> np.ndarray:

@@ -27,7 +27,7 @@ def server_python(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     with FileLock(folder / "environment.lock"):
         python = make_environment(folder / "venv", torch_index=None)
     where = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    packages = subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip()
+    packages = subprocess.run(where, check=True, capture_output=True, encoding="utf-8").stdout.strip()
     for file in requirements.glob("tv_cpu_shim.p*"):
         shutil.copy(file, packages)
     return python

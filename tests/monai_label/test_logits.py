@@ -28,7 +28,7 @@ def test_monai_label_and_monai_bundle_run_give_equal_logits(task: str, server_py
     script = Path(__file__).with_name("logits_both_ways.py")
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [str(server_python), str(script), str(bundle), str(images), str(tmp_path / "out.npz")]
-    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-4000:]
     with np.load(tmp_path / "out.npz") as out:
         padded = (6, 9, 64, 64) if task == "ct" else (1, 1, 96, 128)  # to multiples of 16 and 32

@@ -55,7 +55,7 @@ def package(data: Path) -> Path:
     command += ["--dataset_dir", str(data), "--output_dir", str(folder / "run"), "--image_size", "[50,45]"]
     command += ["--epochs", "1", "--batch_size", "4", "--num_workers", "0", "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-4000:]
     weights = folder / "run" / "model.pt"
     recorded = run_record(weights).network

@@ -66,4 +66,4 @@ def _run(page: Path, folder: Path) -> subprocess.CompletedProcess:
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--window-size=1300,1000"]
     options += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000", "--dump-dom"]
     command = [find_browser(), *options, page.resolve().as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True)

@@ -80,7 +80,7 @@ def test_a_short_study_of_preparation_ends_as_an_undisturbed_run(fault: str, tmp
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -43,7 +43,7 @@ except FileExistsError as error:
 def stderr_of(program: str) -> list[str]:
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", START + program]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1
     return done.stderr.strip().splitlines()
 

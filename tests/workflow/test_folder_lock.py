@@ -39,7 +39,7 @@ def hold(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
 
     def start(*options: str) -> subprocess.Popen:
         command = [sys.executable, "-c", textwrap.dedent(HOLD), str(tmp_path), *options]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
         started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"
