@@ -28,7 +28,9 @@ pytestmark = pytest.mark.slow
 def run(*command: str, check: bool = True) -> str:
     """Run a module of this checkout as a user would; returns everything it printed."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MONAI_FAIL_ON_DUPLICATE_CONFIG": "1"}
-    done = subprocess.run([sys.executable, "-m", *command], env=environment, capture_output=True, encoding="utf-8", cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", *command], env=environment, capture_output=True, encoding="utf-8", cwd=ROOT
+    )
     output = done.stdout + done.stderr
     assert (done.returncode == 0) is check, output[-5000:]
     return output

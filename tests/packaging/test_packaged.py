@@ -43,7 +43,9 @@ def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def run_in(package: Path, *arguments: str) -> None:
     """Run a module in a package, which is all that it finds."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, "-m", *arguments], cwd=package, env=clean, capture_output=True, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=package, env=clean, capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
@@ -120,7 +122,9 @@ def test_create_workflow_works_from_any_directory(package: Path, workflow: str, 
         "workflow.bundle_root, workflow.network_def, workflow.device\n"
     )
     environment = os.environ | {"PYTHONPATH": str(package)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr[-4000:]
 
 

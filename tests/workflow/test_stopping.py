@@ -84,7 +84,9 @@ def test_a_process_exits_with_the_code_and_no_traceback() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             stop.exit_if_requested("Run again to continue.")
     """
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, encoding="utf-8", check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, encoding="utf-8", check=False
+    )
     assert result.returncode == 143
     assert "stopped by SIGTERM: Run again to continue." in result.stderr
     assert "Traceback" not in result.stderr

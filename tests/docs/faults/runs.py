@@ -85,7 +85,9 @@ input()
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, encoding="utf-8") as other:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, encoding="utf-8"
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
         printed = refused(lambda: lock_folder(folder / "run"))

@@ -146,7 +146,9 @@ def test_a_damaged_slice_of_3_kb_costs_no_memory(tmp_path: Path) -> None:
         "try:\n    read_series(sys.argv[1])\nexcept ValueError:\n"
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
-    reported = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, encoding="utf-8", check=True)
+    reported = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, encoding="utf-8", check=True
+    )
     assert int(reported.stdout) * (1 if sys.platform == "darwin" else 1024) < 2**26
 
 
