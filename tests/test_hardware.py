@@ -39,16 +39,17 @@ def test_an_unknown_device_is_refused_with_a_list_of_those_present(name: str) ->
 
 
 def test_gradients_do_not_depend_on_the_layout() -> None:
+    # in float64: few samples per channel amplify the rounding of float32, whose size differs between processors
     torch.manual_seed(0)
-    image, network = torch.randn(2, 3, 64, 64), glas_i2net()
+    image, network = torch.randn(2, 3, 64, 64, dtype=torch.float64), glas_i2net().double()
     gradients = []
     for memory_format in (torch.contiguous_format, torch.channels_last):
         network.to(memory_format=memory_format).zero_grad()
         network(image).square().mean().backward()
         gradients.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
     for name, gradient in gradients[0].items():
-        scale = max(1e-4, float(gradient.abs().max()))
-        torch.testing.assert_close(gradients[1][name], gradient, rtol=0, atol=1e-3 * scale, msg=name)
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=0, atol=1e-10 * max(scale, 1e-6), msg=name)
 
 
 def test_a_cpu_takes_few_slices_at_a_time_and_a_gpu_many() -> None:
