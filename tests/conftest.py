@@ -68,9 +68,8 @@ def _same_locale() -> Iterator[None]:
     locale.setlocale(locale.LC_CTYPE, LOCALE)
 
 
-@pytest.fixture
-def usual_sigint() -> Iterator[None]:
-    """Give SIGINT its usual handler: a shell starts its background jobs with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+@pytest.fixture(scope="session", autouse=True)
+def _usual_sigint() -> None:
+    """Give SIGINT its usual handler, also in processes that tests start: background jobs of a shell ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

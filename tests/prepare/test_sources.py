@@ -13,8 +13,6 @@ from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.prepare import prepare_synapse, synapse
 from i2net_bundle.workflow.stopping import Stopped
 
-pytestmark = pytest.mark.usefixtures("usual_sigint")
-
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_between_two_cases_and_nothing_is_left(

@@ -26,7 +26,6 @@ from tests.training.runs import (
 )
 
 
-@pytest.mark.usefixtures("usual_sigint")
 class TestStopping:
     """SIGTERM and SIGINT stop a run between two steps, anywhere, and it ends with the same weights."""
 

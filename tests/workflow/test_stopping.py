@@ -13,8 +13,6 @@ import pytest
 
 from i2net_bundle.workflow.stopping import Stopped, graceful_stop
 
-pytestmark = pytest.mark.usefixtures("usual_sigint")
-
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_after_the_current_step(
