@@ -157,3 +157,11 @@ def test_the_table_gives_the_unit_of_every_distance(summary: dict[str, Any]) -> 
     header = table(summary).splitlines()[0]
     assert "strict_hd95, mm  " in header and "transunet_hd95, voxels  " in header
     assert "volume_difference_ml  " in header and "strict_dice  " in header
+
+
+def test_the_table_shows_the_pooled_miou_of_all_classes(summary: dict[str, Any]) -> None:
+    assert table(summary).splitlines()[-1] == (
+        "mIoU over all cases together: 0.383 (background 0.400, one 0.750, two 0.000)"
+    )
+    summary["iou"]["classes"]["two"] = None
+    assert "two -)" in table(summary)
