@@ -77,12 +77,13 @@ class I2NetLoss(nn.Module):
             ``learner_orthogonalization`` and ``learner_cosine`` (mean |cos| over pairs and layers). Terms of weight 0
             are left out.
         """
-        logits, gates, *auxiliary = input
+        logits, gates = input[:2]
+        auxiliary = input[2] if len(input) > 2 else None
         assert logits is not None
         total = segmentation = self.segmentation(logits.float(), target)
         terms = {"segmentation": segmentation.detach()}
-        if auxiliary and self.auxiliary_weight:
-            of_auxiliary = self.segmentation(auxiliary[0].float(), target)
+        if auxiliary is not None and self.auxiliary_weight:
+            of_auxiliary = self.segmentation(auxiliary.float(), target)
             total = total + self.auxiliary_weight * of_auxiliary
             terms["auxiliary"] = of_auxiliary.detach()
         if gates is None:
