@@ -1,7 +1,7 @@
 """Print the mIoU of guesses that do not look at the image, as a floor for networks on images of one size.
 
-python -m scripts.blind_miou DATA, in the checkout. DATA is a prepared folder of Cityscapes or of street phantoms. Guesses
-come from its training images and are scored on its validation images.
+python -m scripts.blind_miou DATA, in the checkout. DATA is a prepared folder of Cityscapes or of street phantoms. The
+guesses come from its training images and are scored on its validation images.
 """
 
 from __future__ import annotations
