@@ -73,9 +73,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         conventions=arguments.conventions,
     )
+    print(table(summary))
     if arguments.conventions:
-        print((out / MARKDOWN_NAME).read_text(encoding="utf-8"))
-    print(f"{table(summary)}\n{out}")
+        print(f"\n{(out / MARKDOWN_NAME).read_text(encoding='utf-8')}")
+    print(out)
     failed = (out / FAILED).exists()
     if failed:
         print(f"Some masks could not be scored; {out / FAILED} lists them.")

@@ -93,7 +93,7 @@ def measure_case(
         for kind, steps in _spacings(y.shape, maps[1].shape, spacing):
             for scope, parts in (("image", [maps]), ("slice", _slices(maps))):
                 pairs = [list(mask_pairs(pred, label, num_classes, steps[: pred.ndim])) for pred, label in parts]
-                for convention in _conventions_of(scope):
+                for convention in _conventions_of(scope) if pairs else ():
                     rows[convention.name, size, kind] = [[convention.value(pair) for pair in row] for row in pairs]
     native = list(mask_pairs(y_pred, y, num_classes, [1.0] * y.ndim))
     dice = finite_mean([METRICS["strict_dice"].score(pair) for pair in native])

@@ -23,13 +23,17 @@ CSV_NAME, MARKDOWN_NAME = "conventions.csv", "conventions.md"
 _DIGITS = 10
 
 
-def write_conventions(output_dir: Path, scores: ConventionScores) -> None:
+def write_conventions(output_dir: Path, scores: ConventionScores | None) -> None:
     """Write both tables.
 
     Args:
         output_dir: folder of the tables; created if missing.
-        scores: result of `score_conventions`.
+        scores: result of `score_conventions`; None deletes the tables of an evaluation that is replaced.
     """
+    if scores is None:
+        for name in (CSV_NAME, MARKDOWN_NAME):
+            (output_dir / name).unlink(missing_ok=True)
+        return
     write_rows(output_dir / CSV_NAME, list(csv_rows(scores)))
     with written_whole(output_dir / MARKDOWN_NAME) as temporary:
         temporary.write_text(markdown(scores), encoding="utf-8")

@@ -116,8 +116,7 @@ def evaluate_folders(
             audit = score_conventions(measured, len(names), partial(_with_progress, stop))
         summary = summarize(cases, names, data_set=description.name)
         write_tables(out_dir, cases, names, summary)
-        if audit is not None:
-            write_conventions(out_dir, audit)
+        write_conventions(out_dir, audit)
     return summary
 
 

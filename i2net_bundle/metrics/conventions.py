@@ -221,7 +221,7 @@ CONVENTIONS = {
         Convention(
             "hausdorff_median",
             "largest border distance (100 %), median over images; images with an empty mask are left out",
-            "as before, with the median reported in place of the mean",
+            "the same, with the median reported in place of the mean",
             surface_hausdorff,
             median_over_images,
         ),
