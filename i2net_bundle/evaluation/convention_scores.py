@@ -18,7 +18,7 @@ from i2net_bundle.transforms.resizing import resize_labels
 
 NATIVE = "native"
 SIZES: dict[str, int | None] = {NATIVE: None, "512²": 512, "128²": 128}
-"""Sizes at which masks are scored: that of the files, and squares to which public code resizes images."""
+"""Sizes at which images are scored: that of the files, and squares to which public code resizes them."""
 BATCH_SIZE = 16
 """Images of a batch, as in the paper's settings for GlaS."""
 PIXELS, LENGTHS = "pixels", "lengths"
@@ -75,7 +75,7 @@ class ConventionScores:
 def measure_case(
     y_pred: np.ndarray, y: np.ndarray, num_classes: int, spacing: Sequence[float] | None, unit: str | None
 ) -> CaseMeasures:
-    """Measure one case under every convention of images and of slices.
+    """Measure one case under every convention of images and of slices; volumes only at their own size.
 
     Args:
         y_pred: predicted class indices (H, W) or (H, W, D).
@@ -86,12 +86,12 @@ def measure_case(
     """
     rows: dict[Key, list[list[Any]]] = {}
     resized: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for size, side in SIZES.items():
-        maps = [y_pred, y] if side is None else [_resized(labels, side) for labels in (y_pred, y)]
-        if side is not None and y.ndim == 2:
-            resized[size] = (maps[0], maps[1])
+    for size, side in SIZES.items() if y.ndim == 2 else [(NATIVE, None)]:
+        maps = (y_pred, y) if side is None else (_square(y_pred, side), _square(y, side))
+        if side is not None:
+            resized[size] = maps
         for kind, steps in _spacings(y.shape, maps[1].shape, spacing):
-            for scope, parts in (("image", [maps]), ("slice", _slices(maps))):
+            for scope, parts in (("image", [maps]), ("slice", _slices(*maps))):
                 pairs = [list(mask_pairs(pred, label, num_classes, steps[: pred.ndim])) for pred, label in parts]
                 for convention in _conventions_of(scope) if pairs else ():
                     rows[convention.name, size, kind] = [[convention.value(pair) for pair in row] for row in pairs]
@@ -147,16 +147,14 @@ def _conventions_of(scope: str) -> list[Convention]:
     return [convention for convention in CONVENTIONS.values() if convention.scope == scope]
 
 
-def _resized(labels: np.ndarray, side: int) -> np.ndarray:
-    """Class indices (H, W) or (H, W, D) with H and W resized to a square by nearest neighbours."""
-    slices = labels.reshape(*labels.shape[:2], -1).transpose(2, 0, 1)
-    square = resize_labels(torch.from_numpy(np.ascontiguousarray(slices))[:, None], [side, side])[:, 0].numpy()
-    return square.transpose(1, 2, 0).reshape(side, side, *labels.shape[2:])
+def _square(labels: np.ndarray, side: int) -> np.ndarray:
+    """Class indices (H, W) resized to a square by nearest neighbours."""
+    return resize_labels(torch.from_numpy(np.ascontiguousarray(labels))[None, None], [side, side])[0, 0].numpy()
 
 
-def _slices(maps: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+def _slices(y_pred: np.ndarray, y: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Slices of two volumes (H, W, D); none of images."""
-    return [[labels[..., index] for labels in maps] for index in range(maps[0].shape[2])] if maps[0].ndim == 3 else []
+    return [(y_pred[..., index], y[..., index]) for index in range(y.shape[2])] if y.ndim == 3 else []
 
 
 def _spacings(

@@ -97,11 +97,12 @@ def _row(scores: ConventionScores, convention: Convention, columns: list[tuple[s
 
 def _notes(scores: ConventionScores) -> Iterator[str]:
     grid = _unit(scores, PIXELS)
-    yield f"- Columns: the size at which masks are scored, `{NATIVE}` or resized by nearest neighbours, and the unit."
+    resized = "" if scores.volumes else " or resized by nearest neighbours,"
+    yield f"- Columns: the size at which masks are scored, `{NATIVE}`{resized} and the unit."
     if scores.unit is None:
         yield f"- The size of a pixel or voxel is unknown, so all distances are in {grid}."
     elif scores.volumes:
-        yield f"- Distances in {scores.unit} use the size of the voxels, resized ones too."
+        yield f"- Distances in {scores.unit} use the size of the voxels."
     else:
         yield f"- Distances in {scores.unit} use the size of the pixels, resized ones too. A stack of images has none."
     made_of = "volumes or slices" if scores.volumes else f"images, or batches of up to {BATCH_SIZE} in their order"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -40,7 +40,7 @@ logger = logging.getLogger("i2net.scores")
 
 _ROLE = re.compile(r"^(?:img|label)(?=\d)|_(?:mask|anno|label|seg|pred)$", re.IGNORECASE)
 FAILED = "failed.csv"
-_Result = TypeVar("_Result")
+_Scored = tuple[CaseScores, CaseMeasures | None]
 
 
 def evaluate_folders(
@@ -105,15 +105,14 @@ def evaluate_folders(
         options = replace(options, um_per_px=options.um_per_px or found.um_per_px)
     names = description.class_names
     with folder_lock(out_dir), graceful_stop() as stop:
-        cases, findings = _over_pairs(_score_files, pairs, options, len(names), num_workers, stop)
+        scored, findings = _score(pairs, options, len(names), conventions, num_workers, stop)
         failed = [[finding.file, str(finding)] for finding in errors(findings)]
         write_csv(out_dir / FAILED, ["file", "reason"], failed)
-        if not cases:
+        if not scored:
             raise DataError(errors(findings))
-        audit = None
-        if conventions:
-            measured, _ = _over_pairs(_measure_files, pairs, options, len(names), num_workers, stop)
-            audit = score_conventions(measured, len(names), partial(_with_progress, stop))
+        cases = [scores for scores, _ in scored]
+        measures = [measures for _, measures in scored if measures is not None]
+        audit = score_conventions(measures, len(names), partial(_with_progress, stop)) if conventions else None
         summary = summarize(cases, names, data_set=description.name)
         write_tables(out_dir, cases, names, summary)
         write_conventions(out_dir, audit)
@@ -188,19 +187,19 @@ def _few(names: Iterable[str]) -> str:
     return ", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")
 
 
-def _over_pairs(
-    function: Callable[..., _Result | list[Finding]],
+def _score(
     pairs: Sequence[tuple[Path, Mapping[str, Any]]],
     options: VolumeOptions | HistologyOptions,
     num_classes: int,
+    conventions: bool,
     num_workers: int,
     stop: Stop,
-) -> tuple[list[_Result], list[Finding]]:
-    """Apply a function to the pairs in their order; return the results, and the faults of pairs without a result."""
-    jobs = [(pred, case, options, num_classes) for pred, case in pairs]
+) -> tuple[list[_Scored], list[Finding]]:
+    """Score the pairs in their order; return the scores, and the faults of pairs without scores."""
+    jobs = [(pred, case, options, num_classes, conventions) for pred, case in pairs]
     with scoring_pool(num_workers) if num_workers else nullcontext() as pool:
-        scored = pool.map(function, *zip(*jobs, strict=True)) if pool else (function(*job) for job in jobs)
-        results: list[_Result | list[Finding]] = []
+        scored = pool.map(_score_files, *zip(*jobs, strict=True)) if pool else (_score_files(*job) for job in jobs)
+        results: list[_Scored | list[Finding]] = []
         try:
             for result in tqdm(scored, **_bar(len(jobs), "case")):
                 results.append(result)
@@ -245,36 +244,30 @@ class _LabelMaps:
 
 
 def _score_files(
-    pred_path: Path, case: Mapping[str, Any], options: VolumeOptions | HistologyOptions, num_classes: int
-) -> CaseScores | list[Finding]:
+    pred_path: Path,
+    case: Mapping[str, Any],
+    options: VolumeOptions | HistologyOptions,
+    num_classes: int,
+    conventions: bool,
+) -> _Scored | list[Finding]:
     try:
-        maps = _read(pred_path, case, options, num_classes)
-        return score_case(
+        if isinstance(options, VolumeOptions):
+            maps = _read_volumes(pred_path, case, options)
+        else:
+            maps = _read_images(pred_path, case, options, num_classes)
+        scores = score_case(
             maps.y_pred, maps.y, num_classes, maps.spacing, maps.unit, case, maps.ids, ignore_index=options.ignore_id
         )
     except DataError as fault:
         return fault.findings
+    return scores, _measures(maps, options, num_classes) if conventions else None
 
 
-def _measure_files(
-    pred_path: Path, case: Mapping[str, Any], options: VolumeOptions | HistologyOptions, num_classes: int
-) -> CaseMeasures | list[Finding]:
-    try:
-        maps = _read(pred_path, case, options, num_classes)
-    except DataError as fault:
-        return fault.findings
+def _measures(maps: _LabelMaps, options: VolumeOptions | HistologyOptions, num_classes: int) -> CaseMeasures:
     spacing, unit = (maps.spacing, maps.unit) if maps.unit == "mm" else (None, None)
     if isinstance(options, HistologyOptions) and options.um_per_px is not None:
         spacing, unit = [options.um_per_px] * 2, "µm"
     return measure_case(*without_ignored(maps.y_pred, maps.y, options.ignore_id), num_classes, spacing, unit)
-
-
-def _read(
-    pred_path: Path, case: Mapping[str, Any], options: VolumeOptions | HistologyOptions, num_classes: int
-) -> _LabelMaps:
-    if isinstance(options, VolumeOptions):
-        return _read_volumes(pred_path, case, options)
-    return _read_images(pred_path, case, options, num_classes)
 
 
 def _read_volumes(pred_path: Path, case: Mapping[str, Any], options: VolumeOptions) -> _LabelMaps:

@@ -123,6 +123,7 @@ def test_volumes_have_slices_and_no_batches() -> None:
     scores = score_conventions([case], 9)
     native, lengths = table(scores, "native"), table(scores, "native", LENGTHS)
     assert scores.volumes and not [name for name in native if CONVENTIONS[name].scope == "batch"]
+    assert {size for _, size, _ in scores.values} == {"native"}
     assert (native["larger_mean"], lengths["larger_mean"]) == (2, 6)  # slices 2 to 5, found in 2 and 3
     # of 8 slices, 2 are found at distance 0, 2 are missed and 4 are empty
     assert scores.counts["slice_pooled_mean", "native", PIXELS] == 8
@@ -220,7 +221,7 @@ def test_processes_give_the_same_table(glands: tuple[Path, Path], tmp_path: Path
 
 @pytest.mark.parametrize(
     ("stage", "message"),
-    [("_measure_files", "1 of 3 cases are scored"), ("write_conventions", None), ("_read", "1 of 3 cases")],
+    [("_score_files", "1 of 3 cases are scored"), ("write_conventions", None)],
 )
 def test_a_signal_stops_before_anything_is_written(
     stage: str, message: str | None, glands: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
