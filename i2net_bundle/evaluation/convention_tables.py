@@ -111,7 +111,8 @@ def _notes(scores: ConventionScores) -> Iterator[str]:
         one = counted(scores.one_empty, "class", "classes")
         yield f"- Empty masks, over all cases: {one} in one of the two masks only, {scores.both_empty} in neither."
     else:
-        yield "- No mask is empty, so the rules for empty masks change nothing."
+        where = ", except in slices" if scores.volumes else ""
+        yield f"- No mask is empty, so the rules for empty masks change nothing{where}."
 
 
 def _unit(scores: ConventionScores, kind: str) -> str:
