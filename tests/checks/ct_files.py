@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, -2, 0, 20], [0, 0, 3, -60], [0, 0, 0, 1]])  # LPS, 2 x 2 x 3 mm
+LAS = AFFINE @ np.diag([1, -1, 1, 1.0]) + [[0] * 4, [0, 0, 0, -18], [0] * 4, [0] * 4]  # the same box, rows reversed
 SHAPE = (12, 10, 8)
 FIELDS = {  # offset and type in the header of NIfTI-1
     "pixdim1": (80, "f"),

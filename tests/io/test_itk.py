@@ -15,7 +15,7 @@ from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.volumes import content_sha256
 from tests.checks.ct_files import AFFINE, hu_volume, label_volume, save
-from tests.io.test_volumes import converted
+from tests.io.volume_files import converted
 
 
 def header_file(folder: Path, suffix: str, *replacements: tuple[str, str]) -> Path:

@@ -16,24 +16,9 @@ from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.volumes import volume_shape
 from tests.checks.ct_files import AFFINE, hu_volume, save
 from tests.io.dicom.files import CT_UID, OTHER_UID, two_series, write_ct
+from tests.io.volume_files import converted, rotated
 
-SHEARLESS = np.array([[0.0, -1.9, 0.4, 12], [-1.5, 0, 0, 7], [0, 0.6, 2.9, -90], [0, 0, 0, 1]])
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-
-
-def rotated() -> np.ndarray:
-    """An oblique affine with permuted axes, at right angles."""
-    directions, _ = np.linalg.qr(SHEARLESS[:3, :3])
-    affine = SHEARLESS.copy()
-    affine[:3, :3] = directions * [0.8, 1.2, 3.0]
-    return affine
-
-
-def converted(nifti: str, suffix: str) -> Path:
-    """The same volume in another format, written by SimpleITK."""
-    path = Path(nifti).with_name(f"ct{suffix}")
-    sitk.WriteImage(sitk.ReadImage(nifti), str(path))
-    return path
 
 
 @pytest.mark.parametrize("suffix", ITK_SUFFIXES)

@@ -20,7 +20,7 @@ from i2net_bundle.prediction import SaveMaskd
 from i2net_bundle.transforms import volume_preprocessing
 from tests.checks.ct_files import hu_volume, save
 from tests.io.dicom.files import OTHER_UID, PATIENT, two_series, write_ct
-from tests.io.test_volumes import converted, rotated
+from tests.io.volume_files import converted, rotated
 
 ORGANS = label_table("synapse").classes
 

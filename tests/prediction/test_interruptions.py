@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from i2net_bundle.io.writing import DiskFullError
-from i2net_bundle.networks import synapse_i2net
 from i2net_bundle.prediction import case_files, cohort
 from i2net_bundle.prediction.case_prediction import Prediction
 from i2net_bundle.prediction.cohort import predict_files
@@ -25,15 +24,6 @@ from i2net_bundle.workflow.stopping import Stopped
 from tests.checks.ct_files import hu_volume, save
 
 CASES = ("a", "b", "c")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "model.pt"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch.save(synapse_i2net().state_dict(), path)
-    return path
 
 
 @pytest.fixture

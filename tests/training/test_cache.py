@@ -24,6 +24,7 @@ from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.labels import class_names
 from i2net_bundle.training.cache import CaseCache
 from i2net_bundle.transforms import histology_reading, volume_reading
+from tests.causes import message_of
 from tests.training.counting import Count
 from tests.training.small_cases import (
     KEYS,
@@ -41,11 +42,6 @@ ORGANS = tuple(class_names("synapse"))
 REAL_SAVE = np.save
 
 Start = Callable[[list[dict[str, str]], Path, list[Path]], None]
-
-
-def message_of(error: BaseException) -> str:
-    """What the first error of the chain says, which a command line shows last (see `i2net_bundle.workflow.errors`)."""
-    return str(error) if error.__cause__ is None else message_of(error.__cause__)
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])

@@ -18,8 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from i2net_bundle.training import LossProgressBar, SegmentationTrainer, TrainingRecord
 from i2net_bundle.training.trainer import TERMS
-
-Make = Callable[..., Any]
+from tests.training.runs import Make
 
 
 @pytest.fixture

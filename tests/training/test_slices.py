@@ -20,6 +20,7 @@ from i2net_bundle.labels import class_names
 from i2net_bundle.training.cache import CaseCache
 from i2net_bundle.training.slices import EpochSampler, SliceDataset
 from i2net_bundle.transforms import histology_reading, histology_training, volume_reading, volume_training
+from tests.causes import message_of
 from tests.training.counting import Count
 
 INSTANCES = HistologyOptions(label_values="instances")
@@ -44,11 +45,6 @@ def augmented(ct_dir: Path) -> SliceDataset:
 
 def same(item: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return item["case"] == other["case"] and all(torch.equal(item[key], other[key]) for key in KEYS)
-
-
-def message_of(error: BaseException) -> str:
-    """Message of the first error in the chain."""
-    return str(error) if error.__cause__ is None else message_of(error.__cause__)
 
 
 def order_of(length: int, seed: int, epoch: int) -> list[tuple[int, int]]:

@@ -13,14 +13,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from i2net_bundle.training import UpdateAverage, WeightAverage
-from tests.training.runs import KilledError, Run, assert_equal, load, load_checkpoint, run_maker
-
-Make = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def make_run(tmp_path_factory: pytest.TempPathFactory, make_network: Make, make_trainer: Make) -> Callable[..., Run]:
-    return run_maker(tmp_path_factory.mktemp("ct"), make_network, make_trainer)
+from tests.training.runs import KilledError, Make, Run, assert_equal, load, load_checkpoint
 
 
 def train(average: WeightAverage, tensor: torch.Tensor, values: Sequence[float]) -> list[float]:

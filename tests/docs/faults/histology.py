@@ -13,7 +13,7 @@ from PIL import Image
 
 from i2net_bundle.checks.histology import check_histology
 from i2net_bundle.io.options import HistologyOptions
-from tests.checks.test_histology import IDS, RGB, half_of, mask, pages, rotated, with_alpha
+from tests.checks.histology_files import IDS, RGB, half_of, mask, pages, rotated, with_alpha
 from tests.docs.faults.table import Make, Printed, found
 from tests.io.test_images import claiming_png
 
