@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, warning
 from i2net_bundle.io.geometry import is_sheared, is_usable, size_findings
@@ -69,14 +68,14 @@ def read_geometry(path: str | Path) -> ItkImage:
     return _read(path, claimed_bytes(path, read_header(path)), voxels=False)
 
 
-def as_nifti(image: sitk.Image, path: str | Path) -> nib.Nifti1Image:
-    """Convert a SimpleITK volume (LPS) to nibabel (RAS); the voxel order does not change.
+def as_nifti(image: ItkImage, path: str | Path) -> nib.Nifti1Image:
+    """Convert a volume of ITK's (LPS) to nibabel's (RAS); the voxel order does not change.
 
     Raises:
         DataError: its spacing or direction is unusable.
     """
-    voxels = sitk.GetArrayViewFromImage(image)
-    return _placed(voxels, image.GetSpacing(), image.GetOrigin(), image.GetDirection(), path)
+    assert image.voxels is not None
+    return _placed(image.voxels, image.spacing, image.origin, image.direction, path)
 
 
 def _placed(

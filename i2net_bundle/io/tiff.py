@@ -28,7 +28,11 @@ def is_tiled_tiff(path: str | Path) -> bool:
     """Whether a file is a TIFF with a tiled largest page; False for damaged and other files."""
     if not Path(path).is_file():
         return False
+    start = first_bytes(path)
+    if not is_tiff(start):
+        return False
     try:
+        require_sound_pages(path, start)
         with tifffile.TiffFile(path) as tiff:
             return _largest(tiff.pages).is_tiled
     except Exception:  # the parser raises whatever damaged bytes lead it to

@@ -36,7 +36,7 @@ def test_a_series_in_several_folders_is_one_case(tmp_path: Path) -> None:
     for name, heights in (("a", (0, 5)), ("b", (10, 15))):
         write_ct(tmp_path / "split" / name, heights)
     assert images([tmp_path / "split"]) == [str(tmp_path / "split")]
-    assert read_series(tmp_path / "split")[0].GetSize()[2] == 4
+    assert read_series(tmp_path / "split")[0].size[2] == 4
     write_ct(tmp_path / "other", uid=OTHER_UID)
     assert images([tmp_path]) == [str(tmp_path / "other"), str(tmp_path / "split")]
 
@@ -57,7 +57,7 @@ def test_a_series_in_a_folder_and_one_in_its_subfolder_are_two_cases(tmp_path: P
     write_ct(tmp_path / "scan" / "below", (0, 3), uid=OTHER_UID)
     found = images([tmp_path])
     assert found == [str(tmp_path / "scan"), str(tmp_path / "scan" / "below")]
-    assert [read_series(folder)[0].GetSize()[2] for folder in found] == [4, 2]
+    assert [read_series(folder)[0].size[2] for folder in found] == [4, 2]
 
 
 def test_a_chosen_series_is_searched_in_the_whole_input(tmp_path: Path) -> None:
