@@ -165,7 +165,7 @@ def test_masks_with_more_values_than_classes_are_refused(decathlon: Path, tmp_pa
         run("i2net_bundle", "check", str(other), check=False),
         train(other, tmp_path / "run", "--image_size", "[32,32]", check=False),
     ):
-        assert re.search(r"labelsTr/.*holds .*\b2\b.*classes.*background, spleen", said), said[-1500:]
+        assert re.search(r"labelsTr/.*contains .*\b2\b.*classes.*background, spleen", said), said[-1500:]
     assert not (tmp_path / "run" / "model.pt").exists()
 
 

@@ -68,7 +68,7 @@ def test_a_broken_data_list_is_an_error_that_says_what_is_wrong(tmp_path: Path, 
     assert found.remedy.startswith(("Correct it", "Add lists"))
 
 
-def test_lists_of_keywords_and_sizes_are_no_cases(glands: Path) -> None:
+def test_lists_of_keywords_and_sizes_are_not_cases(glands: Path) -> None:
     edited(glands, lambda contents: contents.update(keywords=["colon", "H&E"], size=[64, 80], classes=[{"id": 1}]))
     report = check_path(glands)
     assert (list(report.cases), report.findings) == (["training", "validation", "test"], [])
@@ -92,7 +92,7 @@ def test_labels_beyond_the_declared_names_are_refused(ct: Path, labels: Callable
     found = check_path(ct).findings
     assert rules(found) == [("error", "labels")] * 4
     assert found[0].file == str(files_of(ct, "training")["label"])
-    assert found[0].problem == "holds 8, which is no class; the classes are 0 to 7 (" + ", ".join(ORGANS[:-1]) + ")"
+    assert found[0].problem == "contains 8, which is no class; the classes are 0 to 7 (" + ", ".join(ORGANS[:-1]) + ")"
 
 
 def test_without_declared_names_any_label_passes_and_the_report_says_so(ct: Path) -> None:

@@ -16,7 +16,7 @@ from i2net_bundle.io.findings import error, errors, warning
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from tests.checks.data_sets import files_of, rules, written
 
-# Data sets without a fault
+# Data sets
 
 
 @pytest.mark.parametrize("kind", ["ct_dir", "gland_dir"])
@@ -28,7 +28,7 @@ def test_a_sound_data_set_has_no_findings_and_counts_its_splits(kind: str, reque
     assert report.findings == []
 
 
-def test_a_report_says_to_people_what_was_checked_what_was_found_and_how_much(gland_dir: Path) -> None:
+def test_a_report_as_text_lists_what_was_checked_and_found(gland_dir: Path) -> None:
     sound = f"{gland_dir}: 2 training, 1 validation, 1 test checked\n"
     sound += "channels: R, G, B\nclasses: 0 background, 1 gland\n0 errors, 0 warnings"
     assert check_path(gland_dir).text() == sound
@@ -44,7 +44,7 @@ def test_a_report_says_to_people_what_was_checked_what_was_found_and_how_much(gl
     )
 
 
-def test_reports_are_json_for_programs(gland_dir: Path, glands: Path) -> None:
+def test_reports_can_be_written_as_json(gland_dir: Path, glands: Path) -> None:
     files_of(glands, "test")["label"].write_bytes(b"")
     sound, broken = json.loads(report_json([check_path(gland_dir), check_path(glands)]))
     cases = {"training": 2, "validation": 1, "test": 1}
@@ -159,12 +159,10 @@ def test_a_path_that_does_not_exist_is_named_with_the_remedy(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [[], ["notes.txt", "labels/a.npz"]], ids=["empty", "of other files"])
-def test_a_folder_that_holds_nothing_known_is_named_with_what_was_looked_for(
-    content: list[str], tmp_path: Path
-) -> None:
+def test_a_folder_without_known_files_is_refused_with_what_was_expected(content: list[str], tmp_path: Path) -> None:
     for name in content:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x" * 600, encoding="utf-8")
-    message = rf"^{tmp_path} holds no fold_9\.json, no image and no DICOM series\. Pass the folder of a data set"
+    message = rf"^{tmp_path} contains no fold_9\.json, no image and no DICOM series\. Pass the folder of a data set"
     with pytest.raises(FileNotFoundError, match=message):
         check_path(tmp_path, datalist="fold_9.json")

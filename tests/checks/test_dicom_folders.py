@@ -37,7 +37,7 @@ def test_two_series_in_one_folder_are_an_error_that_lists_them(tmp_path: Path) -
     assert report.cases == {"DICOM series": 1}
     (found,) = report.findings
     assert (found.severity, found.rule, found.file) == ("error", "dicom-series", str(tmp_path))
-    assert "holds 2 series" in found.problem
+    assert "contains 2 series" in found.problem
     assert "1. CT, 4 slices" in found.remedy and "2. CT, 3 slices" in found.remedy
 
 

@@ -101,7 +101,7 @@ def test_16_bit_grey_keeps_its_high_byte_and_is_reported(suffix: str, tmp_path: 
         ("a.bmp", half_of(".bmp"), r"a\.bmp: is truncated or damaged \(.+\)\. Download or export it again"),
         ("a.tif", half_of(".tif"), r"a\.tif: is (truncated or damaged|no PNG).+\. Download"),
         ("a.jpg", half_of(".jpg"), r"a\.jpg: is truncated or damaged \(.+\)\. Download or export it again"),
-        ("a.tif", pages, r"a\.tif: holds 3 pages\. Save the page you need"),
+        ("a.tif", pages, r"a\.tif: contains 3 pages\. Save the page you need"),
         ("a.png", rotated(RGB), r"a\.png: has EXIF orientation 6, .*upright: magick .*a\.png -auto-orient"),
         ("a.jpg", rotated(RGB), r"a\.jpg: has EXIF orientation 6, .*Save image and mask upright"),
         ("a.tif", rotated(RGB), r"a\.tif: has EXIF orientation 6, .*Save image and mask upright"),
@@ -145,7 +145,7 @@ def test_an_image_whose_colours_are_uncertain_is_refused(name: str, write: Write
         load_image(tmp_path / name, PLAIN)
 
 
-def test_a_bomb_is_refused_and_a_large_slide_is_read_without_a_warning(
+def test_a_decompression_bomb_is_refused_and_a_large_slide_is_read_without_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.fromarray(RGB).save(tmp_path / "a.png")  # 48 pixels
@@ -226,7 +226,7 @@ def test_a_file_that_cannot_be_opened_leaves_the_other_to_be_checked(tmp_path: P
     assert [finding.rule for finding in check_histology(tmp_path / "a.png", None, PLAIN)] == ["image-unreadable"]
 
 
-def test_all_real_glas_images_and_annotations_check_clean(shared: Path) -> None:
+def test_all_real_glas_images_and_annotations_have_no_findings(shared: Path) -> None:
     folder = shared / "data" / "glas"
     for number in range(1, 86):
         assert check_histology(folder / f"train_{number}.png", folder / f"train_{number}_anno.png", PLAIN) == []

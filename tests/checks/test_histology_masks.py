@@ -76,21 +76,31 @@ def test_an_empty_mask_is_allowed(options: HistologyOptions, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "write", "options", "message"),
     [
-        ("a.png", mask(RGB), PLAIN, r"a\.png: holds colours \(RGB\), not ids\. Save one whole number per pixel"),
-        ("a.png", with_alpha("RGB", 255), PLAIN, r"a\.png: holds colours \(RGBA\), not ids\. Save one whole number"),
+        ("a.png", mask(RGB), PLAIN, r"a\.png: contains colours \(RGB\), not ids\. Save one whole number per pixel"),
+        ("a.png", with_alpha("RGB", 255), PLAIN, r"a\.png: contains colours \(RGBA\), not ids\. Save one whole number"),
         ("a.png", with_alpha("L", 9), PLAIN, r"a\.png: has transparent pixels \(alpha down to 9 of 255\)\. Save one"),
         ("a.tif", mask(np.ones((2, 2), np.float32)), PLAIN, r"a\.tif: contains floating-point numbers, .*Save one"),
         ("a.jpg", mask(IDS), PLAIN, r"a\.jpg: is a JPEG file, whose compression changes the ids\. Save one whole"),
-        ("a.tif", mask(IDS.astype(np.int32) - 1), PLAIN, r"a\.tif: holds -1, 0, 1, 2, but ids start at 0\. Save it as"),
-        ("a.png", mask(IDS // 3 * 255), IDS_DECLARED, r"a\.png: holds 0, 255 only and looks binary, .*-values binary"),
-        ("a.png", mask(255 + 0 * IDS), IDS_DECLARED, r"a\.png: holds 255 only and looks binary, .*_values: binary"),
-        ("a.png", mask(IDS), BINARY, r"a\.png: holds 0, 1, 2, 3, but a binary mask has .*\. Declare ids"),
-        ("a.png", mask(IDS // 3 * 127), BINARY, r"a\.png: holds 0, 127, but a binary mask .*-values instances"),
+        (
+            "a.tif",
+            mask(IDS.astype(np.int32) - 1),
+            PLAIN,
+            r"a\.tif: contains -1, 0, 1, 2, but ids start at 0\. Save it as",
+        ),
+        (
+            "a.png",
+            mask(IDS // 3 * 255),
+            IDS_DECLARED,
+            r"a\.png: contains 0, 255 only and looks binary, .*-values binary",
+        ),
+        ("a.png", mask(255 + 0 * IDS), IDS_DECLARED, r"a\.png: contains 255 only and looks binary, .*_values: binary"),
+        ("a.png", mask(IDS), BINARY, r"a\.png: contains 0, 1, 2, 3, but a binary mask has .*\. Declare ids"),
+        ("a.png", mask(IDS // 3 * 127), BINARY, r"a\.png: contains 0, 127, but a binary mask .*-values instances"),
         (
             "a.png",
             mask(np.arange(12, dtype=np.uint8).reshape(3, 4)),
             BINARY,
-            r"a\.png: holds 0, 1, 2, 3, 4, 5, 6, 7, … \(12 values\), but a binary mask",
+            r"a\.png: contains 0, 1, 2, 3, 4, 5, 6, 7, … \(12 values\), but a binary mask",
         ),
     ],
     ids=[
@@ -109,7 +119,7 @@ def test_a_mask_that_is_not_what_was_declared_is_refused(
 @pytest.mark.parametrize(
     ("ids", "refused"), [((0, 18, 255), False), ((0, 7, 26), True)], ids=["declared classes", "beyond them"]
 )
-def test_class_masks_hold_the_declared_classes_and_the_ignored_id_only(
+def test_class_masks_may_contain_only_the_declared_classes_and_the_ignored_id(
     tmp_path: Path, ids: tuple[int, ...], refused: bool
 ) -> None:
     path = tmp_path / "a.png"
@@ -118,7 +128,8 @@ def test_class_masks_hold_the_declared_classes_and_the_ignored_id_only(
     if not refused:
         np.testing.assert_array_equal(load_mask(path, options)[0], [ids])
         return
-    with pytest.raises(DataError, match=r"a\.png: holds 0, 7, 26, but the classes are 0 to 18, and 255 is ignored\."):
+    message = r"a\.png: contains 0, 7, 26, but the classes are 0 to 18, and 255 is ignored\."
+    with pytest.raises(DataError, match=message):
         load_mask(path, options)
 
 
@@ -139,12 +150,12 @@ def test_undeclared_masks_are_class_ids_where_they_can_be(
         (
             2,
             (0, 255),
-            r"holds 0, 255 only and looks binary, but is not declared as binary\. Declare .*binary if 255",
+            r"contains 0, 255 only and looks binary, but is not declared as binary\. Declare .*binary if 255",
         ),
         (
             None,
             (0, 255),
-            r"holds 0, 255 only and looks binary, but is not declared as binary\. Declare .*--label-values",
+            r"contains 0, 255 only and looks binary, but is not declared as binary\. Declare .*--label-values",
         ),
         (3, (0, 255), r"looks binary, but is not declared as binary, and there are 3 classes\. Declare"),
         (
@@ -152,7 +163,7 @@ def test_undeclared_masks_are_class_ids_where_they_can_be(
             (0, 1, 2, 3),
             r"but the classes are 0 to 1, and nothing else is declared\. .*instances .*binary",
         ),
-        (3, (0, 3), r"holds 0, 3, but the classes are 0 to 2\. Correct the labels of the data list"),
+        (3, (0, 3), r"contains 0, 3, but the classes are 0 to 2\. Correct the labels of the data list"),
     ],
     ids=["binary", "binary without a data list", "binary of three classes", "instances", "beyond the classes"],
 )

@@ -1,4 +1,4 @@
-"""A CT and its label are on one grid, or refused with both headers; the findings of both files are collected."""
+"""A CT and its label must share one grid; the findings of both files are collected."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_label_with_another_geometry_is_refused_and_both_are_printed(
 
 @pytest.mark.parametrize("geometry", KEYS)
 @OTHER_GEOMETRY
-def test_the_chosen_header_holds_for_both_and_is_warned_of(
+def test_the_chosen_header_is_used_for_both_with_a_warning(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     label_affine: np.ndarray,
@@ -127,9 +127,7 @@ def test_a_tenth_of_a_voxel_is_allowed_between_image_and_label(shift_mm: float, 
     [{"sform_code": 0, "qform_code": 0}, {"pixdim1": 0.0}, {"pixdim1": np.nan}, {"qform_code": 0, "srow_z3": np.nan}],
     ids=["no orientation", "no spacing", "NaN spacing", "NaN affine"],
 )
-def test_a_label_without_a_header_of_use_takes_its_image_s_when_told_to(
-    tmp_path: Path, fields: dict[str, float]
-) -> None:
+def test_a_label_with_an_unusable_header_can_use_that_of_its_image(tmp_path: Path, fields: dict[str, float]) -> None:
     pair = save_pair(tmp_path, **fields)
     (found,) = check_volume(pair["image"], pair["label"], PLAIN)
     assert (found.severity, found.file) == (Severity.ERROR, pair["label"])

@@ -1,4 +1,4 @@
-"""A CT and its label are read as HU and classes on one grid, or refused with the file, the fault and the remedy."""
+"""A CT is read as HU and a label as classes, or refused with the file, the fault and the remedy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GO_ON = "If these are Hounsfield units after all, set any_intensities (--any-int
     ],
     ids=["header", "geometry"],
 )
-def test_options_take_no_other_values(values: Mapping[str, Any], message: str) -> None:
+def test_other_values_of_options_are_refused(values: Mapping[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VolumeOptions(**values)
 
@@ -52,7 +52,7 @@ def test_class_names_of_a_configuration_become_a_tuple() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
-def test_a_ct_is_read_as_it_is_without_a_word(tmp_path: Path, suffix: str) -> None:
+def test_a_ct_is_read_unchanged_without_findings(tmp_path: Path, suffix: str) -> None:
     image, findings = load_volume(save(tmp_path / f"ct{suffix}", hu_volume()), PLAIN)
     assert findings == []
     assert image.get_data_dtype() == np.int16
@@ -86,7 +86,7 @@ def test_slope_and_intercept_give_hu(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.dataobj, hu)
 
 
-def test_hu_with_an_offset_are_refused_until_it_is_given(tmp_path: Path) -> None:
+def test_hu_with_an_offset_are_refused_until_the_offset_is_declared(tmp_path: Path) -> None:
     path = save(tmp_path / "ct.nii.gz", np.clip(hu_volume() + 1024, 0, None).astype(np.int16))
     found = refusal(load_volume, path)
     assert found.rule == "offset"
@@ -97,12 +97,12 @@ def test_hu_with_an_offset_are_refused_until_it_is_given(tmp_path: Path) -> None
     np.testing.assert_array_equal(image.dataobj, np.clip(hu_volume(), -1024, None))
 
 
-def test_voxels_without_a_finite_value_are_refused_until_a_filling_is_given(tmp_path: Path) -> None:
+def test_voxels_without_a_finite_value_are_refused_until_a_fill_value_is_set(tmp_path: Path) -> None:
     voxels = hu_volume().astype(np.float32)
     voxels[0, 0, :2], voxels[1, 0, 0], voxels[2, 0, 0] = np.nan, np.inf, -np.inf
     path = save(tmp_path / "ct.nii.gz", voxels)
     assert str(refusal(load_volume, path)) == (
-        f"{path}: holds 2 NaN and 2 infinite voxels of 960. Convert the scan again, or fill them with "
+        f"{path}: contains 2 NaN and 2 infinite voxels of 960. Convert the scan again, or fill them with "
         "fill_nonfinite: -1024 (--fill-nonfinite -1024)."
     )
     image, (found,) = load_volume(path, VolumeOptions(fill_nonfinite=-1024))
@@ -113,12 +113,12 @@ def test_voxels_without_a_finite_value_are_refused_until_a_filling_is_given(tmp_
     np.testing.assert_array_equal(image.dataobj, np.where(np.isfinite(voxels), voxels, -1024))
 
 
-def test_a_filling_changes_nothing_in_a_file_that_needs_none(tmp_path: Path) -> None:
+def test_a_fill_value_changes_nothing_in_a_file_that_needs_none(tmp_path: Path) -> None:
     path = save(tmp_path / "ct.nii.gz", hu_volume().astype(np.float32))
     assert load_volume(path, VolumeOptions(fill_nonfinite=-1024))[1] == []
 
 
-def test_any_intensities_are_read_where_the_user_says_so(tmp_path: Path) -> None:
+def test_any_intensities_are_read_if_the_user_allows_them(tmp_path: Path) -> None:
     voxels = (np.clip(hu_volume() + 125.0, 0, 400) / 400).astype(np.float32)
     path = save(tmp_path / "ct.nii.gz", voxels)
     assert refusal(load_volume, path).remedy == f"Use the CT in Hounsfield units. {GO_ON}"
@@ -140,7 +140,7 @@ def test_padding_outside_the_scanner_circle_is_clipped_by_the_window(tmp_path: P
     assert seen.max() > 0
 
 
-def test_the_chosen_volume_is_judged_alone(tmp_path: Path) -> None:
+def test_only_the_chosen_volume_is_checked(tmp_path: Path) -> None:
     volumes = np.stack([hu_volume() + 1024, hu_volume()], axis=-1)
     path = save(tmp_path / "ct.nii.gz", volumes)
     assert refusal(load_volume, path).rule == "4d"
@@ -181,24 +181,24 @@ def test_whole_numbers_of_any_type_are_labels(tmp_path: Path, dtype: type) -> No
         ),
         (
             (label_volume() / 2).astype(np.float32),
-            "holds labels that are not whole numbers (0.5, 1.5, 2.5, ...)",
+            "contains labels that are not whole numbers (0.5, 1.5, 2.5, ...)",
             "Use the original label map, or resample it by nearest neighbour.",
         ),
         (
             np.where(label_volume() == 3, np.nan, label_volume()).astype(np.float32),
-            "holds labels that are not whole numbers (nan, ...)",
+            "contains labels that are not whole numbers (nan, ...)",
             "Use the original label map, or resample it by nearest neighbour.",
         ),
         (
             np.where(label_volume() == 3, np.inf, label_volume()).astype(np.float32),
-            "holds labels that are not whole numbers (inf, ...)",
+            "contains labels that are not whole numbers (inf, ...)",
             "Use the original label map, or resample it by nearest neighbour.",
         ),
-        (label_volume().astype(np.int16) - 1, f"holds -1, which is no class; {CLASSES}", MAP_REMEDY),
-        (label_volume() + np.uint8(5), f"holds 9, 10, 11, 12, 13, which are no classes; {CLASSES}", MAP_REMEDY),
+        (label_volume().astype(np.int16) - 1, f"contains -1, which is no class; {CLASSES}", MAP_REMEDY),
+        (label_volume() + np.uint8(5), f"contains 9, 10, 11, 12, 13, which are no classes; {CLASSES}", MAP_REMEDY),
         (
             label_volume().astype(np.int16) * 100,
-            f"holds 100, 200, 300, 400, 500, 600, 700, 800, which are no classes; {CLASSES}",
+            f"contains 100, 200, 300, 400, 500, 600, 700, 800, which are no classes; {CLASSES}",
             MAP_REMEDY,
         ),
     ],
@@ -215,18 +215,18 @@ def test_labels_that_are_no_classes_are_refused(tmp_path: Path, labels: np.ndarr
 def test_without_class_names_labels_up_to_255_pass(tmp_path: Path) -> None:
     assert load_volume_label(save(tmp_path / "a.nii.gz", label_volume() * np.uint8(31)), PLAIN)[1] == []
     path = save(tmp_path / "b.nii.gz", label_volume().astype(np.int16) * 32)
-    assert refusal(load_volume_label, path).problem == "holds 256, which is no class; the classes are 0 to 255"
+    assert refusal(load_volume_label, path).problem == "contains 256, which is no class; the classes are 0 to 255"
 
 
-def test_labels_scaled_by_their_header_are_read_as_what_they_mean(tmp_path: Path) -> None:
+def test_the_scale_in_the_header_of_a_label_is_applied(tmp_path: Path) -> None:
     path = save(tmp_path / "label.nii.gz", label_volume() * np.uint8(10), scl_slope=np.float32(0.1), scl_inter=0)
     found = refusal(load_volume_label, path)  # 0.1 is no 32-bit number, so 10 * 0.1 is not quite 1
-    assert found.problem.startswith("holds labels that are not whole numbers (")
+    assert found.problem.startswith("contains labels that are not whole numbers (")
     halved = save(tmp_path / "halved.nii.gz", label_volume() * np.uint8(2), scl_slope=0.5, scl_inter=0)
     np.testing.assert_array_equal(load_volume_label(halved, PLAIN)[0].dataobj, label_volume())
 
 
-def test_organs_out_of_place_are_warned_of_by_the_name_of_the_label_file(tmp_path: Path) -> None:
+def test_organs_out_of_place_raise_a_warning_that_names_the_label_file(tmp_path: Path) -> None:
     labels = organ_labels()[::-1]
     image = save(tmp_path / "image.nii.gz", hu_volume(labels.shape), ORGAN_AFFINE)
     label = save(tmp_path / "label.nii.gz", labels, ORGAN_AFFINE)

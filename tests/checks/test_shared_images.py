@@ -75,7 +75,7 @@ def test_a_training_image_in_the_test_list_is_an_error_however_it_was_saved(
     resave(source, into_test(folder, name))
     (found,) = check_path(folder).findings
     assert (found.severity, found.rule, found.file) == ("error", "shared-case", str(folder / name))
-    assert found.problem == f"holds the same image as {source.name} of 'training', in 'test'"
+    assert found.problem == f"contains the same image as {source.name} of 'training', in 'test'"
     assert found.remedy.startswith("Remove it from one of them")
 
 
@@ -134,7 +134,7 @@ def test_an_image_twice_in_one_list_is_a_warning(kind: str, under: str, request:
     edited(folder, lambda contents: contents["training"].append(entry))
     (found,) = check_path(folder).findings
     assert (found.severity, found.rule, found.file) == ("warning", "repeated-case", str(image))
-    assert found.problem == f"holds the same image as {files['image'].name} of 'training', in 'training'"
+    assert found.problem == f"contains the same image as {files['image'].name} of 'training', in 'training'"
     assert found.remedy == "List it once in dataset.json."
 
 

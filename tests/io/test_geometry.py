@@ -9,7 +9,7 @@ from i2net_bundle.io.geometry import describe_affine, largest_corner_distance, s
 from tests.checks.ct_files import LAS
 
 
-def test_corners_of_a_turned_grid_lie_apart_by_the_longest_way() -> None:
+def test_the_distance_of_two_grids_is_the_largest_between_their_corners() -> None:
     turned = np.diag([1.0, -1.0, 1.0, 1.0])
     # corner (4, 3, 2) goes from y = 3 to y = -3
     assert largest_corner_distance(np.eye(4), turned, (5, 4, 3)) == pytest.approx(6)

@@ -19,13 +19,13 @@ PLAIN = VolumeOptions()
 SHEARED = np.array([[-2, 0.5, 0, 30], [0, -2, 0, 20], [0, 0, 3, -60], [0, 0, 0, 1]])
 RAW_HEADER_REMEDY = "Correct the header from the scan's own record, or convert the DICOM series again."
 
-# what holds the orientation: both forms, or one of them
+# which forms record the orientation
 FORMS = pytest.mark.parametrize(
     "codes", [{}, {"sform_code": 0}, {"qform_code": 0}], ids=["both forms", "qform alone", "sform alone"]
 )
 
 
-def test_a_sound_file_is_read_as_it_is_without_a_word(tmp_path: Path) -> None:
+def test_a_sound_file_is_read_unchanged_without_findings(tmp_path: Path) -> None:
     image, findings = read_nifti(save(tmp_path / "ct.nii.gz", hu_volume()), PLAIN)
     assert findings == []
     np.testing.assert_array_equal(image.dataobj, hu_volume())
@@ -53,7 +53,7 @@ def test_sform_and_qform_that_disagree_are_refused_and_both_printed(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("header", "expected"), [("sform", AFFINE), ("qform", LAS)], ids=["sform", "qform"])
-def test_the_chosen_form_holds_where_the_two_disagree(tmp_path: Path, header: str, expected: np.ndarray) -> None:
+def test_the_chosen_form_is_used_if_the_two_disagree(tmp_path: Path, header: str, expected: np.ndarray) -> None:
     path = save(tmp_path / "ct.nii.gz", hu_volume(), AFFINE, qform=LAS)
     image, findings = read_nifti(path, VolumeOptions(header=header))
     assert findings == []
@@ -62,7 +62,7 @@ def test_the_chosen_form_holds_where_the_two_disagree(tmp_path: Path, header: st
 
 @pytest.mark.parametrize("header", ["sform", "qform"])
 @FORMS
-def test_a_choice_of_form_leaves_files_alone_that_have_none_to_make(
+def test_choosing_a_form_does_not_affect_files_whose_forms_agree(
     tmp_path: Path, codes: dict[str, int], header: str
 ) -> None:
     # one option is given for an image and its label; labels of BTCV have a qform alone
@@ -71,7 +71,7 @@ def test_a_choice_of_form_leaves_files_alone_that_have_none_to_make(
 
 
 @pytest.mark.parametrize(("shift_mm", "passes"), [(0.15, True), (0.25, False)], ids=["under", "over"])
-def test_forms_disagree_when_they_lie_a_tenth_of_a_voxel_apart(tmp_path: Path, shift_mm: float, passes: bool) -> None:
+def test_forms_disagree_if_more_than_a_tenth_of_a_voxel_apart(tmp_path: Path, shift_mm: float, passes: bool) -> None:
     qform = AFFINE.copy()
     qform[2, 3] += shift_mm  # the smallest side is 2 mm, so 0.2 mm are allowed
     path = save(tmp_path / "ct.nii.gz", hu_volume(), AFFINE, qform=qform)
@@ -81,7 +81,7 @@ def test_forms_disagree_when_they_lie_a_tenth_of_a_voxel_apart(tmp_path: Path, s
         assert refusal(read_nifti, path).rule == "sform-qform"
 
 
-def test_header_takes_no_other_form() -> None:
+def test_another_form_of_header_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^header must be sform or qform, got 'affine'\.$"):
         VolumeOptions(header="affine")
 
@@ -140,9 +140,7 @@ def test_a_file_without_orientation_is_refused(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:invalid value encountered in dot:RuntimeWarning")
 @pytest.mark.parametrize(("value", "shown"), [(0, "0"), (np.nan, "nan"), (-2, "-2"), (np.inf, "inf")])
 @FORMS
-def test_a_spacing_that_is_no_length_is_refused(
-    tmp_path: Path, codes: dict[str, int], value: float, shown: str
-) -> None:
+def test_an_impossible_spacing_is_refused(tmp_path: Path, codes: dict[str, int], value: float, shown: str) -> None:
     # nibabel would take 1 for 0, and drop the sign
     found = refusal(read_nifti, save(tmp_path / "ct.nii.gz", hu_volume(), pixdim1=value, **codes))
     assert found.problem == f"has the spacing {shown} x 2 x 3"
@@ -150,7 +148,7 @@ def test_a_spacing_that_is_no_length_is_refused(
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0, "0"), (np.nan, "nan")], ids=["flat", "NaN"])
-def test_an_affine_that_places_no_volume_is_refused(tmp_path: Path, value: float, shown: str) -> None:
+def test_a_degenerate_affine_is_refused(tmp_path: Path, value: float, shown: str) -> None:
     found = refusal(read_nifti, save(tmp_path / "ct.nii.gz", hu_volume(), qform_code=0, srow_z3=value))
     column = [shown if np.isnan(value) else "0"] * 2 + [shown]  # NaN spreads in the conversion to mm
     numbers = "-2 x 0 x {} x 30 x 0 x -2 x {} x 20 x 0 x 0 x {} x -60".format(*column)
@@ -168,7 +166,7 @@ def test_an_affine_whose_axes_run_in_one_direction_is_refused(tmp_path: Path) ->
     assert refusal(read_nifti, path).problem.startswith("has a degenerate affine 2 x 0 x 0")
 
 
-def test_a_quaternion_that_is_no_rotation_is_refused(tmp_path: Path) -> None:
+def test_a_quaternion_that_is_not_a_rotation_is_refused(tmp_path: Path) -> None:
     found = refusal(read_nifti, save(tmp_path / "ct.nii.gz", hu_volume(), sform_code=0, quatern_b=1.5))
     assert "w2 should be positive" in found.problem
     assert found.remedy == "Download or copy the file again."
@@ -222,12 +220,12 @@ def test_slope_and_intercept_are_applied(tmp_path: Path) -> None:
 def test_a_file_of_several_volumes_is_refused_until_one_is_chosen(tmp_path: Path, volume: int | None) -> None:
     found = refusal(read_nifti, save(tmp_path / "ct.nii.gz", hu_volume((12, 10, 8, 3))), VolumeOptions(volume=volume))
     chosen = "" if volume is None else f", but there is no volume {volume}"
-    assert found.problem == f"holds 3 volumes (shape (12, 10, 8, 3)){chosen}"
+    assert found.problem == f"contains 3 volumes (shape (12, 10, 8, 3)){chosen}"
     assert found.remedy == "Choose one with volume, 0 to 2 (--volume of i2net)."
 
 
 @pytest.mark.parametrize("volume", [0, 1, 2])
-def test_the_chosen_volume_is_taken(tmp_path: Path, volume: int) -> None:
+def test_the_chosen_volume_is_read(tmp_path: Path, volume: int) -> None:
     hu = hu_volume((12, 10, 8, 3))
     image, findings = read_nifti(save(tmp_path / "ct.nii.gz", hu), VolumeOptions(volume=volume))
     assert findings == []
@@ -235,7 +233,7 @@ def test_the_chosen_volume_is_taken(tmp_path: Path, volume: int) -> None:
 
 
 @pytest.mark.parametrize("volume", [None, 1], ids=["nothing chosen", "chosen for its label"])
-def test_a_fourth_axis_of_length_one_goes(tmp_path: Path, volume: int | None) -> None:
+def test_a_fourth_axis_of_length_one_is_dropped(tmp_path: Path, volume: int | None) -> None:
     path = save(tmp_path / "ct.nii.gz", hu_volume()[..., None])
     image, findings = read_nifti(path, VolumeOptions(volume=volume))
     assert findings == []
@@ -253,13 +251,13 @@ def test_a_two_dimensional_file_is_a_volume_of_one_slice(tmp_path: Path) -> None
 def test_colours_are_refused(tmp_path: Path, channels: str) -> None:
     colours = np.zeros((6, 5, 4), [(channel, np.uint8) for channel in channels])
     found = refusal(read_nifti, save(tmp_path / "ct.nii.gz", colours))
-    assert found.problem == "holds RGB colours instead of one number per voxel"
+    assert found.problem == "contains RGB colours instead of one number per voxel"
     assert found.remedy == "Use the file with the CT numbers or the labels, not a colour rendering of it."
 
 
 def test_complex_numbers_are_refused(tmp_path: Path) -> None:
     found = refusal(read_nifti, save(tmp_path / "ct.nii.gz", hu_volume().astype(np.complex64)))
-    assert found.problem == "holds complex numbers"
+    assert found.problem == "contains complex numbers"
     assert found.remedy == "Use the magnitude image, or the original CT."
 
 

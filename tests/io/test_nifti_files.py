@@ -17,7 +17,7 @@ AGAIN = "Download or copy the file again."
 
 
 def whole_file(folder: Path, suffix: str) -> bytes:
-    """Content of a sound file that holds more than one block of compressed data."""
+    """Content of a sound file that contains more than one block of compressed data."""
     path = folder / f"whole{suffix}"
     save(path, hu_volume((40, 40, 20)))
     return path.read_bytes()
@@ -88,7 +88,7 @@ PAGE_REMEDY = "Download or copy the file again; the server sent a page, perhaps 
             "ct.dcm",
             lambda plain: bytes(128) + b"DICM",
             "is a single DICOM file of a series",
-            "Pass the folder that holds all slices of the series.",
+            "Pass the folder that contains all slices of the series.",
         ),
     ],
     ids=["empty", "HTML", "plain named .gz", "compressed named .nii", "DICOM"],

@@ -57,7 +57,7 @@ class TestLoadEncoderFromAFile:
 class TestPublishedEncoderWeights:
     """`imagenet` without a network: the download is replaced, or served from a file:// address."""
 
-    def test_the_published_file_is_asked_for_with_its_hash_checked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_published_file_is_requested_and_its_hash_checked(self, monkeypatch: pytest.MonkeyPatch) -> None:
         published, encoder = ResNetEncoder(18), ResNetEncoder(18)
         calls: list[tuple[str, dict[str, Any]]] = []
 

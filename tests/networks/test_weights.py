@@ -1,4 +1,4 @@
-"""Weights from files are loaded strictly and safely, and misfits are named."""
+"""Weights are loaded strictly and safely from files, and errors name what does not fit."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class TestLoadNetwork:
         with pytest.raises(FileNotFoundError, match=re.escape(f"No weights at {path}. Train first")):
             load_network(small_i2net(), path)
 
-    def test_a_folder_is_no_file_of_weights(self, tmp_path: Path) -> None:
+    def test_a_folder_is_not_a_file_of_weights(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="No weights at"):
             load_network(small_i2net(), tmp_path)
 
@@ -113,7 +113,7 @@ class TestLoadNetwork:
         with pytest.raises(ValueError, match=re.escape(said)):
             load_network(small_i2net(), path)
 
-    def test_a_file_that_holds_code_is_refused_and_does_not_run(self, tmp_path: Path) -> None:
+    def test_a_file_that_contains_code_is_refused_and_does_not_run(self, tmp_path: Path) -> None:
         trace = tmp_path / "code_ran"
 
         class Payload:
@@ -130,7 +130,7 @@ class TestLoadNetwork:
     @pytest.mark.parametrize(
         "content", [torch.zeros(3), [torch.zeros(3)], {"network": torch.zeros(3)}], ids=["tensor", "list", "nested"]
     )
-    def test_a_file_that_holds_no_state_dict_is_refused(self, content: Any, tmp_path: Path) -> None:
+    def test_a_file_without_a_state_dict_is_refused(self, content: Any, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"model\.pt"):
             load_network(small_i2net(), save(content, tmp_path / "model.pt"))
 
@@ -177,7 +177,7 @@ class TestLoadNetwork:
         network = small_i2net()
         before, state = copy_state(network), copy_state(network)
         state["head.conv.bias"][1] = number
-        with pytest.raises(ValueError, match=r"holds NaN or infinity in 1 tensor, the first is head\.conv\.bias"):
+        with pytest.raises(ValueError, match=r"contains NaN or infinity in 1 tensor, the first is head\.conv\.bias"):
             load_network(network, save(state, tmp_path / "model.pt"))
         assert_same_state(network.state_dict(), before)
 
@@ -232,7 +232,7 @@ class TestLoadMatching:
     def test_numbers_that_are_not_finite_are_refused(self, tmp_path: Path) -> None:
         state = copy_state(small_i2net())
         state["head.conv.bias"][0] = math.nan
-        with pytest.raises(ValueError, match="holds NaN or infinity"):
+        with pytest.raises(ValueError, match="contains NaN or infinity"):
             load_matching(small_i2net(), save(state, tmp_path / "model.pt"))
 
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:

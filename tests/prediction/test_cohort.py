@@ -71,7 +71,7 @@ def test_a_chosen_series_gives_nifti_and_dicom_seg_and_no_name_elsewhere(weights
 
 
 @pytest.mark.parametrize(("chosen", "reported"), [(1, 1), (OTHER_UID, "chosen by UID")], ids=["number", "UID"])
-def test_the_record_holds_the_number_of_a_series_but_no_uid(
+def test_the_record_contains_the_number_of_a_series_but_no_uid(
     chosen: int | str, reported: int | str, weights: Path, tmp_path: Path
 ) -> None:
     two_series(tmp_path / "study")

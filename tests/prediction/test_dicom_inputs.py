@@ -46,7 +46,7 @@ def test_no_series_is_read_in_part_if_folders_share_one(tmp_path: Path) -> None:
     write_ct(tmp_path / "b", (10, 15))
     write_slice(tmp_path / "b" / "other.dcm", (-3, -2, 0), uid=OTHER_UID)
     assert images([tmp_path]) == [str(tmp_path)]
-    with pytest.raises(DataError, match="holds 2 series"):
+    with pytest.raises(DataError, match="contains 2 series"):
         read_series(tmp_path)
     write_ct(tmp_path / "c", uid="1.2.3.7")
     assert images([tmp_path]) == [str(tmp_path), str(tmp_path / "c")]

@@ -74,7 +74,7 @@ def test_pictures_inside_an_input_folder_are_not_inputs(tmp_path: Path) -> None:
 
 def test_a_folder_of_results_alone_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "out/a_mask.png")
-    with pytest.raises(FileNotFoundError, match="holds no image outside the output folder"):
+    with pytest.raises(FileNotFoundError, match="contains no image outside the output folder"):
         find_inputs([tmp_path], volumes=False, out_dir=tmp_path / "out")
 
 

@@ -139,14 +139,14 @@ def test_continuing_with_other_settings_is_refused_and_names_them(weights: Path,
 def test_a_folder_without_a_record_is_not_continued(weights: Path, scans: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a_mask.nii.gz").write_bytes(b"somebody's mask")
-    with pytest.raises(FileExistsError, match=r"holds files but no prediction\.json"):
+    with pytest.raises(FileExistsError, match=r"contains files but no prediction\.json"):
         predict_files([scans], tmp_path / "out", predictor(weights), resume=True)
     assert (tmp_path / "out" / "a_mask.nii.gz").read_bytes() == b"somebody's mask"
 
 
 def test_predictions_are_not_overwritten_by_default(weights: Path, scans: Path, tmp_path: Path) -> None:
     predict_files([scans], tmp_path / "out", predictor(weights), pictures=False)
-    with pytest.raises(FileExistsError, match=r"already holds predictions\. Add --continue .*--overwrite"):
+    with pytest.raises(FileExistsError, match=r"already contains predictions\. Add --continue .*--overwrite"):
         predict_files([scans], tmp_path / "out", predictor(weights), pictures=False)
 
 

@@ -46,7 +46,7 @@ def write_source(folder: Path, grades: Mapping[str, Grade] = LISTED, suffix: str
 
 
 def prepare(source: Path, out_dir: Path, num_folds: int = 2, **options: Any) -> Path:
-    """Prepare with the two folds that three training patients allow; give the folder."""
+    """Prepare with the two folds that three training patients allow; returns the folder."""
     return prepare_glas(source, out_dir, num_folds=num_folds, **options).parent
 
 

@@ -89,7 +89,7 @@ def test_every_fold_is_a_data_list_without_test_images(tmp_path: Path) -> None:
         assert sorted(fold["training"] + fold["validation"]) == training
 
 
-def test_the_manifest_says_what_became_of_every_image(tmp_path: Path) -> None:
+def test_the_manifest_lists_every_image_with_its_patient_and_outputs(tmp_path: Path) -> None:
     out = prepare(write_source(tmp_path / "source"), tmp_path / "out")
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["options"] == {"num_folds": 2, "allow_missing": False}
@@ -100,7 +100,7 @@ def test_the_manifest_says_what_became_of_every_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zip", "gztar"])
-def test_an_archive_may_hold_the_files_a_folder_deeper_and_what_macos_adds(kind: str, tmp_path: Path) -> None:
+def test_an_archive_may_have_the_files_in_a_subfolder_and_what_macos_adds(kind: str, tmp_path: Path) -> None:
     inner = write_source(tmp_path / "packed" / "Warwick QU Dataset (Released 2016_07_08)")
     for shadow in (inner, tmp_path / "packed" / "__MACOSX" / inner.name):
         shadow.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def test_small_ids_in_a_16_bit_file_are_written_with_8_bits(tmp_path: Path) -> N
     np.testing.assert_array_equal(label, IDS)
 
 
-def test_a_single_gland_is_no_binary_mask(tmp_path: Path) -> None:
+def test_a_single_gland_is_not_taken_for_a_binary_mask(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
     Image.fromarray((IDS > 0).astype(np.uint8)).save(source / "train_1_anno.bmp")
     label = read(prepare(source, tmp_path / "out") / "labels" / "train_1.png")

@@ -74,7 +74,7 @@ def test_no_training_image_at_all_is_an_error_even_when_missing_ones_are_allowed
     for path in source.glob("train_*"):
         path.unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"No training image .*beside Grade\.csv in .*Name the challenge's whole"
+        FileNotFoundError, match=r"No training image .*beside Grade\.csv in .*Pass the challenge's whole"
     ):
         prepare(source, tmp_path / "out", allow_missing=True)
 
@@ -89,7 +89,7 @@ def test_images_that_the_table_does_not_list_are_left_out_with_a_warning(
     assert not (out / "images" / "testA_1.png").exists()
 
 
-def test_an_image_that_is_there_in_two_formats_is_refused(tmp_path: Path) -> None:
+def test_an_image_in_two_formats_is_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
     shutil.copy(source / "train_1.bmp", source / "train_1.png")
     with pytest.raises(DataError, match=r"train_1\.png: train_1\.bmp is there too\. Keep one of the two\."):
@@ -145,7 +145,7 @@ def test_a_missing_annotation_is_named(tmp_path: Path) -> None:
         prepare(source, tmp_path / "out")
 
 
-def test_files_that_cannot_be_used_are_left_out_and_listed_when_told_to_go_on(tmp_path: Path) -> None:
+def test_files_that_cannot_be_used_are_left_out_and_listed_if_missing_ones_are_allowed(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
     (source / "train_1.bmp").write_bytes(b"")
     prepared = json.loads((prepare(source, tmp_path / "out", allow_missing=True) / "dataset.json").read_text())
@@ -164,12 +164,12 @@ def test_files_that_cannot_be_used_are_left_out_and_listed_when_told_to_go_on(tm
             id="transparent image",
         ),
         pytest.param(
-            "train_1_anno.png", picture("train_1"), r"holds colours .*\. Use the file as distributed", id="RGB mask"
+            "train_1_anno.png", picture("train_1"), r"contains colours .*\. Use the file as distributed", id="RGB mask"
         ),
         pytest.param(
             "train_1_anno.png",
             255 * (IDS > 0).astype(np.uint8),
-            r"holds 0, 255 only and looks binary.*\. Use the file as distributed",
+            r"contains 0, 255 only and looks binary.*\. Use the file as distributed",
             id="binary mask",
         ),
         pytest.param("train_1_anno.png", IDS[:, :3], r"is 3 × 2 pixels, its image .* is 4 × 2\. ", id="other size"),
@@ -217,11 +217,11 @@ def test_a_folder_without_the_table_is_refused(tmp_path: Path) -> None:
 def test_several_tables_are_listed(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         write_source(tmp_path / "source" / folder)
-    with pytest.raises(ValueError, match=r"several Grade\.csv \(a/Grade\.csv, b/Grade\.csv\)\. Name the folder of one"):
+    with pytest.raises(ValueError, match=r"several Grade\.csv \(a/Grade\.csv, b/Grade\.csv\)\. Pass the folder of one"):
         prepare(tmp_path / "source", tmp_path / "out")
 
 
-def test_a_folder_that_holds_something_is_not_written_over(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_not_overwritten(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
     prepare(source, tmp_path / "out")
     with pytest.raises(FileExistsError, match=r"out exists and is not empty\. Choose another --out"):

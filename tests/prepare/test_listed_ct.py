@@ -140,7 +140,7 @@ def test_an_nnunet_folder_is_prepared_by_the_names_of_its_labels(tmp_path: Path)
             np.testing.assert_array_equal(np.asarray(nib.load(out.parent / case[key]).dataobj), array)
 
 
-def test_a_folder_that_an_archive_packed_is_looked_into(tmp_path: Path) -> None:
+def test_a_data_set_in_a_subfolder_is_found(tmp_path: Path) -> None:
     write_nnunet(tmp_path / "source" / "Dataset001_CT", cases=1)
     assert json.loads(prepare_synapse(tmp_path / "source", tmp_path / "out").read_text())["training"]
 

@@ -75,7 +75,7 @@ def test_every_organ_keeps_its_voxels(raw: Path, prepared: Path, number: int) ->
 
 
 @pytest.mark.parametrize("number", [5, 6, 7, 8, 22], ids=lambda number: f"case {number}")
-def test_kidneys_lie_on_their_own_sides_of_the_world(prepared: Path, number: int) -> None:
+def test_the_kidneys_are_on_their_own_sides_in_world_space(prepared: Path, number: int) -> None:
     label = label_of(prepared, number)
     aorta, left, right = (centre_mm(label, index)[0] for index in (1, 3, 4))
     assert left < aorta < right  # RAS: x grows to the patient's right
@@ -92,7 +92,7 @@ def test_files_are_canonical_with_one_geometry_in_every_field(prepared: Path) ->
     assert not check_path(prepared.parent).findings
 
 
-def test_images_keep_their_hounsfield_units_and_lie_under_their_labels(prepared: Path) -> None:
+def test_images_keep_their_hounsfield_units_and_stay_aligned_with_their_labels(prepared: Path) -> None:
     for number in (5, 6, 8):
         (path,) = prepared.parent.glob(f"images*/case{number:04d}.nii.gz")
         image, label = nib.load(path), label_of(prepared, number)
@@ -123,7 +123,7 @@ def test_a_mirrored_image_is_refused_with_both_headers_and_what_the_organs_say(r
     assert "--geometry" in failed
 
 
-def test_undeclared_labels_beside_two_headers_leave_the_choice_of_headers_to_be_made_first(tmp_path: Path) -> None:
+def test_headers_that_disagree_are_reported_before_undeclared_labels(tmp_path: Path) -> None:
     source = write_btcv(tmp_path / "raw", [5], mirrored_image=[5])
     path = source / "label" / "label0005.nii.gz"
     label = nib.load(path)
@@ -147,7 +147,7 @@ def test_a_missing_label_counts_as_missing(raw: Path, tmp_path: Path) -> None:
         prepare_synapse(source, tmp_path / "out")
 
 
-def test_the_archive_as_downloaded_is_taken(raw: Path, prepared: Path, tmp_path: Path) -> None:
+def test_the_archive_is_accepted_as_downloaded(raw: Path, prepared: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "RawData.zip", "w") as archive:
         for path in raw.rglob("*.nii.gz"):
             archive.write(path, Path("RawData", "Training", path.relative_to(raw)))
@@ -166,7 +166,7 @@ def test_undeclared_labels_are_refused_with_the_numberings_to_choose_from(tmp_pa
     changed[0, 0, 0] = 14
     nib.save(nib.Nifti1Image(changed, label.affine, label.header), path)
     with pytest.raises(
-        DataError, match=r"label0005\.nii\.gz: holds labels 14, .*--numbering \(btcv, transunet, btcv8\)"
+        DataError, match=r"label0005\.nii\.gz: contains labels 14, .*--numbering \(btcv, transunet, btcv8\)"
     ):
         prepare_synapse(source, tmp_path / "out", allow_missing=True)
 
@@ -195,7 +195,7 @@ def test_slices_of_both_sources_show_the_network_the_same(prepared: Path, tmp_pa
     assert [item["image"].meta["length_unit"] for item in seen] == ["mm", "voxel"]
 
 
-def test_an_orientation_that_organs_do_not_show_is_asked_for(tmp_path: Path) -> None:
+def test_an_orientation_that_the_organs_do_not_show_is_requested(tmp_path: Path) -> None:
     source = write_transunet(tmp_path / "tu", [5], [], "SLA")
     for path in source.glob("train_npz/*.npz"):
         with np.load(path) as arrays:
@@ -221,17 +221,17 @@ def test_a_slice_that_is_no_archive_is_named(tmp_path: Path) -> None:
 def test_slices_in_hounsfield_units_are_not_taken_for_scaled_ones(tmp_path: Path) -> None:
     path = tmp_path / "case0005_slice000.npz"
     np.savez(path, image=np.full((4, 4), 40.0), label=np.zeros((4, 4)))
-    with pytest.raises(DataError, match="holds values from 40 to 40, not from 0 to 1"):
+    with pytest.raises(DataError, match="contains values from 40 to 40, not from 0 to 1"):
         read_transunet([path], "SLA")
 
 
-def test_an_unknown_source_is_told_what_was_looked_for(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_source_lists_what_was_expected(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"empty is not known: looked for img/img0001\.nii\.gz"):
         prepare_synapse(tmp_path / "empty", tmp_path / "out")
 
 
-def test_a_folder_that_holds_something_is_never_written_to(raw: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_never_written_to(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="exists and is not empty"):
         prepare_synapse(raw, tmp_path, allow_missing=True)
@@ -251,7 +251,7 @@ def test_names_in_a_header_do_not_reach_the_prepared_files(tmp_path: Path) -> No
         assert b"Doe" not in content
 
 
-def test_the_manifest_holds_hashes_shapes_and_versions_and_no_path_of_the_machine(raw: Path, prepared: Path) -> None:
+def test_the_manifest_contains_hashes_shapes_and_versions_and_no_path_of_the_machine(raw: Path, prepared: Path) -> None:
     text = prepared.with_name("manifest.json").read_text()
     manifest = json.loads(text)
     case = manifest["cases"]["case0006"]

@@ -132,7 +132,7 @@ def test_a_sheet_has_twelve_cases(num_cases: int, sizes: list[int], tmp_path: Pa
 
 
 @pytest.mark.parametrize("orientation", ["LPS", "RAS", "AIR"])
-def test_slices_carry_the_letters_of_the_patients_sides(
+def test_slices_are_marked_with_the_letters_of_the_patient_s_sides(
     orientation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Any] = []

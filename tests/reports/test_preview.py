@@ -24,7 +24,7 @@ from tests.reports.previews import MARKED, NOISE, html, pixels_of, sheet, table_
 # The page
 
 
-def test_the_page_lies_in_the_data_set_s_folder_unless_told_otherwise(ct_page: Path, tmp_path: Path) -> None:
+def test_the_page_is_written_into_the_data_set_s_folder_by_default(ct_page: Path, tmp_path: Path) -> None:
     folder = ct_page.parents[1]
     assert ct_page == folder / "preview" / "index.html"
     assert sorted(path.name for path in ct_page.parent.iterdir()) == ["index.html", "page_01.png"]
@@ -85,7 +85,7 @@ def test_findings_come_first_and_errors_before_warnings(faulty_page: Path) -> No
     assert not any("case0007" in finding for finding in findings)
 
 
-def test_the_table_tells_volumes_in_millilitres(ct_page: Path) -> None:
+def test_the_table_lists_volumes_in_millilitres(ct_page: Path) -> None:
     rows = table_rows(ct_page)
     assert rows["header"] == label_table("synapse").names[1:]
     assert "Volumes, mL" in html(ct_page)
@@ -109,7 +109,7 @@ def test_what_cannot_be_measured_is_a_dash(faulty_page: Path) -> None:
     assert table_rows(faulty_page)["case0005.nii.gz"] == ["<td>–</td>"] * 8
 
 
-def test_of_images_the_table_tells_the_share_that_is_labelled(gland_page: Path) -> None:
+def test_for_images_the_table_lists_the_share_that_is_labelled(gland_page: Path) -> None:
     folder = gland_page.parents[1]
     assert "Share of the image" in html(gland_page)
     rows = table_rows(gland_page)
@@ -118,7 +118,7 @@ def test_of_images_the_table_tells_the_share_that_is_labelled(gland_page: Path) 
     assert rows["train_1.png"] == [f"<td>{share:.0%}</td>"]
 
 
-def test_of_class_maps_the_table_has_the_first_class_too_and_what_is_ignored_counts_for_none(tmp_path: Path) -> None:
+def test_for_class_maps_the_table_includes_the_first_class_and_ignored_pixels_count_for_none(tmp_path: Path) -> None:
     Image.fromarray(NOISE).save(tmp_path / "a.png")
     ids = np.full((40, 60), 255, np.uint8)
     ids[:10], ids[10:20, :30] = 0, 2  # a quarter, an eighth
@@ -131,7 +131,7 @@ def test_of_class_maps_the_table_has_the_first_class_too_and_what_is_ignored_cou
 
 
 @pytest.mark.parametrize("page", ["ct_page", "gland_page", "faulty_page"])
-def test_the_page_says_nothing_of_the_machine(page: str, request: pytest.FixtureRequest) -> None:
+def test_the_page_contains_no_path_of_the_machine(page: str, request: pytest.FixtureRequest) -> None:
     path = request.getfixturevalue(page)
     assert str(path.parents[1]) not in html(path)
     assert str(Path.home()) not in html(path)
@@ -219,10 +219,10 @@ def test_options_for_ct_reach_the_files(tmp_path: Path) -> None:
     assert "The checks found nothing." in html(page)
 
 
-# What stops it
+# Errors
 
 
-def test_a_folder_that_holds_something_is_not_written_into(gland_page: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_not_written_to(gland_page: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(FileExistsError, match=rf"{tmp_path} exists and is not empty\. Choose another --out"):
         preview_dataset(gland_page.parents[1], tmp_path)
@@ -269,7 +269,7 @@ def legend_of(page: Path) -> dict[str, str]:
     return {name: color for color, name in found}
 
 
-def test_classes_are_called_as_the_data_list_names_them(tmp_path: Path) -> None:
+def test_classes_have_the_names_of_the_data_list(tmp_path: Path) -> None:
     page = preview_dataset(own_ct(tmp_path, {"0": "background", "1": "spleen", "2": "tumour"}))
     assert table_rows(page)["header"] == ["spleen", "tumour"]
     assert "aorta" not in html(page)
@@ -277,7 +277,7 @@ def test_classes_are_called_as_the_data_list_names_them(tmp_path: Path) -> None:
     assert all(len(pixels_of(sheet(page), color)) > 20 for color in legend_of(page).values())
 
 
-def test_a_label_table_of_the_users_gives_the_colours_and_the_volumes_that_are_judged(tmp_path: Path) -> None:
+def test_a_label_table_of_the_user_sets_the_colours_and_the_usual_volumes(tmp_path: Path) -> None:
     table = tmp_path / "own.json"
     classes = [{"name": "background"}, {"name": "lump", "color": "#AA00AA", "volume_ml": [500, 900]}]
     table.write_text(json.dumps({"classes": classes}), encoding="utf-8")

@@ -45,7 +45,7 @@ Start = Callable[[list[dict[str, str]], Path, list[Path]], None]
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-def test_slices_hold_labels_as_uint8_and_hu_as_int16(tmp_path: Path, on_disk: bool) -> None:
+def test_slices_contain_labels_as_uint8_and_hu_as_int16(tmp_path: Path, on_disk: bool) -> None:
     case = write_case(tmp_path)
     read = CaseCache(volume_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
     assert len(read) == SHAPE[2]
@@ -274,10 +274,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("wrong", "found"),
         [
-            (0.5, "holds labels that are not whole numbers (0.5, ...)"),
-            (-1.0, "holds -1, which is no class; the classes are 0 to 255"),
-            (256.0, "holds 256, which is no class; the classes are 0 to 255"),
-            (np.nan, "holds labels that are not whole numbers (nan, ...)"),
+            (0.5, "contains labels that are not whole numbers (0.5, ...)"),
+            (-1.0, "contains -1, which is no class; the classes are 0 to 255"),
+            (256.0, "contains 256, which is no class; the classes are 0 to 255"),
+            (np.nan, "contains labels that are not whole numbers (nan, ...)"),
         ],
         ids=["fraction", "negative", "over 255", "nan"],
     )

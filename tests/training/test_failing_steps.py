@@ -63,7 +63,7 @@ def test_a_gradient_that_is_not_finite_stops_training_and_changes_no_weight(
     assert all(torch.equal(*pair) for pair in zip(network.parameters(), before, strict=True))
 
 
-def test_a_batch_that_memory_does_not_hold_ends_with_advice(
+def test_a_batch_that_does_not_fit_into_memory_ends_with_advice(
     make_network: Make, make_batches: Make, make_trainer: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = make_network()

@@ -70,7 +70,7 @@ def test_items_are_the_axial_slices_of_the_volumes_in_turn(plain: SliceDataset, 
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 8])
-def test_an_epoch_holds_every_slice_exactly_once(plain: SliceDataset, batch_size: int) -> None:
+def test_an_epoch_contains_every_slice_exactly_once(plain: SliceDataset, batch_size: int) -> None:
     loader = DataLoader(plain, batch_size=batch_size, sampler=EpochSampler(plain))
     for epoch in range(2):
         loader.sampler.set_epoch(epoch)
@@ -219,7 +219,7 @@ def test_a_class_that_the_network_lacks_is_refused_and_its_file_named(ct_dir: Pa
     reading = volume_reading(KEYS, VolumeOptions(classes=tuple(class_names("synapse")[:5])))
     with pytest.raises((ValueError, RuntimeError)) as caught:
         SliceDataset(load_cases(ct_dir, "training"), reading, as_cached())
-    assert "labelsTr/case_000.nii.gz: holds 5, 6, 7, 8, which are no classes;" in message_of(caught.value)
+    assert "labelsTr/case_000.nii.gz: contains 5, 6, 7, 8, which are no classes;" in message_of(caught.value)
 
 
 def test_an_empty_training_list_is_refused() -> None:

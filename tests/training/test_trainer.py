@@ -129,7 +129,7 @@ def test_the_network_trains_in_training_mode(make_network: Make, make_batches: M
     assert set(counts) == {1}
 
 
-def test_the_output_holds_the_batch_the_logits_and_the_loss(
+def test_the_output_contains_the_batch_the_logits_and_the_loss(
     make_network: Make, make_batches: Make, make_trainer: Make
 ) -> None:
     batches = make_batches(1)

@@ -125,7 +125,7 @@ def uninterrupted(make_run: Make, whole_dir: Path) -> Run:
 class TestRuns:
     """Runs of 4 epochs of 3 iterations."""
 
-    def test_plain_weights_are_the_average_and_checkpoints_hold_both(
+    def test_plain_weights_are_the_average_and_checkpoints_contain_both(
         self, make_network: Make, uninterrupted: Run, whole_dir: Path
     ) -> None:
         network, average = uninterrupted.network.state_dict(), uninterrupted.average.network.state_dict()

@@ -154,7 +154,7 @@ def test_grids_that_differ_by_less_than_a_tenth_of_a_voxel_are_taken_for_the_ima
 
 
 @pytest.mark.parametrize("chosen", KEYS)
-def test_the_chosen_header_holds_for_both_where_they_disagree(
+def test_the_chosen_header_is_used_for_both_if_they_disagree(
     phantom: Arrays, tmp_path: Path, chosen: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     pair = write_pair(tmp_path, phantom)
@@ -198,7 +198,7 @@ def test_loading_itself_raises_a_value_error_and_returns_the_other_items(phantom
     ],
     ids=["normalised", "offset", "nan"],
 )
-def test_a_ct_that_holds_no_hounsfield_units_is_refused_with_file_fault_and_remedy(
+def test_a_ct_that_is_not_in_hounsfield_units_is_refused_with_file_fault_and_remedy(
     phantom: Arrays, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], fault: str, remedy: str
 ) -> None:
     pair = write_pair(tmp_path, (change(phantom[0].astype(np.float32)).astype(np.float32), phantom[1]))

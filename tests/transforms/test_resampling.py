@@ -23,7 +23,7 @@ HALF = HistologyOptions(resample=True, um_per_px=0.31, label_values="instances")
 
 
 def write_scaled(folder: Path, um_per_px: float | None = None, shape: tuple[int, int] = (46, 60)) -> dict[str, str]:
-    """A smooth picture and instances 0, 3 and 7 in blocks of 2 × 2 pixels; PNG may tell its scale (pHYs)."""
+    """A smooth picture and instances 0, 3 and 7 in blocks of 2 × 2 pixels; a PNG may record its scale (pHYs)."""
     rows, columns = np.indices(shape)
     pixels = np.stack([4 * rows, 4 * columns, 2 * (rows + columns)], axis=-1).astype(np.uint8)
     ids = np.random.default_rng(0).choice(np.array([0, 3, 7], np.uint8), (shape[0] // 2, shape[1] // 2))
@@ -83,7 +83,7 @@ def test_values_that_a_cubic_overshoots_stay_within_8_bits(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("preparing", [histology_reading, histology_preprocessing], ids=["training", "inference"])
-def test_a_file_without_a_scale_is_refused_where_resampling_is_asked_for(
+def test_a_file_without_a_scale_is_refused_if_resampling_is_requested(
     tmp_path: Path, preparing: Callable[..., Transform]
 ) -> None:
     case = write_scaled(tmp_path)
@@ -111,7 +111,7 @@ def test_without_resampling_nothing_changes(tmp_path: Path, um_per_px: float | N
     assert read["image"].meta["scale_to_training"] == 1
 
 
-def test_for_evaluation_and_inference_the_file_s_own_grid_is_kept_and_the_scale_told(tmp_path: Path) -> None:
+def test_for_evaluation_and_inference_the_file_s_own_grid_is_kept_and_the_scale_recorded(tmp_path: Path) -> None:
     case = write_scaled(tmp_path, um_per_px=0.31)
     seen = histology_preprocessing(KEYS, HistologyOptions(resample=True))(case)
     plain = histology_preprocessing(KEYS)(case)

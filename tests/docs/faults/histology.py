@@ -95,7 +95,7 @@ FAULTS: dict[str, Make] = {
     "unknown format": image("a.png", lambda path: Image.fromarray(RGB).save(path, format="GIF")),
     "truncated": image("a.png", half_of(".png")),
     "too large": too_large,
-    "header that claims more than the file holds": image("a.png", lambda path: claiming_png(path, 13000, 13000)),
+    "header that claims more than the file contains": image("a.png", lambda path: claiming_png(path, 13000, 13000)),
     "several pages": image("a.tif", pages),
     "ImageJ stack in one page": image("a.tif", imagej_stack),
     "pages that form a loop": image("a.tif", endless_pages),
