@@ -21,7 +21,7 @@ def nonfinite_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     if not nan + inf:
         return []
     remedy = "Convert the scan again, or fill them with fill_nonfinite: -1024 (--fill-nonfinite -1024)."
-    return [error("nonfinite", path, f"holds {nan} NaN and {inf} infinite voxels of {voxels.size}", remedy)]
+    return [error("nonfinite", path, f"contains {nan} NaN and {inf} infinite voxels of {voxels.size}", remedy)]
 
 
 def constant_findings(voxels: np.ndarray, path: str | Path, channel: str, alone: bool) -> list[Finding]:
@@ -30,7 +30,7 @@ def constant_findings(voxels: np.ndarray, path: str | Path, channel: str, alone:
     if low != high:
         return []
     kind = error if alone else warning
-    return [kind("constant", path, f"holds one value, {low:g}, as channel {channel}", "Use the original scan.")]
+    return [kind("constant", path, f"contains one value, {low:g}, as channel {channel}", "Use the original scan.")]
 
 
 def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
@@ -43,7 +43,7 @@ def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     low, high = float(voxels.min()), float(voxels.max())
     shown = f"values run from {low:g} to {high:g}"
     if low == high:
-        return [error("constant", path, f"holds one value, {low:g}", "Use the original scan.")]
+        return [error("constant", path, f"contains one value, {low:g}", "Use the original scan.")]
     if low > -30 and high < 30:
         problem = f"looks normalised already, or is a label map: {shown}"
         return [error("normalised", path, problem, f"Use the CT in Hounsfield units. {_GO_ON}")]
@@ -53,7 +53,7 @@ def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     sample = voxels.ravel(order="K")[:: max(1, voxels.size // _SAMPLE)]  # in memory order, without a copy
     sample = sample[sample > _PADDING_BELOW]
     if not sample.size:
-        return [error("constant", path, f"holds only padding: {shown}", "Use the original scan.")]
+        return [error("constant", path, f"contains only padding: {shown}", "Use the original scan.")]
     if np.mean(sample < -50) < 0.001:
         return _without_air_or_fat(sample, path, shown)
     body = sample[sample > -500]
@@ -70,7 +70,7 @@ def _without_air_or_fat(sample: np.ndarray, path: str | Path, shown: str) -> lis
         problem = f"looks like HU + 1024: {shown}, and most voxels that are not air lie around {np.median(bright):.0f}"
         return [error("offset", path, problem, f"Shift it with hu_offset: -1024 (--hu-offset -1024). {_GO_ON}")]
     if sample.min() < 0 and np.quantile(sample, 0.99) < 300:
-        problem = f"holds neither air nor fat: {shown}"
+        problem = f"contains neither air nor fat: {shown}"
         return [
             warning("intensities", path, problem, "Pass the whole scan; the network was not trained on such crops.")
         ]

@@ -11,7 +11,7 @@ from i2net_bundle.io.findings import DataError, error
 DEFLATE_RATIO = 1032
 """Largest compression that deflate (gzip, zip, PNG) can reach."""
 MOST_UNCHECKED_BYTES = 2**26
-"""A claim up to this size costs little, whatever the file holds."""
+"""A claim up to this size costs little, whatever the file contains."""
 
 
 def require_stored(path: str | Path, claimed: int, stored: int, ratio: float = DEFLATE_RATIO) -> None:

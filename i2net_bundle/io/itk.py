@@ -106,7 +106,7 @@ def _read(path: str | Path, claimed: int, voxels: bool = True) -> ItkImage:
         raise DataError([_unread(path, cause)]) from cause
     if "complex" in image.kind:
         raise DataError(
-            [error("complex", path, "holds complex numbers", "Use the magnitude image, or the original CT.")]
+            [error("complex", path, "contains complex numbers", "Use the magnitude image, or the original CT.")]
         )
     return image
 
@@ -136,7 +136,7 @@ def _single_volume(image: ItkImage, path: str | Path, volume: int | None) -> nib
     if count > 1 and (volume is None or not 0 <= volume < count):
         chosen = "" if volume is None else f", but there is no volume {volume}"
         remedy = f"Choose one with volume, 0 to {count - 1} (--volume of i2net)."
-        raise DataError([error("4d", path, f"holds {count} volumes or numbers per voxel{chosen}", remedy)])
+        raise DataError([error("4d", path, f"contains {count} volumes or numbers per voxel{chosen}", remedy)])
     assert image.voxels is not None
     voxels = image.voxels
     if by_voxel:

@@ -55,4 +55,4 @@ def first_bytes(path: str | Path, count: int = 512) -> bytes:
 
 
 def _reason(cause: Exception) -> str:
-    return cause.strerror or str(cause) if isinstance(cause, OSError) else "its name holds a NUL character"
+    return cause.strerror or str(cause) if isinstance(cause, OSError) else "its name contains a NUL character"

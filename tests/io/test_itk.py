@@ -15,7 +15,7 @@ from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.volumes import content_sha256
 from tests.checks.ct_files import AFFINE, hu_volume, label_volume, save
-from tests.io.test_volumes import converted
+from tests.io.volume_files import converted
 
 
 def header_file(folder: Path, suffix: str, *replacements: tuple[str, str]) -> Path:
@@ -105,7 +105,7 @@ def test_a_header_that_does_not_place_the_volume_is_refused(
         ("left-anterior-superior", "(2,0,0) (0,-2,0) (0,0,3)"),
     ],
 )
-def test_directions_hold_in_the_space_that_nrrd_names(space: str, directions: str, tmp_path: Path) -> None:
+def test_directions_apply_in_the_space_that_nrrd_names(space: str, directions: str, tmp_path: Path) -> None:
     path = header_file(tmp_path, ".nhdr", ("left-posterior-superior", space), (r"(?<=directions: ).*", directions))
     image, findings = load_volume(path, VolumeOptions())
     assert findings == []
