@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image, TiffImagePlugin
 
 from i2net_bundle.io.images import image_um_per_px
@@ -44,3 +46,9 @@ def test_the_description_of_an_image_opened_by_pillow_is_read_too(tmp_path: Path
     tags[TiffImagePlugin.IMAGEDESCRIPTION] = "Aperio Image Library|MPP = 0.25"
     Image.new("RGB", (4, 4)).save(tmp_path / "a.tif", tiffinfo=tags)
     assert image_um_per_px(Image.open(tmp_path / "a.tif")) == 0.25
+
+
+def test_ome_s_micrometres_are_read_from_a_file(tmp_path: Path) -> None:
+    sides = {f"PhysicalSize{axis}{what}": value for axis in "XY" for what, value in (("", 0.25), ("Unit", "µm"))}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((4, 4, 3), np.uint8), photometric="rgb", metadata=sides)
+    assert image_um_per_px(Image.open(tmp_path / "a.ome.tif")) == 0.25
