@@ -54,6 +54,12 @@ FAULTS = {
         "units",
         "records its spacing in cm. Write it in mm",
     ),
+    "an axis without a direction": (
+        ".nhdr",
+        [(r"^space directions:.*", "space directions: none (0,2,0) (0,0,3)")],
+        "spacing",
+        "records the spacing of 2 of 3 axes ('space directions')",
+    ),
     "degenerate directions in NRRD": (
         ".nhdr",
         [(r"^space directions:.*", "space directions: (2,0,0) (2,0,0) (0,0,3)")],
@@ -66,6 +72,7 @@ FAULTS = {
         "spacing",
         "does not record its spacing (no ElementSpacing)",
     ),
+    "NaN origin": (".mhd", [(r"^Offset.*", "Offset = nan 0 0")], "orientation", "has the origin nan 0 0"),
     "negative spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = -2 2 3")], "spacing", "spacing -2 x 2 x 3"),
     "zero spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = 0 2 3")], "spacing", "spacing 0 x 2 x 3"),
     "NaN spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = nan 2 3")], "spacing", "spacing nan x 2 x 3"),
@@ -132,6 +139,18 @@ def test_a_file_that_was_cut_off_is_refused(suffix: str, compressed: bool, tmp_p
     sitk.WriteImage(sitk.ReadImage(save(tmp_path / "ct.nii.gz", hu_volume())), str(path), useCompression=compressed)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match=rf"ct\{suffix}: is truncated or damaged: its voxels cannot be read"):
+        load_volume(path, VolumeOptions())
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nhdr", ".mhd"])
+def test_compressed_voxels_that_do_not_match_their_checksum_are_refused(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"ct{suffix}"
+    sitk.WriteImage(sitk.ReadImage(save(tmp_path / "ct.nii.gz", hu_volume())), str(path), useCompression=True)
+    np.testing.assert_array_equal(load_volume(path, VolumeOptions())[0].dataobj, hu_volume())
+    file = path if suffix in (".nrrd", ".mha") else next(tmp_path.glob("ct.*raw*"))
+    content = file.read_bytes()
+    file.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    with pytest.raises(DataError, match=rf"ct\{suffix}: is truncated or damaged: its voxels.* cannot be read"):
         load_volume(path, VolumeOptions())
 
 
