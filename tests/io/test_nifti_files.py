@@ -91,9 +91,6 @@ def test_voxels_that_begin_within_the_header_are_refused(tmp_path: Path, suffix:
 def test_an_infinite_slope_is_refused(tmp_path: Path) -> None:
     file = save(tmp_path / "ct.nii.gz", hu_volume(), scl_slope=np.inf)
     assert refusal(read_nifti, file).problem == "has the scl_slope inf"
-        refusal(read_nifti, save(tmp_path / "ct.nii.gz", hu_volume(), scl_slope=np.inf)).problem
-        == "has the scl_slope inf"
-    )
 
 
 @pytest.mark.parametrize(
