@@ -13,7 +13,7 @@ def add_commands(commands: Any) -> None:
 
     phantoms = commands.add_parser("phantoms", help="write a small data set of computed images, to try things out")
     phantoms.add_argument("kind", choices=["ct", "glands"], help="abdominal CT (NIfTI) or histology (PNG)")
-    phantoms.add_argument("out", metavar="DIR", help="folder to write; must not hold a data set")
+    phantoms.add_argument("out", metavar="DIR", help="folder to write; must not contain a data set")
     phantoms.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
     phantoms.set_defaults(run=_make_phantoms)
 

@@ -210,7 +210,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(
-            f"No {path.name} in {path.parent}. Pass the folder that holds it with --dataset_dir, or create it with "
+            f"No {path.name} in {path.parent}. Pass the folder that contains it with --dataset_dir, or create it with "
             "`i2net prepare`."
         )
     try:

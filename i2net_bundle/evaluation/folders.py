@@ -82,7 +82,7 @@ def evaluate_folders(
         content of ``summary.json``. Pairs that cannot be scored are skipped and listed in ``failed.csv``.
 
     Raises:
-        FileNotFoundError: a folder holds no masks.
+        FileNotFoundError: a folder contains no masks.
         FolderInUseError: another process writes to the output folder.
         DataError: files without a partner are not to be skipped, or no pair can be scored.
         Stopped: a signal arrived before the last pair.
@@ -148,7 +148,7 @@ def _masks(folder: Path) -> dict[str, Path]:
             raise DataError([error("mask-names", path, f"belongs to the same case as {masks[key].name}", remedy)])
         masks[key] = path
     if not masks:
-        raise FileNotFoundError(f"{folder} holds no mask. The formats are {', '.join(known_suffixes())}.")
+        raise FileNotFoundError(f"{folder} contains no mask. The formats are {', '.join(known_suffixes())}.")
     return masks
 
 

@@ -21,7 +21,7 @@ class MaskPair:
     """Predicted and true mask of one class in one case, with the quantities that several metrics share.
 
     Attributes:
-        y_pred: predicted mask, bool (H, W) or (H, W, D); may be cropped to a box that holds both masks.
+        y_pred: predicted mask, bool (H, W) or (H, W, D); may be cropped to a box that contains both masks.
         y: true mask, same shape.
         spacing: voxel size along each axis.
         unit: unit of the spacing: "mm", "pixel", or "voxel" where the spacing is unknown.
@@ -105,7 +105,7 @@ class MaskPair:
 def mask_pairs(
     y_pred: np.ndarray, y: np.ndarray, num_classes: int, spacing: Sequence[float], unit: str = "mm"
 ) -> Iterator[MaskPair]:
-    """Yield the masks of every class except the background, cropped to the smallest box that holds both.
+    """Yield the masks of every class except the background, cropped to the smallest box that contains both.
 
     Args:
         y_pred: predicted class indices, whole numbers, (H, W) or (H, W, D).

@@ -7,7 +7,7 @@ Two definitions of a surface are in use, and published figures depend on which o
   et al. (2018), in DeepMind's ``surface-distance`` and MONAI's ``SurfaceDiceMetric(use_subvoxels=True)``.
 
 A surface has far fewer points than the volume has voxels, so k-d trees take a fraction of the time and memory of
-distance maps. Masks may be cropped to any box that holds both.
+distance maps. Masks may be cropped to any box that contains both.
 """
 
 from __future__ import annotations

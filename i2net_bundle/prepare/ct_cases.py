@@ -62,7 +62,7 @@ def find_cases(
         return "btcv", _paper_cases(pairs, source, allow_missing), "btcv"
     raise FileNotFoundError(
         f"{source} is not known: looked for img/img0001.nii.gz (raw BTCV), train_npz and test_vol_h5 (TransUNet), "
-        f"and {DATALIST} (Decathlon or nnU-Net form). Name the folder that holds them."
+        f"and {DATALIST} (Decathlon or nnU-Net form). Pass the folder that contains them."
     )
 
 

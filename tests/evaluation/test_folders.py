@@ -144,11 +144,11 @@ def test_ignored_voxels_do_not_count(tmp_path: Path) -> None:
     assert summary["classes"]["tumour"]["strict_dice"]["mean"] == pytest.approx(1)
 
 
-def test_a_prediction_that_holds_the_ignored_id_cannot_be_scored(tmp_path: Path) -> None:
+def test_a_prediction_that_contains_the_ignored_id_cannot_be_scored(tmp_path: Path) -> None:
     save(tmp_path / "labels" / "a.nii.gz", LABEL // 5)
     save(tmp_path / "preds" / "a_mask.nii.gz", PRED // 5 * 2)
     write_datalist(tmp_path / "labels", "a", labels={"background": 0, "tumour": 1, "ignore": 2})
-    with pytest.raises(DataError, match=r"a_mask\.nii\.gz: holds 2, which is no class"):
+    with pytest.raises(DataError, match=r"a_mask\.nii\.gz: contains 2, which is no class"):
         evaluate_folders(tmp_path / "preds", tmp_path / "labels", tmp_path / "out")
 
 
@@ -173,7 +173,7 @@ class TestCommand:
 
     def test_results_are_not_overwritten_by_default(self, folders: tuple[Path, Path]) -> None:
         main(["evaluate", *map(str, folders)])
-        with pytest.raises(SystemExit, match="already holds results"):
+        with pytest.raises(SystemExit, match="already contains results"):
             main(["evaluate", *map(str, folders)])
         main(["evaluate", *map(str, folders), "--overwrite"])
 

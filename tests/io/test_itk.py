@@ -15,7 +15,7 @@ from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.volumes import content_sha256
 from tests.checks.ct_files import AFFINE, hu_volume, label_volume, save
-from tests.io.test_volumes import converted
+from tests.io.volume_files import converted
 
 
 def header_file(folder: Path, suffix: str, *replacements: tuple[str, str]) -> Path:
@@ -54,6 +54,12 @@ FAULTS = {
         "units",
         "records its spacing in cm. Write it in mm",
     ),
+    "an axis without a direction": (
+        ".nhdr",
+        [(r"^space directions:.*", "space directions: none (0,2,0) (0,0,3)")],
+        "spacing",
+        "records the spacing of 2 of 3 axes ('space directions')",
+    ),
     "degenerate directions in NRRD": (
         ".nhdr",
         [(r"^space directions:.*", "space directions: (2,0,0) (2,0,0) (0,0,3)")],
@@ -66,6 +72,7 @@ FAULTS = {
         "spacing",
         "does not record its spacing (no ElementSpacing)",
     ),
+    "NaN origin": (".mhd", [(r"^Offset.*", "Offset = nan 0 0")], "orientation", "has the origin nan 0 0"),
     "negative spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = -2 2 3")], "spacing", "spacing -2 x 2 x 3"),
     "zero spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = 0 2 3")], "spacing", "spacing 0 x 2 x 3"),
     "NaN spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = nan 2 3")], "spacing", "spacing nan x 2 x 3"),
@@ -105,7 +112,7 @@ def test_a_header_that_does_not_place_the_volume_is_refused(
         ("left-anterior-superior", "(2,0,0) (0,-2,0) (0,0,3)"),
     ],
 )
-def test_directions_hold_in_the_space_that_nrrd_names(space: str, directions: str, tmp_path: Path) -> None:
+def test_directions_apply_in_the_space_that_nrrd_names(space: str, directions: str, tmp_path: Path) -> None:
     path = header_file(tmp_path, ".nhdr", ("left-posterior-superior", space), (r"(?<=directions: ).*", directions))
     image, findings = load_volume(path, VolumeOptions())
     assert findings == []
@@ -132,6 +139,18 @@ def test_a_file_that_was_cut_off_is_refused(suffix: str, compressed: bool, tmp_p
     sitk.WriteImage(sitk.ReadImage(save(tmp_path / "ct.nii.gz", hu_volume())), str(path), useCompression=compressed)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match=rf"ct\{suffix}: is truncated or damaged: its voxels cannot be read"):
+        load_volume(path, VolumeOptions())
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nhdr", ".mhd"])
+def test_compressed_voxels_that_do_not_match_their_checksum_are_refused(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"ct{suffix}"
+    sitk.WriteImage(sitk.ReadImage(save(tmp_path / "ct.nii.gz", hu_volume())), str(path), useCompression=True)
+    np.testing.assert_array_equal(load_volume(path, VolumeOptions())[0].dataobj, hu_volume())
+    file = path if suffix in (".nrrd", ".mha") else next(tmp_path.glob("ct.*raw*"))
+    content = file.read_bytes()
+    file.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    with pytest.raises(DataError, match=rf"ct\{suffix}: is truncated or damaged: its voxels.* cannot be read"):
         load_volume(path, VolumeOptions())
 
 

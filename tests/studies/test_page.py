@@ -19,7 +19,7 @@ def images(html: str) -> list[str]:
     return [base64.b64decode(data).decode() for data in found]
 
 
-def test_the_page_holds_plots_tables_and_notes_and_loads_nothing(tmp_path: Path) -> None:
+def test_the_page_contains_plots_tables_and_notes_and_loads_nothing(tmp_path: Path) -> None:
     html = page(make_tables(tmp_path))
     HTMLParser().feed(html)
     assert len(images(html)) == 2 and all(text.startswith("<?xml") for text in images(html))

@@ -103,7 +103,7 @@ def test_the_notes_say_what_is_published_open_and_computed(tmp_path: Path) -> No
     assert "corrected by Holm's method" in text
 
 
-def test_the_csv_files_hold_every_number_and_no_mark(tmp_path: Path) -> None:
+def test_the_csv_files_contain_every_number_and_no_mark(tmp_path: Path) -> None:
     tables = make_tables(tmp_path)
     row = next(
         row
