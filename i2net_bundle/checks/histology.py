@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from i2net_bundle.io.images import (
     used_bits,
 )
 from i2net_bundle.io.options import HistologyOptions
+from i2net_bundle.io.printable import shell_name
 
 TRAINING_UM_PER_PX = 0.62005
 """Micrometres per pixel of the GlaS images (Sirinukunwattana et al. 2017), on which the histology networks train."""
@@ -133,14 +133,28 @@ def pair_findings(
 
 
 def _image_findings(path: str | Path, image: Image.Image, options: HistologyOptions) -> list[Finding]:
+    damaged = _palette_findings(path, image)
+    if damaged:
+        return damaged
     findings = magnification_findings(path, image_um_per_px(image), options)
     if image.mode not in _IMAGE_MODES and not is_16_bit_grey(image):
         problem = f"has pixels of mode {image.mode}, but grey, palette or RGB is expected"
         findings.append(error("image-mode", path, problem, "Export it as RGB with 8 bits per channel."))
     elif bits_per_channel(path, image) > 8:
         findings.append(_depth_finding(path, image))
-    flatten = f"Flatten it onto a background: magick {shlex.quote(str(path))} -background white -flatten OUT.png."
+    flatten = f"Flatten it onto a background: magick {shell_name(path)} -background white -flatten OUT.png."
     return findings + _alpha_findings(path, image, flatten)
+
+
+def _palette_findings(path: str | Path, image: Image.Image) -> list[Finding]:
+    """Refuse indices beyond the palette: they have no colour, and Pillow shows them black."""
+    if image.mode != "P":
+        return []
+    colours, needed = len(image.getpalette() or []) // 3, int(np.asarray(image).max()) + 1
+    if needed <= colours:
+        return []
+    problem = f"is damaged: its palette has {colours} colours, and its pixels need {needed}"
+    return [error("image-unreadable", path, problem, "Download or export it again.")]
 
 
 def _depth_finding(path: str | Path, image: Image.Image) -> Finding:

@@ -10,6 +10,9 @@ from i2net_bundle.io.findings import Finding, error, warning
 
 _SAMPLE = 2_000_000
 _PADDING_BELOW = -1500.0  # scanners fill outside their circle with -2000, -3024 and the like
+_MAX_TISSUE_HU = 3071
+"""Largest HU of 12-bit scanners."""
+_MAX_STORED_HU = 32767
 _GO_ON = "If these are Hounsfield units after all, set any_intensities (--any-intensities)."
 
 
@@ -37,7 +40,7 @@ def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     """Judge a CT by its distribution of values.
 
     Args:
-        voxels: finite, any shape.
+        voxels: finite, (X, Y, Z).
         path: for the message.
     """
     low, high = float(voxels.min()), float(voxels.max())
@@ -50,6 +53,25 @@ def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     if low >= 0 and high <= 255:
         problem = f"looks windowed to 8 bits: {shown}"
         return [error("normalised", path, problem, f"Use the CT in Hounsfield units. {_GO_ON}")]
+    if high > _MAX_STORED_HU:
+        problem = f"contains values up to {high:g} HU: padding or negative numbers stored as unsigned"
+        remedy = f"Convert the scan again, with the negative numbers that it has. {_GO_ON}"
+        return [error("unsigned", path, problem, remedy)]
+    return _padding_findings(voxels, path) + _distribution_findings(voxels, path, shown)
+
+
+def _padding_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
+    """Report corners of slices brighter than any tissue: they lie outside the scanned circle."""
+    corners = voxels[:: max(1, voxels.shape[0] - 1), :: max(1, voxels.shape[1] - 1)]
+    brightest = float(corners.max())
+    if brightest <= _MAX_TISSUE_HU:
+        return []
+    problem = f"has {brightest:g} HU in a corner of a slice, more than any tissue: probably padding"
+    remedy = "Check it, and set padding to -1024 HU: the network may take it for an organ."
+    return [warning("padding", path, problem, remedy)]
+
+
+def _distribution_findings(voxels: np.ndarray, path: str | Path, shown: str) -> list[Finding]:
     sample = voxels.ravel(order="K")[:: max(1, voxels.size // _SAMPLE)]  # in memory order, without a copy
     sample = sample[sample > _PADDING_BELOW]
     if not sample.size:

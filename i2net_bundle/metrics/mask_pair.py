@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from i2net_bundle.metrics.surface import surface_distances, surface_voxels
+from i2net_bundle.metrics.surface import distances_to_mask, surface_distances, surface_voxels
 
 FOUND, MISSED, INVENTED, ABSENT = "found", "missed", "invented", "absent"
 """The class is in both masks; in the truth only; in the prediction only; in neither."""
@@ -78,6 +78,20 @@ class MaskPair:
         """The same distances in the unit of the spacing."""
         isotropic = all(size == 1 for size in self.spacing)
         return self.voxel_distances if isotropic else surface_distances(*self._surfaces, self.spacing)
+
+    @cached_property
+    def mask_distances(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distances from every voxel of a mask to the other mask, 0 within it; order and unit as in `distances`."""
+        return self._to_masks(np.argwhere(self.y_pred), np.argwhere(self.y))
+
+    @cached_property
+    def surface_to_mask_distances(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distances from the surface voxels of a mask to the other mask, 0 within it; likewise."""
+        return self._to_masks(*self._surfaces)
+
+    def _to_masks(self, of_pred: np.ndarray, of_label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        there = distances_to_mask(of_pred, self.y, self.spacing)
+        return there, distances_to_mask(of_label, self.y_pred, self.spacing)
 
     @cached_property
     def _surfaces(self) -> tuple[np.ndarray, np.ndarray]:

@@ -121,7 +121,7 @@ def test_one_value_alone_is_refused() -> None:
 
 
 def test_padding_alone_is_refused() -> None:
-    voxels = np.where(np.arange(64) % 2, -2000, -3024)
+    voxels = np.where(np.arange(64) % 2, -2000, -3024).reshape(4, 4, 4)
     (found,) = intensity_findings(voxels, FILE)
     assert str(found) == (f"{FILE}: contains only padding: values run from -3024 to -2000. Use the original scan.")
 
@@ -213,6 +213,21 @@ def test_padding_outside_the_scanner_circle_passes(phantom: np.ndarray, padding:
     padded[: int(share * len(padded))] = padding
     assert intensity_findings(padded, FILE) == []
     assert intensity_findings(np.where(padded == padding, padding, phantom), FILE) == []
+
+
+@pytest.mark.parametrize("padding", [3072, 30000])
+def test_padding_brighter_than_tissue_is_a_warning(phantom: np.ndarray, padding: int) -> None:
+    padded = phantom.copy()
+    padded[:3] = padding
+    (found,) = intensity_findings(padded, FILE)
+    assert found.severity is Severity.WARNING
+    assert found.problem == f"has {padding} HU in a corner of a slice, more than any tissue: probably padding"
+
+
+def test_numbers_above_those_of_16_signed_bits_are_refused(phantom: np.ndarray) -> None:
+    (found,) = intensity_findings(metal(phantom, 62512), FILE)
+    assert found.severity is Severity.ERROR
+    assert found.problem == "contains values up to 62512 HU: padding or negative numbers stored as unsigned"
 
 
 def test_padding_does_not_hide_another_fault(phantom: np.ndarray) -> None:

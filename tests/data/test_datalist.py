@@ -278,6 +278,19 @@ def test_2d_images_with_other_channels_are_refused(tmp_path: Path) -> None:
         read_datalist(tmp_path / "dataset.json")
 
 
+@pytest.mark.parametrize("value", [0, -0.5, True, "0.5", 1e400, [0.5]])
+def test_an_impossible_size_of_pixels_is_refused(tmp_path: Path, value: Any) -> None:
+    write_set(tmp_path, training=["a.png"], um_per_px=value)
+    with pytest.raises(DataError, match=r'dataset\.json: "um_per_px" must be a number of micrometres above 0, found'):
+        read_datalist(tmp_path / "dataset.json")
+
+
+@pytest.mark.parametrize("value", [0.62005, 1, None])
+def test_the_size_of_pixels_is_read(tmp_path: Path, value: float | None) -> None:
+    write_set(tmp_path, training=["a.png"], um_per_px=value)
+    assert read_datalist(tmp_path / "dataset.json").um_per_px == value
+
+
 @pytest.mark.parametrize("value", ["mask", 1, ["classes"]])
 def test_unknown_label_values_are_refused(tmp_path: Path, value: Any) -> None:
     write_set(tmp_path, training=["a.png"], label_values=value)

@@ -45,6 +45,12 @@ FAULTS = {
         "units",
         "records its spacing in cm. Write it in mm",
     ),
+    "an axis without a direction": (
+        ".nhdr",
+        [(r"^space directions:.*", "space directions: none (0,2,0) (0,0,3)")],
+        "spacing",
+        "records the spacing of 2 of 3 axes ('space directions')",
+    ),
     "degenerate directions in NRRD": (
         ".nhdr",
         [(r"^space directions:.*", "space directions: (2,0,0) (2,0,0) (0,0,3)")],
@@ -57,6 +63,7 @@ FAULTS = {
         "spacing",
         "does not record its spacing (no ElementSpacing)",
     ),
+    "NaN origin": (".mhd", [(r"^Offset.*", "Offset = nan 0 0")], "orientation", "has the origin nan 0 0"),
     "negative spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = -2 2 3")], "spacing", "spacing -2 x 2 x 3"),
     "zero spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = 0 2 3")], "spacing", "spacing 0 x 2 x 3"),
     "NaN spacing": (".mhd", [(r"^ElementSpacing.*", "ElementSpacing = nan 2 3")], "spacing", "spacing nan x 2 x 3"),

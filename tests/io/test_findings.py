@@ -34,6 +34,13 @@ def test_any_error_of_a_reader_becomes_a_finding_of_its_file(fault: Exception) -
             raise fault
 
 
+def test_an_error_of_the_system_is_no_damage() -> None:
+    with pytest.raises(DataError, match=r"^a\.nii: cannot be read \(File name too long\)\. Check the path") as caught:  # noqa: SIM117
+        with reading("a.nii"):
+            raise OSError(36, "File name too long", "a.nii")
+    assert "Errno" not in str(caught.value)
+
+
 def test_too_little_memory_is_named() -> None:
     with pytest.raises(DataError, match=r"^a\.nii: needs more memory than is available"), reading("a.nii"):
         raise MemoryError

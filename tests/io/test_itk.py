@@ -70,6 +70,18 @@ def test_a_file_that_was_cut_off_is_refused(suffix: str, compressed: bool, tmp_p
         load_volume(path, VolumeOptions())
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nhdr", ".mhd"])
+def test_compressed_voxels_that_do_not_match_their_checksum_are_refused(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"ct{suffix}"
+    sitk.WriteImage(sitk.ReadImage(save(tmp_path / "ct.nii.gz", hu_volume())), str(path), useCompression=True)
+    np.testing.assert_array_equal(load_volume(path, VolumeOptions())[0].dataobj, hu_volume())
+    file = path if suffix in (".nrrd", ".mha") else next(tmp_path.glob("ct.*raw*"))
+    content = file.read_bytes()
+    file.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
+    with pytest.raises(DataError, match=rf"ct\{suffix}: is truncated or damaged: its voxels.* cannot be read"):
+        load_volume(path, VolumeOptions())
+
+
 @pytest.mark.parametrize(("suffix", "line"), [(".nhdr", r"^space: .*"), (".mhd", r"^TransformMatrix.*\n")])
 def test_a_label_without_orientation_can_take_its_image_s(suffix: str, line: str, tmp_path: Path) -> None:
     image = save(tmp_path / "image.nii.gz", hu_volume())

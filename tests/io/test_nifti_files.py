@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 import pytest
 
 from i2net_bundle.io.nifti import read_nifti
+from i2net_bundle.io.options import VolumeOptions
 from tests.checks.ct_files import AFFINE, hu_volume, save
 from tests.io.refusals import refusal
 
+DIM_1, VOX_OFFSET = (42, "<h"), (108, "<f")
+"""Positions and types of header fields of NIfTI-1."""
 AGAIN = "Download or copy the file again."
 
 
@@ -48,6 +54,58 @@ def test_a_damaged_compressed_file_is_refused(tmp_path: Path) -> None:
     found = refusal(read_nifti, path)
     assert found.problem.startswith("is truncated or damaged: its voxels cannot be read (")
     assert found.remedy == AGAIN
+
+
+@pytest.mark.parametrize("place", ["stream", "checksum"])
+def test_a_compressed_file_that_does_not_match_its_checksum_is_refused(tmp_path: Path, place: str) -> None:
+    path = Path(save(tmp_path / "ct.nii.gz", hu_volume()))
+    content = gzip.decompress(path.read_bytes())
+    sound, other = gzip.compress(content), gzip.compress(content[:-1] + bytes([content[-1] ^ 1]))
+    path.write_bytes(other[:-8] + sound[-8:] if place == "stream" else sound[:-8] + bytes(4) + sound[-4:])
+    assert "its voxels cannot be read (CRC check failed" in refusal(read_nifti, path).problem
+
+
+def test_bytes_after_the_voxels_are_read_up_to_a_limit(tmp_path: Path) -> None:
+    path = Path(save(tmp_path / "ct.nii.gz", hu_volume()))
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content + bytes(10**6), 1))
+    np.testing.assert_array_equal(read_nifti(path, VolumeOptions())[0].dataobj, hu_volume())
+    path.write_bytes(gzip.compress(content + bytes(7 * 10**7), 1))
+    assert "(more than 67 MB follow them)" in refusal(read_nifti, path).problem
+
+
+def with_header_field(path: Path, position: int, form: str, value: float) -> Path:
+    """A sound file in which bytes of the header are replaced; nibabel would not write them."""
+    content = bytearray(gzip.decompress(Path(save(path.with_name("sound.nii.gz"), hu_volume())).read_bytes()))
+    struct.pack_into(form, content, position, value)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_voxels_that_begin_within_the_header_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = with_header_field(tmp_path / f"ct{suffix}", *VOX_OFFSET, 0)
+    assert refusal(read_nifti, path).problem == "has the vox_offset 0, which lies in its header"
+
+
+def test_an_infinite_slope_is_refused(tmp_path: Path) -> None:
+    file = save(tmp_path / "ct.nii.gz", hu_volume(), scl_slope=np.inf)
+    assert refusal(read_nifti, file).problem == "has the scl_slope inf"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        (DIM_1, -12, r"has shape \(-12, 10, 8\)"),
+        (VOX_OFFSET, np.inf, r"cannot be read as NIfTI \(cannot convert float"),
+    ],
+    ids=["size", "offset"],
+)
+def test_a_library_prints_nothing_about_an_impossible_header(
+    tmp_path: Path, field: tuple[int, str], value: float, problem: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert re.match(problem, refusal(read_nifti, with_header_field(tmp_path / "ct.nii", *field, value)).problem)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])

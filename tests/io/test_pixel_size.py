@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image, TiffImagePlugin
 
 from i2net_bundle.checks.histology import load_image
@@ -85,3 +87,9 @@ def test_the_resolution_of_a_screen_or_printer_is_no_pixel_size(name: str, how: 
     Image.fromarray(RGB).save(tmp_path / name, **how)
     assert image_um_per_px(open_image(tmp_path / name)) is None
     assert load_image(tmp_path / name, HistologyOptions())[1] == []
+
+
+def test_ome_s_micrometres_are_read_from_a_file(tmp_path: Path) -> None:
+    sides = {f"PhysicalSize{axis}{what}": value for axis in "XY" for what, value in (("", 0.25), ("Unit", "µm"))}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((4, 4, 3), np.uint8), photometric="rgb", metadata=sides)
+    assert image_um_per_px(Image.open(tmp_path / "a.ome.tif")) == 0.25

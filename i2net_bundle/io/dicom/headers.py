@@ -20,7 +20,7 @@ from i2net_bundle.io.dicom.dicom_slice import DicomSlice, OtherObject, Vector
 _SUFFIXES = (".dcm", ".ima")
 _KEYWORDS = (
     *("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "Modality", "ImageType", "NumberOfFrames"),
-    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"),
+    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("PhotometricInterpretation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
@@ -191,8 +191,11 @@ def _attributes(content: Any, bits_stored: int) -> tuple[dict[str, Any], list[st
     position = numbers("ImagePositionPatient", 3)
     thickness = numbers("SliceThickness", 1, required=False)
     slope, intercept = (numbers(name, 1, required=False) for name in ("RescaleSlope", "RescaleIntercept"))
-    if slope is not None and slope[0] == 0:
-        faults.append("a RescaleSlope of 0")
+    if slope is not None and slope[0] <= 0:
+        faults.append(f"a RescaleSlope of {slope[0]:g}")
+    high_bit = numbers("HighBit", 1, required=False)
+    if high_bit is not None and high_bit[0] != bits_stored - 1:
+        faults.append(f"a HighBit of {high_bit[0]:g}, which does not fit {bits_stored} BitsStored")
     if content.get("ModalityLUTSequence"):
         faults.append("a ModalityLUTSequence instead of RescaleSlope and RescaleIntercept")
     padding = numbers("PixelPaddingValue", 1, required=False)
