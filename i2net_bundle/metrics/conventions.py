@@ -41,8 +41,8 @@ class Convention:
         source: public code that computes it.
         measure: function of a pair of masks, neither of them empty; the result has the unit of the pair's spacing.
         combine: function of the measured values of all pairs.
-        scope: what a pair of masks holds: an image or volume, a slice of a volume, or a batch of images, stacked along
-            a first axis.
+        scope: what a pair of masks contains: an image or volume, a slice of a volume, or a batch of images, stacked
+            along a first axis.
         one_empty: value if exactly one mask is empty; None leaves the pair out.
         both_empty: value if both masks are empty, likewise.
     """

@@ -18,20 +18,7 @@ from i2net_bundle.data import load_cases
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
 from tests.checks.ct_files import AFFINE, SHAPE, hu_volume, label_volume, save
-
-MR = VolumeOptions(channels=("T2", "ADC"))
-
-
-def mr_volume(seed: int = 0, scale: float = 400.0) -> np.ndarray:
-    """Positive values of no unit, as of an MR; int16."""
-    return np.random.default_rng(seed).gamma(2.0, scale, SHAPE).astype(np.int16)
-
-
-def write_channels(folder: Path, second_affine: np.ndarray = AFFINE) -> list[str]:
-    return [
-        save(folder / "p_0000.nii.gz", mr_volume(0)),
-        save(folder / "p_0001.nii.gz", mr_volume(1, 1000.0), second_affine),
-    ]
+from tests.checks.mr_files import MR, mr_volume, write_channels
 
 
 def test_one_file_per_channel_is_stacked_in_their_order(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from i2net_bundle.evaluation.folders import evaluate_folders
 from i2net_bundle.io.options import HistologyOptions
 from i2net_bundle.metrics import CONVENTIONS
 from i2net_bundle.workflow.stopping import Stopped
-from tests.evaluation.test_folders import LABEL, PRED, save
+from tests.evaluation.mask_files import LABEL, PRED, save
 
 UM = 0.62005
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from i2net_bundle.studies.page import page, pictures
-from tests.studies.test_study_tables import make_tables
+from tests.studies.tables import make_tables
 
 
 def images(html: str) -> list[str]:
