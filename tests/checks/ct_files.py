@@ -16,13 +16,18 @@ AFFINE = np.array([[-2.0, 0, 0, 30], [0, -2, 0, 20], [0, 0, 3, -60], [0, 0, 0, 1
 LAS = AFFINE @ np.diag([1, -1, 1, 1.0]) + [[0] * 4, [0, 0, 0, -18], [0] * 4, [0] * 4]  # the same box, rows reversed
 SHAPE = (12, 10, 8)
 FIELDS = {  # offset and type in the header of NIfTI-1
+    "dim1": (42, "h"),
+    "dim2": (44, "h"),
+    "dim3": (46, "h"),
     "pixdim1": (80, "f"),
+    "vox_offset": (108, "f"),
     "scl_slope": (112, "f"),
     "scl_inter": (116, "f"),
     "xyzt_units": (123, "B"),
     "qform_code": (252, "h"),
     "sform_code": (254, "h"),
     "quatern_b": (256, "f"),
+    "srow_x0": (280, "f"),
     "srow_z3": (320, "f"),
 }
 

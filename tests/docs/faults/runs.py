@@ -69,6 +69,11 @@ def damaged_checkpoint(folder: Path) -> Printed:
     return logged(lambda: _newest_readable(folder / "run", 1))
 
 
+def empty_checkpoint(folder: Path) -> Printed:
+    checkpoints(None, b"")(folder)
+    return logged(lambda: _newest_readable(folder / "run", 1))
+
+
 def damaged_checkpoints(folder: Path) -> Printed:
     checkpoints(b"", b"PK\x03\x04 cut")(folder)
     return refused(lambda: _newest_readable(folder / "run", 1))
@@ -278,6 +283,7 @@ FAULTS: dict[str, Make] = {
     "quota, or limit on the size of files": file_limit,
     "too little space for a file of known size": too_little_space,
     "newest checkpoint damaged": damaged_checkpoint,
+    "newest checkpoint empty": empty_checkpoint,
     "newest checkpoint missing": missing_checkpoint,
     "all checkpoints damaged": damaged_checkpoints,
     "SIGTERM in training (exit status 143)": stopped(signal.SIGTERM),
