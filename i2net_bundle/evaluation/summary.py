@@ -101,7 +101,7 @@ def write_metrics(path: Path, cases: Sequence[CaseScores], class_names: Sequence
 
 
 def table(summary: dict[str, Any]) -> str:
-    """Format ``summary.json`` as aligned text: a line per class, the mean, and its confidence interval."""
+    """Format ``summary.json`` as aligned text: a line per class, the mean, its confidence interval, and the mIoU."""
     metrics = [metric for name, metric in METRICS.items() if name in summary["mean"]]
     counts = [MISSED, INVENTED, ABSENT]
     rows = [["class", *(_with_unit(metric, summary["distance_unit"]) for metric in metrics), *counts]]
@@ -118,6 +118,11 @@ def table(summary: dict[str, Any]) -> str:
     lines = ["  ".join(cells) for cells in padded(rows)]
     if any(means[metric.name]["ci95"] is None for metric in metrics):
         lines.append(f"An interval needs at least {FEWEST} {summary['resampled']} with a value.")
+    if summary["iou"]["mean"] is not None:
+        of_classes = ", ".join(
+            f"{name} {'-' if value is None else f'{value:.3f}'}" for name, value in summary["iou"]["classes"].items()
+        )
+        lines.append(f"mIoU over all cases together: {summary['iou']['mean']:.3f} ({of_classes})")
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from i2net_bundle.data.phantoms.streets import CITY as PHANTOM_CITY
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.writing import file_sha256, staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
@@ -71,8 +72,9 @@ def prepare_cityscapes(
         manifest = Manifest("cityscapes", {"allow_missing": allow_missing, "link": link})
         splits, findings = _convert(scenes, table, target, manifest, link)
         settle_findings(findings, allow_missing, target)
+        phantoms = all(scene.name.startswith(f"{PHANTOM_CITY}_") for scene in scenes)
         content = {
-            "name": "Cityscapes",
+            "name": "Street phantoms" if phantoms else "Cityscapes",
             "labels": {str(index): name for index, name in enumerate(table.names)},
             "label_values": "classes",
             "ignore_id": table.ignore_id,

@@ -27,7 +27,7 @@ from i2net_bundle.reports.gallery import draw_case
 from i2net_bundle.reports.phantom_notice import phantom_notice
 from i2net_bundle.reports.run_results import RunResults, read_run
 from i2net_bundle.reports.score_figures import bland_altman, box_plots, reliability_diagram
-from i2net_bundle.reports.score_tables import Table, calibration_table, case_table, object_table, score_table
+from i2net_bundle.reports.score_tables import Table, calibration_table, case_table, iou_table, object_table, score_table
 from i2net_bundle.reports.views import load_views
 
 PAGE_NAME, FIGURES_NAME = "index.html", "figures"
@@ -169,7 +169,7 @@ def _scores(results: RunResults) -> Section:
         f"{name.capitalize()}: {PROTOCOLS[name].rule}" for name in dict.fromkeys(m.protocol for m in scores.metrics)
     ]
     resampled = "patients" if scores.patients() else "cases"
-    objects = object_table(scores)
+    objects, iou = object_table(scores), (results.summary or {}).get("iou")
     return Section(
         "scores",
         "Scores",
@@ -183,7 +183,7 @@ def _scores(results: RunResults) -> Section:
         ),
         pictures=[partial(box_plots, scores)],
         tables=[score_table(scores), *([objects] if objects else [])],
-        folded=[case_table(scores)],
+        folded=[*([iou_table(iou)] if iou else []), case_table(scores)],
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from i2net_bundle.data import load_cases
+from i2net_bundle.data.phantoms import make_street_phantoms
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.prepare.cityscapes import prepare_cityscapes
 
@@ -50,6 +51,16 @@ def write_source(source: Path) -> Path:
 def read(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)
+
+
+def test_phantoms_are_named_as_such(tmp_path: Path) -> None:
+    make_street_phantoms(tmp_path / "source", 1, 1, 1, (64, 64))
+    content = json.loads(prepare_cityscapes(tmp_path / "source", tmp_path / "out").read_text())
+    assert content["name"] == "Street phantoms"
+    assert [len(content[split]) for split in ("training", "validation", "test")] == [1, 1, 1]
+    assert "label" not in content["test"][0]
+    named = json.loads(prepare_cityscapes(write_source(tmp_path / "real"), tmp_path / "named").read_text())
+    assert named["name"] == "Cityscapes"
 
 
 def test_label_ids_become_train_ids_and_what_does_not_count_255(tmp_path: Path) -> None:

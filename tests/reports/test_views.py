@@ -64,6 +64,12 @@ def test_of_flips_the_image_itself_is_kept(network: I2Net) -> None:
     assert len(forward.inputs) == 1 and torch.equal(forward.inputs[0], image)
 
 
+def test_of_windows_the_records_are_of_one_pass(network: I2Net) -> None:
+    image, inferer = torch.rand(1, 16, 32), WholeImageInferer(window=[16, 16])
+    forward = watch(network, inferer, image, None)
+    assert forward.inputs.shape == (1, 1, 16, 32) and inferer.window == [16, 16]
+
+
 def test_watching_leaves_a_training_network_as_it_was(network: I2Net) -> None:
     network.train()
     before = copy.deepcopy(network.state_dict())

@@ -13,7 +13,7 @@ from torch import nn
 from i2net_bundle import hardware
 from i2net_bundle.losses import CrossEntropyDiceLoss, I2NetLoss
 from i2net_bundle.networks import I2Net, learner_parameters
-from i2net_bundle.training import SegmentationTrainer, TrainingNetwork
+from i2net_bundle.training import AuxiliaryHead, SegmentationTrainer, TrainingNetwork
 from tests.networks.small_networks import small_i2net
 from tests.training.runs import Make, Run, run_maker
 from tests.training.steps import LEARNING_RATE
@@ -69,12 +69,13 @@ def make_trainer(make_loss: Callable[..., I2NetLoss]) -> Callable[..., Segmentat
         optimizer: torch.optim.Optimizer | None = None,
         weights: dict[str, float] | None = None,
         loss: nn.Module | None = None,
+        auxiliary: AuxiliaryHead | None = None,
         **kwargs: Any,
     ) -> SegmentationTrainer:
         arguments = {"device": torch.device("cpu"), "max_epochs": 1, **kwargs}
         return SegmentationTrainer(
             train_data_loader=batches,
-            network=TrainingNetwork(network),
+            network=TrainingNetwork(network, auxiliary),
             optimizer=optimizer or torch.optim.SGD(network.parameters(), lr=LEARNING_RATE),
             loss_function=loss or make_loss(network, **(weights or {})),
             **arguments,

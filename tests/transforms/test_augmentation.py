@@ -11,7 +11,7 @@ from monai.transforms import Compose
 from scipy import ndimage
 from torch import Tensor
 
-from i2net_bundle.transforms import histology_training, volume_training
+from i2net_bundle.transforms import histology_training, street_training, volume_training
 from i2net_bundle.transforms.augmentation import (
     RandTurnOrRotated,
     reseed,
@@ -144,3 +144,57 @@ def test_histology_without_augmentation_is_imagenet_normalisation_alone() -> Non
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     expected = ((image.numpy().transpose(1, 2, 0) / 255 - mean) / std).transpose(2, 0, 1)
     np.testing.assert_allclose(out, expected, atol=1e-4)
+
+
+class TestStreet:
+    """Random scale, crop and flip of street scenes."""
+
+    @staticmethod
+    def draw(data: dict[str, Tensor], index: int = 0, **settings: Any) -> dict[str, Tensor]:
+        transform = street_training(intensity=volume_intensity([0, 200], ["any"]), **settings)
+        reseed(transform, 0, 0, index)
+        return transform(dict(data))
+
+    @pytest.mark.parametrize("scale_range", [(0.5, 2.0), (1.0, 1.0)], ids=str)
+    def test_image_and_label_move_together(self, scale_range: tuple[float, float]) -> None:
+        data = scene(channels=3)
+        for index in range(20):
+            out = self.draw(data, index, size=(40, 40), scale_range=scale_range)
+            assert out["image"].shape == (3, 40, 40) and out["label"].shape == (1, 40, 40)
+            known = out["label"][0] != 255
+            agree = (out["image"][0] > 100) == (out["label"][0] == 1)
+            assert agree[known].float().mean() > 0.95
+
+    def test_without_scaling_a_crop_is_a_part_of_the_image_or_of_its_mirror(self) -> None:
+        image = torch.arange(30 * 50).reshape(1, 30, 50).float()
+        data = {"image": image, "label": torch.zeros(1, 30, 50, dtype=torch.uint8)}
+        flipped = set()
+        for index in range(12):
+            crop = self.draw(data, index, size=(20, 20), scale_range=(1.0, 1.0))["image"][0]
+            is_flipped = bool(crop[0, 0] > crop[0, 1])
+            flipped.add(is_flipped)
+            crop = crop.flip(1) if is_flipped else crop
+            row, col = divmod(int(crop[0, 0]), 50)
+            assert torch.equal(crop, image[0, row : row + 20, col : col + 20])
+        assert flipped == {True, False}
+
+    def test_what_is_missing_is_the_mean_colour_and_ignored(self) -> None:
+        transform = street_training((100, 120), (1.0, 1.0), ignore_index=99)
+        data = {"image": torch.full((3, 60, 80), 255.0), "label": torch.ones(1, 60, 80, dtype=torch.uint8)}
+        out = transform(data)
+        outside = out["label"][0] == 99
+        assert int(outside.sum()) == 100 * 120 - 60 * 80
+        assert not out["image"][:, outside].any() and (out["image"][:, ~outside] > 1).all()
+
+    def test_magnifications_are_spread_over_their_range(self) -> None:
+        data = scene(100, 100)
+        shares = []
+        for index in range(40):
+            label = self.draw(data, index, size=(200, 200))["label"]
+            shares.append(float((label != 255).float().mean()))
+        assert min(shares) < 0.12 and max(shares) > 0.8  # (100 · scale / 200)²
+
+    def test_a_seed_reproduces_a_crop(self) -> None:
+        first, again, other = (self.draw(scene(channels=3), index, size=(40, 40)) for index in (1, 1, 2))
+        assert torch.equal(first["image"], again["image"]) and torch.equal(first["label"], again["label"])
+        assert not torch.equal(first["image"], other["image"])
