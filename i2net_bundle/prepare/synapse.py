@@ -23,7 +23,7 @@ from i2net_bundle.labels import LabelTable, label_table, map_labels
 from i2net_bundle.prepare.ct_cases import FOLDERS, SourceCase, find_cases
 from i2net_bundle.prepare.manifest import Manifest
 from i2net_bundle.prepare.sources import one_at_a_time, opened_source, settle_findings
-from i2net_bundle.prepare.transunet import read_transunet
+from i2net_bundle.prepare.transunet_files import read_transunet
 from i2net_bundle.workflow.stopping import graceful_stop
 
 

@@ -19,7 +19,7 @@ from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.prepare import prepare_synapse
 from i2net_bundle.prepare.ct_cases import TEST_CASES, TRAINING_CASES
-from i2net_bundle.prepare.transunet import read_transunet
+from i2net_bundle.prepare.transunet_files import read_transunet
 from i2net_bundle.transforms import volume_reading
 from tests.prepare.ct_lookalikes import (
     RAW_ID,
