@@ -109,7 +109,7 @@ def test_training_evaluation_and_inference_run_from_the_command_line(
     assert {**summary, "weights": None} == of_masks
     assert len(list((run / "evaluation" / "pictures").glob("*.png"))) == 2
     again = bundle(*evaluate, check=False)
-    assert again.returncode != 0 and "already holds results" in again.stderr.splitlines()[-1]
+    assert again.returncode != 0 and "already contains results" in again.stderr.splitlines()[-1]
 
     images = data[name] / ("imagesTs" if name == "ct" else "images")
     masks, weights = tmp_path / "masks", str(run / "model.pt")

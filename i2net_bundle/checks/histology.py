@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from i2net_bundle.io.images import (
     used_bits,
 )
 from i2net_bundle.io.options import HistologyOptions
+from i2net_bundle.io.printable import shell_name
 
 TRAINING_UM_PER_PX = 0.62005
 """Micrometres per pixel of the GlaS images (Sirinukunwattana et al. 2017), on which the histology networks train."""
@@ -29,7 +29,7 @@ TRAINING_UM_PER_PX = 0.62005
 _IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 _MASK_MODES = ("1", "L", "LA", "P", "I")
 _MAGNIFICATION_TOLERANCE = 0.15
-_DECLARE = 'Declare what the masks hold ("label_values" in dataset.json, --label-values of i2net):'
+_DECLARE = 'Declare what the masks contain ("label_values" in dataset.json, --label-values of i2net):'
 
 
 def load_image(path: str | Path, options: HistologyOptions) -> tuple[np.ndarray, list[Finding]]:
@@ -133,14 +133,28 @@ def pair_findings(
 
 
 def _image_findings(path: str | Path, image: Image.Image, options: HistologyOptions) -> list[Finding]:
+    damaged = _palette_findings(path, image)
+    if damaged:
+        return damaged
     findings = magnification_findings(path, image_um_per_px(image), options)
     if image.mode not in _IMAGE_MODES and not is_16_bit_grey(image):
         problem = f"has pixels of mode {image.mode}, but grey, palette or RGB is expected"
         findings.append(error("image-mode", path, problem, "Export it as RGB with 8 bits per channel."))
     elif bits_per_channel(path, image) > 8:
         findings.append(_depth_finding(path, image))
-    flatten = f"Flatten it onto a background: magick {shlex.quote(str(path))} -background white -flatten OUT.png."
+    flatten = f"Flatten it onto a background: magick {shell_name(path)} -background white -flatten OUT.png."
     return findings + _alpha_findings(path, image, flatten)
+
+
+def _palette_findings(path: str | Path, image: Image.Image) -> list[Finding]:
+    """Refuse indices beyond the palette: they have no colour, and Pillow shows them black."""
+    if image.mode != "P":
+        return []
+    colours, needed = len(image.getpalette() or []) // 3, int(np.asarray(image).max()) + 1
+    if needed <= colours:
+        return []
+    problem = f"is damaged: its palette has {colours} colours, and its pixels need {needed}"
+    return [error("image-unreadable", path, problem, "Download or export it again.")]
 
 
 def _depth_finding(path: str | Path, image: Image.Image) -> Finding:
@@ -164,7 +178,7 @@ def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptio
     if image.mode == "F":
         return [error("mask-mode", path, "contains floating-point numbers, but ids must be whole numbers", one_channel)]
     if image.mode not in _MASK_MODES and not is_16_bit_grey(image):
-        return [error("mask-mode", path, f"holds colours ({image.mode}), not ids", one_channel)]
+        return [error("mask-mode", path, f"contains colours ({image.mode}), not ids", one_channel)]
     if stores_white_as_zero(image):
         problem = "stores white as 0 (MinIsWhite), so programs disagree about its values"
         return [error("mask-mode", path, problem, "Save it with black as 0, for example as PNG.")]
@@ -175,7 +189,7 @@ def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptio
 
 
 def _value_findings(path: str | Path, values: Sequence[int], options: HistologyOptions) -> list[Finding]:
-    held = f"holds {', '.join(map(str, values[:8]))}" + (f", … ({len(values)} values)" if len(values) > 8 else "")
+    held = f"contains {', '.join(map(str, values[:8]))}" + (f", … ({len(values)} values)" if len(values) > 8 else "")
     looks_binary = 255 in values and set(values) <= {0, 255}
     if options.label_values == "binary":
         if set(values) <= {0, 255} or set(values) <= {0, 1}:
@@ -195,7 +209,7 @@ def _value_findings(path: str | Path, values: Sequence[int], options: HistologyO
 def _class_findings(
     path: str | Path, values: Sequence[int], held: str, looks_binary: bool, options: HistologyOptions
 ) -> list[Finding]:
-    """Check a mask that is declared to hold class ids, or is undeclared."""
+    """Check a mask that is declared to contain class ids, or is undeclared."""
     count, ignored = options.num_classes, options.ignore_id
     declared = options.label_values is not None
     if count is None and (declared or not looks_binary):
@@ -211,7 +225,7 @@ def _class_findings(
     classes = f"the classes are 0 to {count - 1}" + ("" if ignored is None else f", and {ignored} is ignored")
     if not declared and count == 2:
         remedy = (
-            f"{_DECLARE} instances if every id is one object, or binary if it holds 0 and 255. If there are more "
+            f"{_DECLARE} instances if every id is one object, or binary if it contains 0 and 255. If there are more "
             "classes, name them in the labels of the data list."
         )
         return [error("mask-values", path, f"{held}, but {classes}, and nothing else is declared", remedy)]

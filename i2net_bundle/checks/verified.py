@@ -16,7 +16,7 @@ import platformdirs
 import i2net_bundle
 from i2net_bundle.io.volumes import content_sha256
 
-CHECKS_VERSION = 3
+CHECKS_VERSION = 4
 
 logger = logging.getLogger("i2net.checks")
 

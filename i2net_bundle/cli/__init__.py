@@ -12,7 +12,7 @@ import i2net_bundle
 from i2net_bundle.cli import data, evaluate, first_steps, package, predict, report, study
 from i2net_bundle.cli.examples import add_examples
 from i2net_bundle.io.printable import PrintableFormatter, printable_lines
-from i2net_bundle.workflow.errors import root_cause
+from i2net_bundle.workflow.errors import message_of, root_cause
 
 _OF_THE_INPUT = (OSError, ValueError, ImportError, MemoryError)
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Exception as error:
         cause = root_cause(error)
         if isinstance(cause, _OF_THE_INPUT):
-            sys.exit(printable_lines(f"i2net: {cause}"))
+            sys.exit(printable_lines(f"i2net: {message_of(cause)}"))
         if cause is error:
             raise
         wrapper = str(error).partition("\n")[0]  # names the component of the configuration, which the cause does not

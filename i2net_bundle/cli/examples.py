@@ -26,6 +26,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "evaluate": (
         "i2net evaluate masks data/synapse",
         "i2net evaluate masks labels -o scores --workers 4",
+        "i2net evaluate masks data/glas --datalist patient_split.json --split validation --conventions",
     ),
     "report": ("i2net report runs/synapse", "i2net report runs/synapse --out page --max-cases 5"),
     "study": (

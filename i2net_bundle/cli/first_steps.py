@@ -19,7 +19,7 @@ def add_commands(commands: Any) -> None:
         choices=["ct", "glands", "streets"],
         help="abdominal CT (NIfTI), histology (PNG), or street scenes for i2net prepare cityscapes",
     )
-    phantoms.add_argument("out", metavar="DIR", help="folder to write; must not hold a data set")
+    phantoms.add_argument("out", metavar="DIR", help="folder to write; must not contain a data set")
     phantoms.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
     phantoms.set_defaults(run=_make_phantoms)
 

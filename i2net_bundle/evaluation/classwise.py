@@ -41,7 +41,7 @@ def classwise(
 class ClasswiseMetric(Metric):
     """Ignite adapter that computes a MONAI metric for every case and class, and the mean of the defined values.
 
-    ``engine.state.metric_details`` holds all values as (cases, classes).
+    ``engine.state.metric_details`` contains all values as (cases, classes).
 
     Args:
         metric: a MONAI metric, such as ``DiceMetric`` or ``HausdorffDistanceMetric``.

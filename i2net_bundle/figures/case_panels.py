@@ -17,6 +17,7 @@ from matplotlib.patches import Patch
 from i2net_bundle.figures.side_letters import NO_LETTERS, draw_side_letters, letters_of
 from i2net_bundle.figures.style import wrapped
 from i2net_bundle.io.formats import image_stem
+from i2net_bundle.io.printable import printable
 from i2net_bundle.labels import LabelClass, classes_of
 from i2net_bundle.transforms.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
@@ -107,7 +108,7 @@ def compare(
         shown = displayed(image[(slice(None), *part)], rgb=index is None and len(image) == 3)
         draw_comparison(row, shown, label[part], pred[part], classes, letters=letters)
         row[0].set_title("image" if index is None else f"image, slice {index}")
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(printable(title), parse_math=False)
     add_legend(figure, classes)
     return figure
 
@@ -152,7 +153,7 @@ def show_prediction(
         axis.set_title(name)
         axis.axis("off")
         draw_side_letters(axis, letters)
-    figure.suptitle("\n".join([title, *lines]), parse_math=False, fontsize=10 if lines else None)
+    figure.suptitle("\n".join([printable(title), *lines]), parse_math=False, fontsize=10 if lines else None)
     if warnings:
         figure.suptitle(figure.get_suptitle(), color=_ALARM)
     found = [classes[index] for index in np.unique(labels[labels > 0])]

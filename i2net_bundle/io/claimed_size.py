@@ -11,7 +11,10 @@ from i2net_bundle.io.findings import DataError, error
 DEFLATE_RATIO = 1032
 """Largest compression that deflate (gzip, zip, PNG) can reach."""
 MOST_UNCHECKED_BYTES = 2**26
-"""A claim up to this size costs little, whatever the file holds."""
+"""A claim up to this size costs little, whatever the file contains."""
+_LARGE_BYTES = 2**30
+_MOST_PLAUSIBLE_RATIO = 250.0
+"""Largest compression of an image that takes more than that; scans reach 5, and label maps of one byte 200."""
 
 
 def require_stored(path: str | Path, claimed: int, stored: int, ratio: float = DEFLATE_RATIO) -> None:
@@ -24,7 +27,7 @@ def require_stored(path: str | Path, claimed: int, stored: int, ratio: float = D
         ratio: largest compression of its format; 1 for uncompressed data.
 
     Raises:
-        DataError: the file is too small for the claim, or the available memory is.
+        DataError: the file is too small for the claim, or implausibly small, or the available memory is too small.
     """
     if claimed <= MOST_UNCHECKED_BYTES:
         return
@@ -34,6 +37,10 @@ def require_stored(path: str | Path, claimed: int, stored: int, ratio: float = D
             "that"
         )
         raise DataError([error("claimed-size", path, problem, "Download or copy the file again.")])
+    if claimed > _LARGE_BYTES and claimed > _MOST_PLAUSIBLE_RATIO * stored:
+        problem = f"has {_size(stored)} and unpacks to {_size(claimed)}, as no scan does"
+        remedy = "If it is a label map, save it with one byte per voxel; otherwise use another copy."
+        raise DataError([error("claimed-size", path, problem, remedy)])
     available = psutil.virtual_memory().available
     if claimed > available:
         problem = f"needs {_size(claimed)} of memory, and {_size(available)} are available"

@@ -124,8 +124,17 @@ def reading(path: str | Path, rule: str = "unreadable") -> Iterator[None]:
     except MemoryError as cause:
         problem = "needs more memory than is available"
         raise DataError([error("memory", path, problem, "Use a computer with more memory, or crop it.")]) from cause
+    except OSError as cause:
+        if not cause.strerror:  # a library's own report of damage
+            raise DataError([_damaged(path, rule, cause)]) from cause
+        problem, remedy = f"cannot be read ({cause.strerror})", "Check the path, and your rights to the file."
+        raise DataError([error(rule, path, problem, remedy)]) from cause
     except Exception as cause:
-        said = without_identifiers(" ".join(str(cause).split()).partition(". ")[0][:_MOST_CHARACTERS])
-        reason = f"{type(cause).__name__}: {said}" if said else type(cause).__name__
-        problem = f"cannot be read: it is truncated or damaged ({reason})"
-        raise DataError([error(rule, path, problem, "Download or copy the file again.")]) from cause
+        raise DataError([_damaged(path, rule, cause)]) from cause
+
+
+def _damaged(path: str | Path, rule: str, cause: Exception) -> Finding:
+    said = without_identifiers(" ".join(str(cause).split()).partition(". ")[0][:_MOST_CHARACTERS])
+    reason = f"{type(cause).__name__}: {said}" if said else type(cause).__name__
+    problem = f"cannot be read: it is truncated or damaged ({reason})"
+    return error(rule, path, problem, "Download or copy the file again.")

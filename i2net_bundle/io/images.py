@@ -6,7 +6,7 @@ tag (in a TIFF it applies it). This module reads such files correctly or refuses
 
 from __future__ import annotations
 
-import shlex
+import logging
 import warnings
 from pathlib import Path
 
@@ -16,13 +16,25 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from i2net_bundle.io.claimed_size import DEFLATE_RATIO, require_stored
 from i2net_bundle.io.findings import DataError, error
 from i2net_bundle.io.pixel_size import recorded_um_per_px
+from i2net_bundle.io.printable import shell_name
 from i2net_bundle.io.regular_files import first_bytes, require_regular_file
-from i2net_bundle.io.tiff_headers import compression_ratio, is_tiff, require_sound_pages, stack_size, unread_kind
+from i2net_bundle.io.tiff_headers import (
+    compression_ratio,
+    is_tiff,
+    require_sound_pages,
+    require_sound_pixels,
+    stack_size,
+    unread_finding,
+    unread_kind,
+)
+
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what is reported as findings here
 
 _FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
 _OTHER_FORMATS = ("WEBP", "JPEG2000", "GIF", "AVIF", "PPM", "PSD", "ICO", "SGI", "PCX", "DDS")
 """Formats that are not read, but are recognised so that messages can name them."""
 _HTML_STARTS = (b"<!doctype html", b"<html")
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 _WHITE_IS_ZERO = 0
 _USED_BITS = (8, 10, 12, 14, 16)
 _DARKEST_HIGH_BYTE = 2**14 >> 8
@@ -35,7 +47,7 @@ def open_image(path: str | Path) -> Image.Image:
         path: PNG, BMP, TIFF or JPEG file.
 
     Raises:
-        DataError: the file cannot be read, claims more pixels than it can store, holds several images, or asks to be
+        DataError: the file cannot be read, claims more pixels than it can store, contains several images, or asks to be
             rotated for display.
     """
     start = first_bytes(path)
@@ -47,9 +59,13 @@ def open_image(path: str | Path) -> Image.Image:
         raise _fault("image-unreadable", path, problem, "Download it again, and log in first if the site asks for it.")
     if is_tiff(start):
         require_sound_pages(path, start)
+        require_sound_pixels(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large slides are legitimate; damaged tags are reported if they matter
+            if start.startswith(_PNG_START):
+                with Image.open(path, formats=("PNG",)) as image:
+                    image.verify()  # its checksums, which reading ignores
             with Image.open(path, formats=_FORMATS) as image:
                 _require_one_image(path, image)
                 _require_stored_pixels(path, image)
@@ -67,14 +83,14 @@ def open_image(path: str | Path) -> Image.Image:
 def _require_one_image(path: str | Path, image: Image.Image) -> None:
     pages, stacked = getattr(image, "n_frames", 1), stack_size(_description(image))
     if pages > 1:
-        raise _fault("image-pages", path, f"holds {pages} pages", "Save the page you need as its own file.")
+        raise _fault("image-pages", path, f"contains {pages} pages", "Save the page you need as its own file.")
     if stacked > 1:
         problem = f"is a stack of {stacked} images or channels in one page, as ImageJ writes them"
         raise _fault("image-pages", path, problem, "Save it as one RGB image (Image > Type > RGB Color in ImageJ).")
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     if orientation in range(2, 9):
         problem = f"has EXIF orientation {orientation}, so some programs show it rotated or mirrored and others do not"
-        remedy = f"Save image and mask upright: magick {shlex.quote(str(path))} -auto-orient OUT.png."
+        remedy = f"Save image and mask upright: magick {shell_name(path)} -auto-orient OUT.png."
         raise _fault("image-orientation", path, problem, remedy)
 
 
@@ -95,7 +111,7 @@ def _unread(path: str | Path, start: bytes, cause: Exception) -> DataError:
     if is_tiff(start):
         kind = unread_kind(path)
         if kind is not None:
-            return _fault("image-format", path, f"is a TIFF of {kind}, which is not read", export)
+            return DataError([unread_finding(path, kind)])
     try:
         with Image.open(path, formats=_OTHER_FORMATS) as other:
             problem = f"is a {other.format} image, but only PNG, BMP, TIFF and JPEG are read"
@@ -119,8 +135,13 @@ def image_um_per_px(image: Image.Image) -> float | None:
 
 
 def _description(image: Image.Image) -> str:
+    """A TIFF's ImageDescription; Pillow decodes text as Latin-1, while OME and Fiji write UTF-8."""
     tags = getattr(image, "tag_v2", {})
-    return str(tags.get(TiffImagePlugin.IMAGEDESCRIPTION, ""))
+    text = str(tags.get(TiffImagePlugin.IMAGEDESCRIPTION, ""))
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 def rgb_array(image: Image.Image, bits: int) -> np.ndarray:

@@ -8,14 +8,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from i2net_bundle.io.deflated import is_intact
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, warning
 from i2net_bundle.io.geometry import is_sheared, is_usable, size_findings
-from i2net_bundle.io.itk_headers import claimed_bytes, geometry_findings, read_header, voxel_file
+from i2net_bundle.io.itk_headers import claimed_bytes, deflated_voxels, geometry_findings, read_header, voxel_file
 from i2net_bundle.io.itk_process import ItkError, ItkImage, read_with_itk
 from i2net_bundle.io.nifti import channel_count_finding, refuse_other_content, stacked
 from i2net_bundle.io.options import VolumeOptions
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_COPY_AGAIN = "Download or copy all of it again."
 _CORRECT = "Correct the header from the scan's own record, or convert the DICOM series again."
 
 
@@ -42,6 +44,9 @@ def read_itk(
     claimed = claimed_bytes(path, header)
     if needs_orientation:
         enforce(geometry_findings(path, header))
+    voxels = deflated_voxels(path, header)
+    if voxels is not None and not is_intact(*voxels):
+        raise DataError([_damaged_voxels(path)])
     read = _read(path, claimed)
     if num_volumes > 1:
         count = _count(read)
@@ -106,13 +111,12 @@ def _read(path: str | Path, claimed: int, voxels: bool = True) -> ItkImage:
         raise DataError([_unread(path, cause)]) from cause
     if "complex" in image.kind:
         raise DataError(
-            [error("complex", path, "holds complex numbers", "Use the magnitude image, or the original CT.")]
+            [error("complex", path, "contains complex numbers", "Use the magnitude image, or the original CT.")]
         )
     return image
 
 
 def _unread(path: str | Path, cause: ItkError) -> Finding:
-    again = "Download or copy all of it again."
     if cause.in_header:
         reason = str(cause).rpartition("\n")[2].strip()
         return error("unreadable", path, f"cannot be read ({reason})", "Download it again.")
@@ -120,9 +124,13 @@ def _unread(path: str | Path, cause: ItkError) -> Finding:
         return error("orientation", path, "has a degenerate matrix of directions", _CORRECT)
     if "spacing" in str(cause):
         return error("spacing", path, "has a spacing that is not a positive number", _CORRECT)
+    return _damaged_voxels(path)
+
+
+def _damaged_voxels(path: str | Path) -> Finding:
     beside = voxel_file(path)
     where = "" if beside is None else f" in {beside}, which it names,"
-    return error("truncated", path, f"is truncated or damaged: its voxels{where} cannot be read", again)
+    return error("truncated", path, f"is truncated or damaged: its voxels{where} cannot be read", _COPY_AGAIN)
 
 
 def _single_volume(image: ItkImage, path: str | Path, volume: int | None) -> nib.Nifti1Image:
@@ -136,7 +144,7 @@ def _single_volume(image: ItkImage, path: str | Path, volume: int | None) -> nib
     if count > 1 and (volume is None or not 0 <= volume < count):
         chosen = "" if volume is None else f", but there is no volume {volume}"
         remedy = f"Choose one with volume, 0 to {count - 1} (--volume of i2net)."
-        raise DataError([error("4d", path, f"holds {count} volumes or numbers per voxel{chosen}", remedy)])
+        raise DataError([error("4d", path, f"contains {count} volumes or numbers per voxel{chosen}", remedy)])
     assert image.voxels is not None
     voxels = image.voxels
     if by_voxel:

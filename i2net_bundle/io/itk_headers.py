@@ -9,8 +9,6 @@ import math
 import re
 from pathlib import Path
 
-import numpy as np
-
 from i2net_bundle.io.claimed_size import DEFLATE_RATIO, require_stored
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.formats import is_nrrd
@@ -18,8 +16,10 @@ from i2net_bundle.io.regular_files import require_regular_file
 
 _HEADER_BYTES = 2**20
 _MOST_AXES = 8
+_SPACE_AXES = 3
 _SPACES = ("left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las")
 """NRRD spaces that ITK converts to its own."""
+_ORIGINS = ("Offset", "Position", "Origin")
 _MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 _CORRECT = "Correct the header from the scan's own record, or convert the DICOM series again."
 
@@ -31,6 +31,7 @@ _NUMBER_BYTES = {
     **dict.fromkeys(("MET_INT", "MET_UINT", "MET_FLOAT", "int", "uint", "int32", "uint32", "float"), 4),
 }
 _MOST_NUMBER_BYTES = 8
+_SKIPS = ("line skip", "lineskip", "byte skip", "byteskip", "HeaderSize")
 _NAME_ENDINGS = re.compile(r"_t$|_ARRAY$")
 
 
@@ -97,6 +98,24 @@ def _voxel_bytes(path: str | Path, beside: str) -> int:
         raise DataError([error("file-kind", path, problem, "Correct the header, or copy all of it again.")]) from fault
 
 
+def deflated_voxels(path: str | Path, header: dict[str, str]) -> tuple[Path, int] | None:
+    """Return the file of the compressed voxels and their position in it.
+
+    Returns:
+        None where they are not compressed by deflate, or lie in several files or behind bytes to skip.
+    """
+    if _ratio(path, header) != DEFLATE_RATIO or any(header.get(name, "0") != "0" for name in _SKIPS):
+        return None
+    beside = voxel_file(path)
+    if beside is not None:
+        file = Path(path).parent / beside
+        return (file, 0) if file.is_file() else None
+    with open(path, "rb") as stream:
+        start = stream.read(_HEADER_BYTES)
+    end = re.search(rb"\r?\n\r?\n" if is_nrrd(path) else rb"ElementDataFile[^\n]*\n", start)
+    return None if end is None else (Path(path), end.end())
+
+
 def geometry_findings(path: str | Path, header: dict[str, str]) -> list[Finding]:
     """Report a header that does not record the spacing in mm and the orientation in the patient."""
     return _nrrd_findings(path, header) if is_nrrd(path) else _metaimage_findings(path, header)
@@ -115,6 +134,10 @@ def _ratio(path: str | Path, header: dict[str, str]) -> float:
 def _nrrd_findings(path: str | Path, header: dict[str, str]) -> list[Finding]:
     if "space directions" not in header and "spacings" not in header:
         return [error("spacing", path, "does not record its spacing (no 'space directions')", _CORRECT)]
+    vectors = header.get("space directions", "").count("(")
+    if "space directions" in header and vectors < _SPACE_AXES:
+        problem = f"records the spacing of {vectors} of {_SPACE_AXES} axes ('space directions')"
+        return [error("spacing", path, problem, _CORRECT)]
     units = [unit for unit in re.findall(r'"([^"]*)"', header.get("space units", "")) if unit not in ("mm", "")]
     if units:
         remedy = "Write it in mm: ITK ignores the units."
@@ -137,6 +160,9 @@ def _metaimage_findings(path: str | Path, header: dict[str, str]) -> list[Findin
         return [error("spacing", path, "does not record its spacing (no ElementSpacing)", _CORRECT)]
     if not all(_is_positive(side) for side in spacing.split()):
         return [error("spacing", path, f"has the spacing {_short(' x '.join(spacing.split()))}", _CORRECT)]
+    origin = next((header[name] for name in _ORIGINS if name in header), "")
+    if not all(map(_is_finite, origin.split())):
+        return [error("orientation", path, f"has the origin {_short(origin)}", _CORRECT)]
     if any(name in header for name in _MATRICES):
         return []
     remedy = (
@@ -151,8 +177,12 @@ def _is_count(text: str) -> bool:
 
 
 def _is_positive(number: str) -> bool:
+    return _is_finite(number) and float(number) > 0
+
+
+def _is_finite(number: str) -> bool:
     try:
-        return 0 < float(number) < np.inf
+        return math.isfinite(float(number))
     except ValueError:
         return False
 

@@ -5,6 +5,8 @@ A fault that has a remedy is an error until the user chooses the remedy in `Volu
 
 from __future__ import annotations
 
+import gzip
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
+from nibabel.arrayproxy import ArrayProxy
 
 from i2net_bundle.io.claimed_size import DEFLATE_RATIO, require_stored
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors, warning
@@ -30,9 +33,13 @@ from i2net_bundle.io.geometry import (
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.regular_files import first_bytes, require_regular_file
 
+logging.getLogger("nibabel").setLevel(logging.CRITICAL)  # it logs what is reported as findings here
+
 _UNITS_MM = {"meter": 1000.0, "micron": 0.001, "mm": 1.0, "unknown": 1.0}
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _DOWNLOAD_AGAIN = "Download or copy the file again"
+_CORRECT = "Correct the header, or convert the DICOM series again."
+_MOST_TRAILING_BYTES = 2**26
 
 
 def read_nifti(
@@ -107,13 +114,25 @@ def _open(path: str | Path) -> nib.Nifti1Image:
         raise DataError([error("format", path, f"is a {found}, not NIfTI", "Convert it to .nii.gz first.")])
     if image.get_data_dtype().kind == "c":
         remedy = "Use the magnitude image, or the original CT."
-        raise DataError([error("complex", path, "holds complex numbers", remedy)])
+        raise DataError([error("complex", path, "contains complex numbers", remedy)])
     is_packed = str(path).lower().endswith(".gz")
     require_stored(path, claimed, require_regular_file(path), DEFLATE_RATIO if is_packed else 1)
+    _require_position_and_scale(image, path)
     if image.get_data_dtype().fields is not None:
         remedy = "Use the file with the CT numbers or the labels, not a colour rendering of it."
-        raise DataError([error("rgb", path, "holds RGB colours instead of one number per voxel", remedy)])
+        raise DataError([error("rgb", path, "contains RGB colours instead of one number per voxel", remedy)])
     return image
+
+
+def _require_position_and_scale(image: nib.Nifti1Image, path: str | Path) -> None:
+    """Refuse an offset within the header, and an infinite slope, which nibabel takes for 1."""
+    stored: Any = image.dataobj
+    offset, slope = stored.offset, float(_stored_header(image)["scl_slope"])
+    if offset < image.header_class.single_vox_offset:
+        problem = f"has the vox_offset {offset}, which lies in its header"
+        raise DataError([error("offset", path, problem, _CORRECT)])
+    if math.isinf(slope):
+        raise DataError([error("scale", path, f"has the scl_slope {slope:g}", _CORRECT)])
 
 
 def refuse_other_content(path: Path) -> None:
@@ -129,7 +148,7 @@ def refuse_other_content(path: Path) -> None:
         remedy = f"{_DOWNLOAD_AGAIN}; the server sent a page, perhaps because you were not logged in."
         raise DataError([error("html", path, "is an HTML or XML page, not an image", remedy)])
     if start[128:132] == b"DICM":
-        remedy = "Pass the folder that holds all slices of the series."
+        remedy = "Pass the folder that contains all slices of the series."
         raise DataError([error("dicom-slice", path, "is a single DICOM file of a series", remedy)])
     if path.name.endswith(".gz") and start[:2] != b"\x1f\x8b":
         remedy = f"Rename it if it is plain .nii; otherwise {_DOWNLOAD_AGAIN.lower()}."
@@ -140,7 +159,7 @@ def refuse_other_content(path: Path) -> None:
 
 def _voxels(image: nib.Nifti1Image, path: str | Path, volume: int | None, num_volumes: int) -> np.ndarray:
     try:
-        voxels = np.asanyarray(image.dataobj)
+        voxels = _stored_voxels(image, path)
     except MemoryError:
         raise
     except Exception as cause:  # an infinite offset, a cut or damaged stream, …
@@ -152,31 +171,54 @@ def _voxels(image: nib.Nifti1Image, path: str | Path, volume: int | None, num_vo
     return voxels[..., None] if voxels.ndim == 2 else voxels
 
 
+def _stored_voxels(image: nib.Nifti1Image, path: str | Path) -> np.ndarray:
+    """Read the voxels with slope and intercept applied, and verify the checksum of a compressed file.
+
+    The checksum follows the voxels, and nibabel stops reading before it.
+    """
+    stored: Any = image.dataobj
+    if not str(path).lower().endswith(".gz"):
+        return np.asanyarray(stored)
+    with gzip.open(path) as file:
+        spec = (stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter)
+        voxels = np.asanyarray(ArrayProxy(file, spec))
+        _read_to_end(file)
+    return voxels
+
+
+def _read_to_end(file: gzip.GzipFile) -> None:
+    trailing = 0
+    while chunk := file.read(2**20):
+        trailing += len(chunk)
+        if trailing > _MOST_TRAILING_BYTES:
+            raise ValueError(f"more than {_MOST_TRAILING_BYTES / 1e6:.0f} MB follow them")
+
+
 def _require_volumes(image: nib.Nifti1Image, path: str | Path, channels: Sequence[str]) -> None:
-    """Check that a 4D file holds one volume per channel."""
+    """Check that a 4D file contains one volume per channel."""
     count = math.prod(image.shape[3:])
-    if len(image.shape) < 4 or count != len(channels) or 0 in image.shape:
+    if len(image.shape) < 4 or count != len(channels) or min(image.shape) < 1:
         raise DataError([channel_count_finding(path, count, channels)])
 
 
 def channel_count_finding(path: str | Path, count: int, channels: Sequence[str]) -> Finding:
-    """Report that a file does not hold one volume per channel."""
+    """Report that a file does not contain one volume per channel."""
     held = "one volume" if count == 1 else f"{count} volumes"
-    problem = f"holds {held}, and the channels are {', '.join(channels)}"
-    remedy = "Give one file per channel (CASE_0000, CASE_0001, …), or a 4D file of all channels in this order."
+    problem = f"contains {held}, and the channels are {', '.join(channels)}"
+    remedy = "Provide one file per channel (CASE_0000, CASE_0001, …), or a 4D file of all channels in this order."
     return error("channels", path, problem, remedy)
 
 
 def _single_volume(image: nib.Nifti1Image, path: str | Path, volume: int | None) -> int | None:
     """Index of the volume to read, or None if there is only one."""
     count = math.prod(image.shape[3:])
-    if len(image.shape) < 2 or 0 in image.shape:
+    if len(image.shape) < 2 or min(image.shape) < 1:
         raise DataError([error("shape", path, f"has shape {image.shape}", "A slice or a volume is needed.")])
     if count == 1:
         return None
     if volume is None or not 0 <= volume < count:
         chosen = "" if volume is None else f", but there is no volume {volume}"
-        problem = f"holds {count} volumes (shape {image.shape}){chosen}"
+        problem = f"contains {count} volumes (shape {image.shape}){chosen}"
         remedy = f"Choose one with volume, 0 to {count - 1} (--volume of i2net)."
         raise DataError([error("4d", path, problem, remedy)])
     return volume
@@ -206,14 +248,12 @@ def _affine_mm(image: nib.Nifti1Image, path: str | Path, chosen: str | None) -> 
         with np.errstate(invalid="ignore"):  # an infinite affine is reported below
             forms = {name: scale @ getattr(header, f"get_{name}")() for name, code in codes.items() if code}
     except (nib.spatialimages.HeaderDataError, ValueError) as cause:
-        remedy = "Correct the header, or convert the DICOM series again."
         problem = f"has an invalid orientation ({_one_line(cause)})"
-        return image.affine, [error("orientation", path, problem, remedy)]
+        return image.affine, [error("orientation", path, problem, _CORRECT)]
     affine = forms[chosen] if chosen else forms.get("sform", forms.get("qform"))
     assert affine is not None
     if not is_usable(affine):
-        remedy = "Correct the header, or convert the DICOM series again."
-        return affine, [error("orientation", path, f"has a degenerate affine {joined(affine[:3])}", remedy)]
+        return affine, [error("orientation", path, f"has a degenerate affine {joined(affine[:3])}", _CORRECT)]
     findings = _unit_findings(path, unit, affine) + _shear_findings(path, affine)
     if chosen is None:
         disagreement = _form_findings(path, forms, image.shape)

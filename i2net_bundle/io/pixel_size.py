@@ -12,7 +12,9 @@ _UM_PER_INCH = 25400
 _UM_PER_UNIT = {
     "micron": 1.0,
     "microns": 1.0,
-    r"\u00B5m": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    r"\u00b5m": 1.0,
     "µm": 1.0,
     "μm": 1.0,
     "um": 1.0,
@@ -20,6 +22,8 @@ _UM_PER_UNIT = {
     "mm": 1e3,
     "cm": 1e4,
     "m": 1e6,
+    "meter": 1e6,
+    "inch": float(_UM_PER_INCH),
 }
 _IMAGEJ_UNIT = re.compile(r"^unit=(.+?)\s*$", re.MULTILINE)
 _APERIO = re.compile(r"\bMPP\s*=\s*([0-9]+(?:[.,][0-9]+)?)")
@@ -59,7 +63,7 @@ def _aperio(description: str) -> list[float]:
 
 def _imagej(description: str, resolution: Sequence[float]) -> list[float]:
     found = _IMAGEJ_UNIT.search(description) if description.startswith("ImageJ=") else None
-    um_per_unit = _UM_PER_UNIT.get(found.group(1)) if found else None
+    um_per_unit = _UM_PER_UNIT.get(found.group(1).lower()) if found else None
     return [] if um_per_unit is None else [um_per_unit / value for value in resolution if value > 0]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shlex
+from pathlib import Path
 
 
 def printable(text: str) -> str:
@@ -22,6 +24,15 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Escape a message of several lines; the line breaks are kept. See `printable`."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def shell_name(path: str | Path) -> str:
+    r"""Quote a path for a command to copy; a name that cannot be printed as it is becomes FILE.
+
+    >>> shell_name("my slide.png"), shell_name("a\n.png")
+    ("'my slide.png'", 'FILE')
+    """
+    return shlex.quote(str(path)) if str(path).isprintable() else "FILE"
 
 
 class PrintableFormatter(logging.Formatter):

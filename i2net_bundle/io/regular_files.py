@@ -55,4 +55,6 @@ def first_bytes(path: str | Path, count: int = 512) -> bytes:
 
 
 def _reason(cause: Exception) -> str:
-    return cause.strerror or str(cause) if isinstance(cause, OSError) else "its name holds a NUL character"
+    if isinstance(cause, OSError):
+        return cause.strerror or str(cause)
+    return "its name cannot be encoded" if isinstance(cause, UnicodeError) else "its name contains a NUL character"

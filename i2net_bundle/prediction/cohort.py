@@ -31,7 +31,7 @@ from i2net_bundle.prediction.cohort_record import (
 )
 from i2net_bundle.prediction.inputs import find_inputs, print_hidden_names
 from i2net_bundle.prediction.predictor import Predictor
-from i2net_bundle.workflow.errors import root_cause
+from i2net_bundle.workflow.errors import message_of, root_cause
 from i2net_bundle.workflow.folder_lock import folder_lock
 from i2net_bundle.workflow.processes import require_one_process
 from i2net_bundle.workflow.stopping import graceful_stop
@@ -67,8 +67,8 @@ def predict_files(
         the images that failed, as `find_inputs` shows them.
 
     Raises:
-        FileNotFoundError: an input does not exist, or a folder holds no image.
-        FileExistsError: the folder holds results, and neither ``overwrite`` nor ``resume`` is on.
+        FileNotFoundError: an input does not exist, or a folder contains no image.
+        FileExistsError: the folder contains results, and neither ``overwrite`` nor ``resume`` is on.
         FolderInUseError: another process writes to the folder.
         DiskFullError: the disk is full; the case in work is removed.
         ValueError: inputs are of another task or would be replaced, or the settings differ from those to resume.
@@ -163,5 +163,5 @@ def _earlier_files(out_dir: Path, cases: Sequence[Mapping[str, Any]]) -> dict[st
 def _reason(fault: BaseException, image: str) -> str:
     """Describe an error; one of an unexpected type with its type, because its text alone may say little."""
     expected = isinstance(fault, DataError | OSError | torch.OutOfMemoryError)
-    reason = str(fault) if expected else f"{type(fault).__name__}: {fault}"
+    reason = message_of(fault) if expected else f"{type(fault).__name__}: {fault}"
     return without_identifiers(reason) if Path(image).is_dir() else reason

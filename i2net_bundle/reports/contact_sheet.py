@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from i2net_bundle.figures.side_letters import NO_LETTERS, draw_side_letters
 from i2net_bundle.io.findings import Finding
+from i2net_bundle.io.printable import printable
 
 _COLUMNS = 3
 _TILE_INCHES = 3.6
@@ -68,7 +69,7 @@ def draw_sheet(tiles: Sequence[Tile], colors: Sequence[str]) -> Figure:
     parts = figure.subfigures(rows, columns, squeeze=False)
     for part, tile in zip(parts.flat, tiles, strict=False):
         marked = bool(tile.findings)
-        title = f"{tile.name}  ({tile.split})"
+        title = printable(f"{tile.name}  ({tile.split})")
         part.suptitle(title, fontsize=9, color=_MARKED if marked else "black", parse_math=False)
         if not tile.panels:
             axis = part.subplots()

@@ -78,7 +78,7 @@ def write_report(run: str | Path, out_dir: str | Path | None = None, max_cases: 
 
     Raises:
         FileExistsError: ``out_dir`` is not empty.
-        FileNotFoundError: the folder holds no run.
+        FileNotFoundError: the folder contains no run.
         ValueError: a file of the run cannot be read; the message names it.
     """
     results = read_run(run)
@@ -193,7 +193,7 @@ def _agreement(results: RunResults) -> Section:
     if scores is None:
         section.missing, section.command = "Agreement needs an evaluation.", _EVALUATE
     elif not {"pred_ml", "pred_voxels"} & set(scores.columns):
-        section.missing, section.command = f"{scores.path.name} holds no volumes.", _EVALUATE
+        section.missing, section.command = f"{scores.path.name} contains no volumes.", _EVALUATE
     else:
         section.pictures = [partial(bland_altman, scores)]
     return section

@@ -220,4 +220,4 @@ def load_views(path: Path) -> list[View]:
             ]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as cause:
         remedy = "Evaluate again with --overwrite true."
-        raise ValueError(f"{path} is damaged or holds no views ({cause}). {remedy}") from cause
+        raise ValueError(f"{path} is damaged or contains no views ({cause}). {remedy}") from cause

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from i2net_bundle.io.counted import counted
+from i2net_bundle.io.text_tables import markdown_table
 from i2net_bundle.io.writing import SafeCsvWriter, written_whole
 from i2net_bundle.metrics.registry import PROTOCOLS
 from i2net_bundle.metrics.uncertainty import FEWEST
 from i2net_bundle.reports.comparison import Column
-from i2net_bundle.reports.markup import LATEX, MARKDOWN, Markup, latex_table, markdown_table, p_value, plain, ranked
+from i2net_bundle.reports.markup import LATEX, MARKDOWN, Markup, latex_table, p_value, plain, ranked
 from i2net_bundle.reports.phantom_notice import phantom_notice
 from i2net_bundle.studies.costs import Cost
 from i2net_bundle.studies.published import PublishedRow, PublishedTable

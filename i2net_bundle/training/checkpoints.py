@@ -40,7 +40,7 @@ class RunCheckpoint:
     Args:
         output_dir: the run's folder.
         network: the network in training.
-        kept_network: network whose weights ``model.pt`` holds: the running average, or ``network`` itself.
+        kept_network: network whose weights ``model.pt`` contains: the running average, or ``network`` itself.
         state: further objects with ``state_dict`` to save and restore, such as the optimizer; None stands for a part
             that the run does not have.
         validator: evaluator whose key metric, larger is better, selects ``model_best.pt``.

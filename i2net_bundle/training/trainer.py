@@ -38,7 +38,7 @@ class TrainingNetwork(nn.Module):
     """Wrap a network for training. The forward pass also returns gates and auxiliary logits, and DDP can wrap it.
 
     Args:
-        network: any network. Checkpoints hold this network itself, so its parameters keep their names.
+        network: any network. Checkpoints contain this network itself, so its parameters keep their names.
         auxiliary: head on a stage of the network's encoder, for an auxiliary loss.
     """
 
@@ -70,7 +70,7 @@ class TrainingNetwork(nn.Module):
 class SegmentationTrainer(SupervisedTrainer):
     """MONAI's supervised trainer with I²Net's loss terms, bfloat16 on any device, and gradient accumulation.
 
-    ``engine.state.output`` holds image, label, pred (logits), loss and ``terms``. bfloat16 keeps float32's range, so
+    ``engine.state.output`` contains image, label, pred (logits), loss and ``terms``. bfloat16 keeps float32's range, so
     the inner gradient of learner orthogonalization does not underflow as it does in float16, and no scaler is needed.
 
     Args:

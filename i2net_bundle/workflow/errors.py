@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import traceback
 from types import TracebackType
 
+from i2net_bundle.io.findings import shown_file
 from i2net_bundle.io.printable import PrintableFormatter, printable_lines
 
 _WRAPPERS = ("Failed to instantiate", "Failed to evaluate", "applying transform")
@@ -34,6 +36,16 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
+def message_of(error: BaseException) -> str:
+    """Return an error's message; the system's own, such as "[Errno 36] …", become the file, the fault and a remedy."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    file = "" if error.filename is None else f"{shown_file(error.filename)}: "
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "Free some space, and run the command again" if full else "Check the path, and your rights to it"
+    return f"{file}{error.strerror}. {remedy}."
+
+
 def is_of_the_user(error: BaseException) -> bool:
     """Whether the user can correct an error: a missing file or package, lack of memory, or a refusal of this package.
 
@@ -51,7 +63,7 @@ def _print_root_cause(kind: type[BaseException], error: BaseException, trace: Tr
     if not is_of_the_user(cause):
         sys.__excepthook__(kind, error, trace)
     if is_of_the_user(cause) or cause is not error:
-        print(f"\nError: {printable_lines(str(cause))}", file=sys.stderr)
+        print(f"\nError: {printable_lines(message_of(cause))}", file=sys.stderr)
 
 
 def _is_no_repetition(record: logging.LogRecord) -> bool:

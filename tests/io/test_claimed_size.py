@@ -20,7 +20,7 @@ def test_a_claim_that_the_file_can_hold_passes(ratio: float, stored: int) -> Non
         require_stored("a.nii", LARGE, stored // 2, ratio)
 
 
-def test_a_small_claim_passes_whatever_the_file_holds() -> None:
+def test_a_small_claim_passes_whatever_the_file_contains() -> None:
     require_stored("a.nii", MOST_UNCHECKED_BYTES, 0, 1)
 
 
@@ -33,3 +33,13 @@ def test_a_claim_that_the_memory_cannot_hold_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=LARGE - 1))
     with pytest.raises(DataError, match=r"a\.nii: needs 134\.2 MB of memory, and 134\.2 MB are available"):
         require_stored("a.nii", LARGE, LARGE, 1)
+
+
+def test_more_than_a_gigabyte_in_an_implausibly_small_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**12))
+    with pytest.raises(
+        DataError, match=r"a\.nii\.gz: has 3\.0 MB and unpacks to 3\.0 GB, as no scan does\. If it is a"
+    ):
+        require_stored("a.nii.gz", 3 * 10**9, 3 * 10**6)
+    require_stored("a.nii.gz", 3 * 10**9, 20 * 10**6)
+    require_stored("a.nii.gz", 10**9, 10**6)

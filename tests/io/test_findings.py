@@ -26,12 +26,19 @@ def test_letters_of_any_language_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [KeyError("x"), OverflowError("too\nlarge"), RecursionError("deep"), AssertionError(), OSError(5, "I/O")]
+    "fault", [KeyError("x"), OverflowError("too\nlarge"), RecursionError("deep"), AssertionError(), OSError("cut off")]
 )
 def test_any_error_of_a_reader_becomes_a_finding_of_its_file(fault: Exception) -> None:
     with pytest.raises(DataError, match=rf"^a\.nii: cannot be read: .*\({type(fault).__name__}.*\)\. Dow"):  # noqa: SIM117
         with reading("a.nii"):
             raise fault
+
+
+def test_an_error_of_the_system_is_no_damage() -> None:
+    with pytest.raises(DataError, match=r"^a\.nii: cannot be read \(File name too long\)\. Check the path") as caught:  # noqa: SIM117
+        with reading("a.nii"):
+            raise OSError(36, "File name too long", "a.nii")
+    assert "Errno" not in str(caught.value)
 
 
 def test_too_little_memory_is_named() -> None:

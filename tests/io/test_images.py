@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,29 +21,29 @@ GREY = RGB[..., 0]
 PLAIN = HistologyOptions()
 
 
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
 def claiming_png(path: Path, width: int, height: int) -> Path:
     """A PNG of one row of pixels whose header claims many more."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    rows = chunk(b"IDAT", zlib.compress(bytes(1 + 3 * width)))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + rows + chunk(b"IEND", b""))
+    rows = png_chunk(b"IDAT", zlib.compress(bytes(1 + 3 * width)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + rows + png_chunk(b"IEND", b""))
     return path
 
 
-def test_a_header_that_claims_more_than_its_file_holds_is_refused(tmp_path: Path) -> None:
+def test_a_header_that_claims_more_than_its_file_contains_is_refused(tmp_path: Path) -> None:
     (found,) = check_histology(claiming_png(tmp_path / "a.png", 13000, 13000), None, PLAIN)
     assert found.rule == "claimed-size"
     assert "its header claims 507.0 MB, and a file of" in found.problem
 
 
-def test_an_uncompressed_tiff_holds_all_that_it_claims(tmp_path: Path) -> None:
+def test_an_uncompressed_tiff_contains_all_that_it_claims(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, RGB, photometric="rgb", metadata=None)
     with tifffile.TiffFile(path, mode="r+b") as tiff:
-        for name in ("ImageWidth", "ImageLength"):
+        for name in ("ImageWidth", "ImageLength", "RowsPerStrip"):
             tiff.pages.first.tags[name].overwrite(9000)
     (found,) = check_histology(path, None, PLAIN)
     assert "its header claims 243.0 MB" in found.problem
@@ -60,6 +61,22 @@ KINDS = {
         RGB,
         "8-bit unsigned MINISBLACK pixels with 3 channels",
     ),
+    "grey with two channels": (
+        {"photometric": "minisblack", "planarconfig": "contig"},
+        RGB[..., :2],
+        "8-bit unsigned MINISBLACK pixels with 2 channels",
+    ),
+    "signed bytes": ({}, GREY.astype(np.int8), "8-bit signed MINISBLACK pixels with 1 channel"),
+    "planes of 16 bits": (
+        {"photometric": "rgb", "planarconfig": "separate"},
+        np.ascontiguousarray(RGB.transpose(2, 0, 1)).astype(np.uint16) << 4,
+        "16-bit unsigned RGB pixels with 3 channels in separate planes",
+    ),
+    "slices in depth": (
+        {"volumetric": True, "tile": (16, 16, 16)},
+        np.stack(16 * [GREY]),
+        "8-bit unsigned MINISBLACK pixels with 1 channel and 16 slices",
+    ),
 }
 
 
@@ -73,6 +90,40 @@ def test_an_intact_tiff_that_is_not_read_is_named_by_its_kind(
     with pytest.raises(DataError, match=rf"is a TIFF of .*{kind}.*, which is not read\. Export it as RGB") as caught:
         load_image(tmp_path / "a.tif", PLAIN)
     assert "damaged" not in str(caught.value)
+
+
+def test_planes_of_8_bits_are_read(tmp_path: Path) -> None:
+    planes = np.ascontiguousarray(RGB.transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate", metadata=None)
+    assert np.array_equal(load_image(tmp_path / "a.tif", PLAIN)[0], RGB)
+
+
+@pytest.mark.parametrize("how", [{"tile": (16, 16)}, {"rowsperstrip": 8}], ids=["tiles", "strips"])
+def test_a_tiff_without_all_its_strips_or_tiles_is_refused(how: dict[str, Any], tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RGB, photometric="rgb", metadata=None, **how)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as tiff:
+        tiff.pages.first.tags["ImageLength"].overwrite(320)
+    with pytest.raises(DataError, match=r"its header lists \d+ of \d+ strips or tiles"):
+        load_image(tmp_path / "a.tif", PLAIN)
+
+
+@pytest.mark.parametrize("colours", [0, 3])
+def test_a_palette_with_fewer_colours_than_the_pixels_need_is_refused(colours: int, tmp_path: Path) -> None:
+    palette = png_chunk(b"PLTE", bytes(3 * colours)) if colours else b""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 1, 8, 3, 0, 0, 0))
+    pixels = png_chunk(b"IDAT", zlib.compress(bytes([0, 0, 1, 2, 200])))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + palette + pixels + png_chunk(b"IEND", b""))
+    (found,) = check_histology(tmp_path / "a.png", None, PLAIN)
+    assert found.problem == f"is damaged: its palette has {colours} colours, and its pixels need 201"
+
+
+def test_a_png_that_does_not_match_its_checksums_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    for place in range(content.index(b"IDAT") + 4, len(content) - 12, len(content) // 20):
+        (tmp_path / "a.png").write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with pytest.raises(DataError, match=r"a\.png: is truncated or damaged"):
+            load_image(tmp_path / "a.png", PLAIN)
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "JPEG2000", "GIF"])

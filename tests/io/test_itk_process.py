@@ -17,7 +17,7 @@ from i2net_bundle.io.itk_process import ItkError, read_with_itk
 from i2net_bundle.io.options import VolumeOptions
 from tests.checks.ct_files import hu_volume, save
 from tests.io.dicom.files import write_ct
-from tests.io.test_volumes import converted
+from tests.io.volume_files import converted
 
 
 @pytest.fixture

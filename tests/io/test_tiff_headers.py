@@ -78,7 +78,7 @@ def test_the_text_of_other_programs_is_no_stack() -> None:
     assert stack_size("images=7") == stack_size("ImageJ=1.54f\nunit=micron\n") == 1
 
 
-@pytest.mark.parametrize("unit", ["micron", "um", "\\u00B5m"])
+@pytest.mark.parametrize("unit", ["micron", "Micron", "micrometer", "um", "\\u00B5m"])
 def test_the_pixel_size_of_fiji_is_read(unit: str, tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     how = {"photometric": "rgb", "metadata": None, "resolution": (4, 4), "resolutionunit": "NONE"}

@@ -98,7 +98,7 @@ def test_images_that_cannot_be_linked_are_named(tmp_path: Path, monkeypatch: pyt
         prepare_cityscapes(source, tmp_path / "out", link=True)
 
 
-def test_the_data_list_holds_the_three_splits_and_no_label_of_void_test_annotations(tmp_path: Path) -> None:
+def test_the_data_list_contains_the_three_splits_and_no_label_of_void_test_annotations(tmp_path: Path) -> None:
     content = json.loads(prepare_cityscapes(write_source(tmp_path / "source"), tmp_path / "out").read_text())
     assert content["name"] == "Cityscapes"
     assert (len(content["labels"]), content["labels"]["0"], content["labels"]["18"]) == (19, "road", "bicycle")
@@ -184,7 +184,9 @@ def test_faults_within_an_archive_are_named_by_the_archive(tmp_path: Path) -> No
 def test_a_missing_part_is_named(part: str, tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
     shutil.rmtree(source / part)
-    message = rf"source: holds neither a folder {part} nor {part}_trainvaltest\.zip\. Name the folder that holds both"
+    message = (
+        rf"source: contains neither a folder {part} nor {part}_trainvaltest\.zip\. Pass the folder that contains both"
+    )
     with pytest.raises(DataError, match=message):
         prepare_cityscapes(source, tmp_path / "out")
 
@@ -233,7 +235,7 @@ def test_a_test_image_needs_no_annotation(tmp_path: Path) -> None:
 def test_unknown_ids_are_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
     Image.fromarray(LABEL_IDS + 20).save(label_file(source, "val", SCENES["val"][0]))
-    message = r"lindau_000002_000019_gtFine_labelIds\.png: is not .*holds labels 43, 45, 53.*as distributed"
+    message = r"lindau_000002_000019_gtFine_labelIds\.png: is not .*contains labels 43, 45, 53.*as distributed"
     with pytest.raises(DataError, match=message):
         prepare_cityscapes(source, tmp_path / "out")
 

@@ -219,7 +219,7 @@ def test_a_broken_file_is_named_and_leaves_no_report(tmp_path: Path) -> None:
     write_training(tmp_path / "run")
     write_views(tmp_path / "run", ["case_000"])
     (tmp_path / "run" / "evaluation" / "views" / "case_000.npz").write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(ValueError, match=r"case_000\.npz is damaged or holds no views"):
+    with pytest.raises(ValueError, match=r"case_000\.npz is damaged or contains no views"):
         write_report(tmp_path / "run")
     assert not (tmp_path / "run" / "report").exists()
 

@@ -1,4 +1,4 @@
-"""Views hold what the network saw and did, at its own size, and change nothing about it."""
+"""Views contain what the network saw and did, at its own size, and change nothing about it."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_broken_file_of_views_is_named(tmp_path: Path) -> None:
     save_views(tmp_path / "case.npz", [make_view()])
     whole = (tmp_path / "case.npz").read_bytes()
     (tmp_path / "case.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"case\.npz is damaged or holds no views .*Evaluate again"):
+    with pytest.raises(ValueError, match=r"case\.npz is damaged or contains no views .*Evaluate again"):
         load_views(tmp_path / "case.npz")
 
 

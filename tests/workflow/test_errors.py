@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from i2net_bundle.prediction.padding import require_divisor
-from i2net_bundle.workflow.errors import is_of_the_user, show_root_cause
+from i2net_bundle.workflow.errors import is_of_the_user, message_of, show_root_cause
 
 START = """
 import logging
@@ -30,7 +31,7 @@ except {kind} as error:
 """
 REFUSED = """
 from i2net_bundle.workflow.run_folders import check_results_dir
-logging.getLogger("ignite.engine.engine.Engine").error("Engine run is terminating due to exception: already holds")
+logging.getLogger("ignite.engine.engine.Engine").error("Engine run is terminating due to exception: already contains")
 try:
     check_results_dir("tests", overwrite=False)
 except ValueError:
@@ -54,7 +55,7 @@ def test_an_error_of_the_user_is_one_line() -> None:
 
 def test_an_engines_report_of_the_same_error_is_silenced() -> None:
     (line,) = stderr_of(REFUSED)
-    assert line.startswith("Error: tests already holds results.")
+    assert line.startswith("Error: tests already contains results.")
 
 
 def test_control_characters_are_escaped_in_errors_and_logs() -> None:
@@ -96,3 +97,19 @@ def test_control_characters_in_log_records_are_escaped(monkeypatch: pytest.Monke
     show_root_cause()
     logging.getLogger("i2net.test").warning("scan\x1b[2J.nii")
     assert out.getvalue() == "WARNING scan\\x1b[2J.nii\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            FileNotFoundError(errno.ENOENT, "No such file", "a.nii"),
+            "a.nii: No such file. Check the path, and your rights",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device. Free some space, and run"),
+        (OSError("a.nii is damaged"), "a.nii is damaged"),
+        (ValueError("[Errno 2]"), "[Errno 2]"),
+    ],
+)
+def test_an_error_of_the_system_names_the_file_and_a_remedy(error: Exception, message: str) -> None:
+    assert message_of(error).startswith(message)

@@ -20,7 +20,7 @@ from i2net_bundle.io.dicom.dicom_slice import DicomSlice, OtherObject, Vector
 _SUFFIXES = (".dcm", ".ima")
 _KEYWORDS = (
     *("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "Modality", "ImageType", "NumberOfFrames"),
-    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"),
+    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
     *("PhotometricInterpretation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
@@ -120,7 +120,7 @@ def _read(path: Path, start: bytes) -> DicomSlice | OtherObject:
         num_frames = int(content.get("NumberOfFrames") or 1)
         bits_stored = int(content.get("BitsStored") or pixels[3])
         signed = bool(content.get("PixelRepresentation"))
-    except Exception:  # damaged bytes lead pydicom to many errors, whose messages may hold values
+    except Exception:  # damaged bytes lead pydicom to many errors, whose messages may contain values
         raise DamagedFileError("truncated or damaged") from None
     if not class_uid:
         raise DamagedFileError("truncated or damaged")
@@ -173,7 +173,7 @@ def _attributes(content: Any, bits_stored: int) -> tuple[dict[str, Any], list[st
                 faults.extend([f"no {keyword}"] * required)
                 return None
             found = tuple(float(item) for item in (value if count > 1 else [value]))
-        except Exception:  # not a number; the message would hold the value
+        except Exception:  # not a number; the message would contain the value
             found = ()
         if len(found) != count or not all(map(math.isfinite, found)):
             faults.append(f"an invalid {keyword}")
@@ -191,8 +191,11 @@ def _attributes(content: Any, bits_stored: int) -> tuple[dict[str, Any], list[st
     position = numbers("ImagePositionPatient", 3)
     thickness = numbers("SliceThickness", 1, required=False)
     slope, intercept = (numbers(name, 1, required=False) for name in ("RescaleSlope", "RescaleIntercept"))
-    if slope is not None and slope[0] == 0:
-        faults.append("a RescaleSlope of 0")
+    if slope is not None and slope[0] <= 0:
+        faults.append(f"a RescaleSlope of {slope[0]:g}")
+    high_bit = numbers("HighBit", 1, required=False)
+    if high_bit is not None and high_bit[0] != bits_stored - 1:
+        faults.append(f"a HighBit of {high_bit[0]:g}, which does not fit {bits_stored} BitsStored")
     if content.get("ModalityLUTSequence"):
         faults.append("a ModalityLUTSequence instead of RescaleSlope and RescaleIntercept")
     padding = numbers("PixelPaddingValue", 1, required=False)
@@ -219,6 +222,6 @@ def _text(content: Any, keyword: str) -> str:
     try:
         value = content.get(keyword) or ""
         text = value if isinstance(value, str) else "\\".join(map(str, value))
-    except Exception:  # not text; the message would hold the value
+    except Exception:  # not text; the message would contain the value
         return ""
     return "".join(letter if letter.isprintable() else "?" for letter in text.strip(" \0"))

@@ -15,6 +15,8 @@ from i2net_bundle.io.dicom.series import DicomSeries
 from i2net_bundle.io.findings import Finding, error, warning
 
 _SAME_POSITION_MM = 0.01
+_LARGEST_TILT_DEG = 35.0
+"""Gantries tilt by up to 30°."""
 _REEXPORT = "Export the series again from the PACS, unprocessed."
 
 
@@ -49,12 +51,13 @@ def series_findings(folder: str | Path, series: DicomSeries, ct: bool = True) ->
 
 
 def _modality_findings(folder: str | Path, series: DicomSeries, ct: bool) -> list[Finding]:
-    if ct and series.modality != "CT":
-        problem = f"has modality {series.modality or 'unknown'}, not CT"
+    modalities = sorted({item.modality or "unknown" for item in series.slices})
+    if ct and modalities != ["CT"]:
+        problem = f"has modality {' and '.join(modalities)}, not CT"
         remedy = "Choose a CT series: the network was trained on Hounsfield units."
         return [error("dicom-modality", folder, problem, remedy)]
-    if not ct and series.modality == "CT":
-        problem = "has modality CT, but the channel is not named CT"
+    if not ct and "CT" in modalities:
+        problem = f"has modality {' and '.join(modalities)}, but the channel is not named CT"
         remedy = "Choose a series of the channel's modality, or a network for CT."
         return [error("dicom-modality", folder, problem, remedy)]
     return []
@@ -82,7 +85,8 @@ def _attribute_findings(folder: str | Path, series: DicomSeries) -> list[Finding
 def _line_findings(folder: str | Path, series: DicomSeries) -> list[Finding]:
     """Every slice must lie within half a pixel of the line along the normal through the others.
 
-    With a tilted gantry, each slice is shifted in its plane in proportion to its height, which no regular grid holds.
+    With a tilted gantry, each slice is shifted in its plane in proportion to its height, which no regular grid can
+    represent.
     """
     orientation, spacing, heights = series.slices[0].orientation, series.slices[0].spacing_mm, series.heights_mm
     assert orientation is not None and spacing is not None and heights is not None
@@ -93,8 +97,9 @@ def _line_findings(folder: str | Path, series: DicomSeries) -> list[Finding]:
         return []
     design = np.stack([heights, np.ones_like(heights)], axis=1)
     fit = np.linalg.lstsq(design, in_plane, rcond=None)[0]  # (2, 2): slope and offset
-    if np.linalg.norm(in_plane - design @ fit, axis=1).max() <= tolerance_mm:
-        tilt_deg = float(np.rad2deg(np.arctan(np.linalg.norm(fit[0]))))
+    tilt_deg = float(np.rad2deg(np.arctan(np.linalg.norm(fit[0]))))
+    off_fit_mm = np.linalg.norm(in_plane - design @ fit, axis=1).max()
+    if tilt_deg <= _LARGEST_TILT_DEG and off_fit_mm <= min(tolerance_mm, off_line_mm.max() / 10):
         problem = f"was acquired with the gantry tilted by {tilt_deg:.1f}°"
         remedy = "Convert it with dcm2niix, which corrects the tilt, and pass the NIfTI file it names …_Tilt."
         return [error("dicom-tilt", folder, problem, remedy)]
@@ -147,9 +152,10 @@ def _unit_findings(folder: str | Path, series: DicomSeries) -> list[Finding]:
 
 
 def _grid(item: DicomSlice) -> str:
-    assert item.spacing_mm is not None and item.normal is not None
-    normal = ", ".join(f"{value:.2f}" for value in item.normal + 0.0)  # no negative zeros
-    return f"{item.size[0]} × {item.size[1]}, {item.spacing_mm[0]:.3g} × {item.spacing_mm[1]:.3g} mm, normal {normal}"
+    assert item.spacing_mm is not None and item.orientation is not None
+    axes = ", ".join(f"{value + 0.0:.2f}" for value in item.orientation)  # no negative zeros
+    spacing = f"{item.spacing_mm[0]:.3g} × {item.spacing_mm[1]:.3g} mm"
+    return f"{item.size[0]} × {item.size[1]}, {spacing}, orientation {axes}"
 
 
 def _neighbours(series: DicomSeries, index: int | np.intp) -> str:

@@ -96,7 +96,7 @@ def _without_padding(folder: str | Path, series: DicomSeries, voxels: np.ndarray
     if ct and any(not item.signed and item.bits[1] == 16 for item in series.slices):
         brightest = voxels.max()
         if brightest > _MAX_INT16:
-            problem = f"holds values up to {brightest:g} HU: padding or negative numbers stored as unsigned"
+            problem = f"contains values up to {brightest:g} HU: padding or negative numbers stored as unsigned"
             remedy = "Export the series again, with signed pixels or with its PixelPaddingValue."
             raise DataError([error("dicom-unsigned", folder, problem, remedy)])
     return voxels, findings
@@ -121,8 +121,8 @@ def _filled(
     if not bright.any():
         return voxels, []
     problem = (
-        f"holds {bright.sum()} voxels of padding (PixelPaddingValue) as bright as {voxels[bright].max():g}; they were "
-        f"set to {fill:g}"
+        f"contains {bright.sum()} voxels of padding (PixelPaddingValue) as bright as {voxels[bright].max():g}; they "
+        f"were set to {fill:g}"
     )
     voxels[bright] = fill
     return voxels, [warning("dicom-padding", folder, problem, "Check that they lie outside the scanned circle.")]

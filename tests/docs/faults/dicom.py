@@ -158,7 +158,8 @@ FAULTS: dict[str, Make] = {
         lambda folder: edit(write_ct(folder, (0,)), lambda content, _: content.pop("SliceThickness", None))
     ),
     "MONOCHROME1, colours": series(setting(PhotometricInterpretation="MONOCHROME1")),
-    "RescaleSlope of 0, or a lookup table": series(setting(RescaleSlope=0)),
+    "RescaleSlope of 0 or less, or a lookup table": series(setting(RescaleSlope=0)),
+    "HighBit that does not fit BitsStored": series(setting(BitsStored=12, HighBit=15)),
     "rescale of some slices only": series(setting(0, RescaleSlope=None, RescaleIntercept=None)),
     "RescaleType other than HU": series(setting(RescaleType="ED")),
     "RescaleType US": series(setting(RescaleType="US")),

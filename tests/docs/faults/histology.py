@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,9 @@ from PIL import Image
 
 from i2net_bundle.checks.histology import check_histology
 from i2net_bundle.io.options import HistologyOptions
-from tests.checks.test_histology import IDS, RGB, half_of, mask, pages, rotated, with_alpha
+from tests.checks.histology_files import IDS, RGB, half_of, mask, pages, rotated, with_alpha
 from tests.docs.faults.table import Make, Printed, found
-from tests.io.test_images import claiming_png
+from tests.io.test_images import claiming_png, png_chunk
 
 Write = Callable[[Path], Any]
 
@@ -52,6 +54,25 @@ def too_large(folder: Path) -> Printed:
 
 def tiff(pixels: np.ndarray, **how: Any) -> Write:
     return lambda path: tifffile.imwrite(path, pixels, metadata=None, **how)
+
+
+def with_tag(name: str, value: int) -> Write:
+    """A TIFF of strips whose header says something else."""
+
+    def write(path: Path) -> None:
+        tifffile.imwrite(path, RGB, photometric="rgb", metadata=None, rowsperstrip=2)
+        with tifffile.TiffFile(path, mode="r+b") as file:
+            file.pages.first.tags[name].overwrite(value)
+
+    return write
+
+
+def short_palette(path: Path) -> None:
+    """A PNG of palette indices up to 200 with a palette of 3 colours."""
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 1, 8, 3, 0, 0, 0))
+    pixels = png_chunk(b"IDAT", zlib.compress(bytes([0, 0, 1, 2, 200])))
+    chunks = header + png_chunk(b"PLTE", bytes(9)) + pixels + png_chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
 
 
 def imagej_stack(path: Path) -> None:
@@ -95,10 +116,17 @@ FAULTS: dict[str, Make] = {
     "unknown format": image("a.png", lambda path: Image.fromarray(RGB).save(path, format="GIF")),
     "truncated": image("a.png", half_of(".png")),
     "too large": too_large,
-    "header that claims more than the file holds": image("a.png", lambda path: claiming_png(path, 13000, 13000)),
+    "header that claims more than the file contains": image("a.png", lambda path: claiming_png(path, 13000, 13000)),
     "several pages": image("a.tif", pages),
     "ImageJ stack in one page": image("a.tif", imagej_stack),
     "pages that form a loop": image("a.tif", endless_pages),
+    "three channels marked grey": image(
+        "a.tif", tiff(RGB, photometric="minisblack", planarconfig="contig", rowsperstrip=2)
+    ),
+    "JPEG 2000 in TIFF": image("a.tif", with_tag("Compression", 34712)),
+    "signed bytes in TIFF": image("a.tif", tiff(RGB[..., 0].astype(np.int8))),
+    "TIFF without all its strips or tiles": image("a.tif", with_tag("ImageLength", 60)),
+    "palette with too few colours": image("a.png", short_palette),
     "TIFF of a kind that is not read": image("a.tif", tiff((RGB / 255).astype(np.float32), photometric="rgb")),
     "DICOM file": image("a.png", lambda path: path.write_bytes(bytes(128) + b"DICM" + bytes(400))),
     "folder, pipe or device": image("a.png", os.mkfifo),

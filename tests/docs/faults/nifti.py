@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from i2net_bundle.checks.dataset import check_path
 from i2net_bundle.checks.scans import check_volume
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.labels import label_table
@@ -103,6 +105,42 @@ def pair_of_files(folder: Path) -> Printed:
     return found(check_volume(folder / "ct.img", None, VolumeOptions()))
 
 
+def device(folder: Path) -> Printed:
+    (folder / "ct.nii").symlink_to("/dev/zero")
+    return found(check_volume(folder / "ct.nii", None, VolumeOptions()))
+
+
+def bit_flipped(sound: bytes) -> bytes:
+    """The last voxel differs from the one that the checksum at the end belongs to."""
+    voxels = gzip.decompress(sound)
+    return gzip.compress(voxels[:-1] + bytes([voxels[-1] ^ 1]))[:-8] + sound[-8:]
+
+
+def unpacks_to_gigabytes(folder: Path) -> Printed:
+    """The header claims 2.1 GB, which 5 MB can hold."""
+    path = save(folder / "ct.nii.gz", hu_volume(), dim1=1024, dim2=1024, dim3=1024)
+    Path(path).write_bytes(Path(path).read_bytes() + bytes(5 * 10**6))
+    return found(check_volume(path, None, VolumeOptions()))
+
+
+def empty_labels(folder: Path) -> Printed:
+    """A data set of two cases without any label."""
+    cases = []
+    for name in "ab":
+        image = save(folder / f"{name}.nii.gz", hu_volume(seed=ord(name)))
+        cases.append({"image": image, "label": save(folder / f"{name}_label.nii.gz", np.zeros(SHAPE, np.uint8))})
+    names = {str(number): name for number, name in enumerate(CLASS_NAMES)}
+    content = {"modality": {"0": "CT"}, "labels": names, "training": cases}
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    return found(check_path(folder).findings)
+
+
+def bright_corner(value: int) -> np.ndarray:
+    voxels = hu_volume().astype(np.int32)
+    voxels[:2, :2] = value
+    return voxels
+
+
 def rgb(folder: Path) -> Printed:
     colours = np.zeros(SHAPE, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
     return ct(colours)(folder)
@@ -187,7 +225,17 @@ FAULTS: dict[str, Make] = {
     "HTML page": content("ct.nii.gz", lambda sound: b"<!DOCTYPE html><p>Log in"),
     "plain .nii named .nii.gz": content("ct.nii.gz", gzip.decompress),
     ".nii.gz named .nii": content("ct.nii", lambda sound: sound),
-    "pipe or device instead of a file": pipe,
+    "pipe instead of a file": pipe,
+    "device instead of a file": device,
+    "flipped bit in a .nii.gz": content("ct.nii.gz", bit_flipped),
+    "infinite vox_offset": ct(vox_offset=float("inf")),
+    "vox_offset in the header": ct(vox_offset=0),
+    "infinite scl_slope": ct(scl_slope=float("inf")),
+    "infinite affine": ct(qform_code=0, srow_x0=float("inf")),
+    "size of 0": ct(dim1=0),
+    "header that claims gigabytes": ct(dim1=12000, dim2=10000, dim3=8000),
+    "file that unpacks to gigabytes": unpacks_to_gigabytes,
+    "all labels empty": empty_labels,
     "missing": content("absent.nii.gz", lambda sound: None),
     "unknown format": another_format,
     "a pair .hdr and .img": pair_of_files,
@@ -204,6 +252,8 @@ FAULTS: dict[str, Make] = {
     "liver of 5 mL": label(organ_labels(liver=(10.0, 10.0, 12.0)), which=0),
     "labels numbered as btcv8 instead of synapse (the last of several warnings)": label(btcv8()),
     "padding −2000, −3024": ct(np.where(hu_volume() < -900, -3024, hu_volume()).astype(np.int16)),
+    "padding of 3072 HU or more at the corners": ct(bright_corner(30000)),
+    "negative numbers stored as unsigned": ct(bright_corner(62512)),
     "MR": ct(mr()),
     "crop without air or fat": ct(np.random.default_rng(0).integers(-20, 98, (24, 20, 16)).astype(np.int16)),
     "constant channel other than CT (W if there are other channels)": constant_channel,

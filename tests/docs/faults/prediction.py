@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from ignite.engine import Events
 
 from i2net_bundle.checks.cases import check_case
+from i2net_bundle.evaluation import folders
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.networks.tensor_files import save_tensors
 from i2net_bundle.prediction import run_evaluator
@@ -22,14 +24,16 @@ from i2net_bundle.prediction.ensemble import AveragedNetwork
 from i2net_bundle.prediction.inputs import find_inputs
 from i2net_bundle.prediction.plausibility import implausible_findings
 from i2net_bundle.prediction.predictor import Predictor
+from i2net_bundle.prediction.tiles import infer_tiles
 from i2net_bundle.workflow.processes import require_one_process
 from i2net_bundle.workflow.recorded_network import build_network
 from i2net_bundle.workflow.run_records import NetworkRecord
 from i2net_bundle.workflow.stopping import Stopped
-from tests.checks.ct_files import hu_volume, save
+from tests.checks.ct_files import hu_volume, label_volume, save
 from tests.docs.faults.table import Make, Printed, found, logged, refused
 from tests.evaluation.test_interruptions import evaluator
 from tests.prediction.test_plausibility import AFFINE, CLASSES, INDEX, PLAUSIBLE, body
+from tests.prediction.test_tiles import logits, normalize, picture, reader, short_of_memory
 from tests.workflow.records import UNET, write
 
 
@@ -185,6 +189,51 @@ def memory_for_none(folder: Path) -> Printed:
     return refused(lambda: network.predict(path))
 
 
+def memory_for_half_a_tile(folder: Path) -> Printed:
+    image, settings = picture(600, 1000), {"normalize": normalize, "margin": 32, "progress": False}
+    network = short_of_memory(600 * 600)
+    return logged(lambda: infer_tiles(reader(image), (600, 1000), network, logits, **settings, core=1024))
+
+
+class OneCase:
+    """Processes of which one is killed while it scores the second case."""
+
+    def __enter__(self) -> OneCase:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, function: Any, *arguments: Any) -> Iterator[Any]:
+        yield function(*(values[0] for values in arguments))
+        raise BrokenProcessPool
+
+
+def masks_and_labels(folder: Path) -> tuple[Path, Path, Path]:
+    for name in ("p1", "p2"):
+        for where in ("masks", "labels"):
+            save(folder / where / f"{name}.nii.gz", label_volume())
+    return folder / "masks", folder / "labels", folder / "scores"
+
+
+def killed_scoring(folder: Path) -> Printed:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folders, "scoring_pool", lambda num_workers: OneCase())
+        return refused(lambda: folders.evaluate_folders(*masks_and_labels(folder), num_workers=1))
+
+
+def stopped_scoring(folder: Path) -> Printed:
+    score = folders._score_files
+
+    def score_and_stop(*arguments: Any) -> Any:
+        terminate()
+        return score(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folders, "_score_files", score_and_stop)
+        return stopped(lambda folder: folders.evaluate_folders(*masks_and_labels(folder), num_workers=0))(folder)
+
+
 def several_processes(folder: Path) -> Printed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORLD_SIZE", "2")
@@ -197,14 +246,18 @@ FAULTS: dict[str, Make] = {
     "pictures beside volumes": pictures_beside,
     "output folder that is an input folder": output_is_input,
     "input that would be replaced": input_replaced,
+    "link without a target among the inputs": broken_link,
     "predictions exist": predicted(lambda folder: None),
     "continued with other settings": predicted(lambda folder: None, resume=True),
     "continued without a record": without_record,
     "several processes": several_processes,
     "too little memory for a batch": memory_for_one,
+    "too little memory for a tile": memory_for_half_a_tile,
     "too little memory for an image": memory_for_none,
     "SIGTERM or Ctrl-C in a prediction": stopped(stopped_prediction),
     "SIGTERM or Ctrl-C in an evaluation": stopped(stopped_evaluation),
+    "SIGTERM or Ctrl-C in `i2net evaluate`": stopped_scoring,
+    "scoring process killed": killed_scoring,
     "weights trained on phantoms": trained_on("CT phantoms", 8),
     "weights trained on one case": trained_on("BTCV", 1),
     "predicted organ of implausible volume": implausible(kidney_of_litres()),

@@ -40,7 +40,7 @@ from tests.training.test_cache_damage import file_of, one_bit_flipped_in_slice_2
 
 
 def folder_with(name: str, check: Callable[[Path], object]) -> Make:
-    """A folder that holds one file."""
+    """A folder that contains one file."""
 
     def make(folder: Path) -> Printed:
         path = folder / "runs" / "synapse" / name
@@ -66,6 +66,11 @@ def checkpoints(*contents: bytes | None) -> Callable[[Path], None]:
 
 def damaged_checkpoint(folder: Path) -> Printed:
     checkpoints(None, b"PK\x03\x04 cut")(folder)
+    return logged(lambda: _newest_readable(folder / "run", 1))
+
+
+def empty_checkpoint(folder: Path) -> Printed:
+    checkpoints(None, b"")(folder)
     return logged(lambda: _newest_readable(folder / "run", 1))
 
 
@@ -278,6 +283,7 @@ FAULTS: dict[str, Make] = {
     "quota, or limit on the size of files": file_limit,
     "too little space for a file of known size": too_little_space,
     "newest checkpoint damaged": damaged_checkpoint,
+    "newest checkpoint empty": empty_checkpoint,
     "newest checkpoint missing": missing_checkpoint,
     "all checkpoints damaged": damaged_checkpoints,
     "SIGTERM in training (exit status 143)": stopped(signal.SIGTERM),

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from i2net_bundle.networks.encoders import ResNetEncoder
 from i2net_bundle.networks.tensor_files import save_tensors
-from i2net_bundle.networks.weights import load_matching, load_network
+from i2net_bundle.networks.weights import load_encoder, load_matching, load_network
 from i2net_bundle.workflow.recorded_network import build_network
 from i2net_bundle.workflow.run_records import run_record
 from i2net_bundle.workflow.run_settings import require_settings
@@ -82,6 +84,20 @@ def lightning(folder: Path) -> Printed:
     return logged(lambda: load_network(small_i2net(3, 9), path))
 
 
+def encoder(name: str, content: bytes, source: str | None = None) -> Make:
+    """Weights of an encoder; the published file lies in torch's folder."""
+
+    def make(folder: Path) -> Printed:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TORCH_HOME", str(folder))
+            return refused(lambda: load_encoder(ResNetEncoder(), folder / name if source is None else source))
+
+    return make
+
+
 def not_finite(path: Path) -> None:
     state = small_i2net(3, 9).state_dict()
     state["head.conv.bias"][0] = float("nan")
@@ -109,6 +125,8 @@ def network(limit_bytes: float, **content: Any) -> Make:
     return make
 
 
+PUBLISHED = str(ResNetEncoder().imagenet_url).rpartition("/")[2]
+
 FAULTS: dict[str, Make] = {
     "no weights": weights(Path.unlink),
     "not a weights file": weights(content(b"<!DOCTYPE html><p>Log in")),
@@ -122,6 +140,8 @@ FAULTS: dict[str, Make] = {
     "file with two sets of the weights": weights(twice),
     "Lightning checkpoint with further tensors": lightning,
     "NaN or infinity in weights": weights(not_finite),
+    "published ImageNet weights damaged": encoder(f"hub/checkpoints/{PUBLISHED}", b"PK\x03\x04 cut", "imagenet"),
+    "encoder weights damaged": encoder("resnet34.pt", b"PK\x03\x04 cut"),
     "weights for another number of classes": weights(lambda path: None, classes=2),
     "weights of another network, or incomplete weights": weights(lambda path: None, learners=4),
     "`init_weights` of which nothing fits": weights(

@@ -17,7 +17,7 @@ FILE_UID = "1.3.12.2.1107.5.1"
 PATIENT = {"0010|0010": "Doe^Jane", "0010|0020": "JD-4711", "0010|0030": "19700131"}
 DESCRIPTION = "Arterial Doe"
 SECRETS = (*PATIENT.values(), CT_UID, OTHER_UID, SCOUT_UID, FILE_UID, DESCRIPTION)
-"""Values that no message, table or file name may hold."""
+"""Values that no message, table or file name may contain."""
 SPACING_MM = (0.8, 0.9)
 _CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 

@@ -32,7 +32,7 @@ def without_preamble(path: Path) -> Path:
     return target
 
 
-def test_a_header_holds_nothing_of_the_patient(tmp_path: Path) -> None:
+def test_a_header_contains_nothing_of_the_patient(tmp_path: Path) -> None:
     write_slice(tmp_path / "0.dcm", (0, 0, 0))
     item = read_header(tmp_path / "0.dcm")
     assert isinstance(item, DicomSlice) and item.position_mm == (0, 0, 0)

@@ -70,6 +70,11 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         r"has 4 of 4 slices with PhotometricInterpretation MONOCHROME1 instead of MONOCHROME2" + REEXPORT,
     ),
     "slope of 0": (setting(RescaleSlope=0), r"4 of 4 slices with a RescaleSlope of 0"),
+    "negative slope": (setting(RescaleSlope=-1), r"4 of 4 slices with a RescaleSlope of -1" + REEXPORT),
+    "bits at the other end": (
+        setting(BitsStored=12, HighBit=15),
+        r"4 of 4 slices with a HighBit of 15, which does not fit 12 BitsStored" + REEXPORT,
+    ),
     "rescale of some slices only": (
         setting(0, RescaleSlope=None, RescaleIntercept=None),
         r"has 1 of 4 slices with no RescaleSlope and RescaleIntercept, unlike the others",
@@ -100,6 +105,22 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         moved(0, along_x_mm=2),
         r"has slice 1 up to 2\.0 mm out of line with the other slices",
     ),
+    "block off its line by less than a pixel": (
+        moved(4, 5, 6, along_x_mm=0.6),
+        r"has 3 slices \(5 to 7\) up to 0\.6 mm out of line with the other slices",
+    ),
+    "one of two slices off its line": (
+        lambda folder: edit(
+            write_ct(folder, (0, 5)),
+            lambda content, number: setattr(content, "ImagePositionPatient", [40 * number, 0, 5 * number]),
+        ),
+        r"has 2 slices \(1 to 2\) up to 20\.0 mm out of line with the other slices",
+    ),
+    "one slice turned within its plane": (
+        setting(2, ImageOrientationPatient=[-1, 0, 0, 0, -1, 0]),
+        r"orientation 1\.00, 0\.00, 0\.00, 0\.00, 1\.00, 0\.00, and 6 × 5, .*, orientation -1\.00, 0\.00, 0\.00",
+    ),
+    "modality of one slice": (setting(1, Modality="MR"), r"has modality CT and MR, not CT\. Choose a CT series"),
     "modality": (lambda folder: write_ct(folder, modality="MR"), r"has modality MR, not CT\. Choose a CT series"),
     "two sizes": (
         of_two_sizes,

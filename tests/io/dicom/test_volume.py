@@ -130,7 +130,7 @@ def test_bright_padding_becomes_air_with_a_warning(padding: int, vr: str, bits: 
     assert set(values[:, 1:].ravel()) == {50}
     assert image.spacing == pytest.approx((*SPACING_MM, 5))
     assert (found.severity, found.rule) == (Severity.WARNING, "dicom-padding")
-    assert "holds 24 voxels of padding (PixelPaddingValue) as bright as" in found.problem
+    assert "contains 24 voxels of padding (PixelPaddingValue) as bright as" in found.problem
     assert found.problem.endswith("they were set to -1024")
 
 
@@ -173,7 +173,8 @@ def test_padding_as_dark_as_air_is_kept_without_a_word(tmp_path: Path) -> None:
 
 def test_undeclared_negative_numbers_in_unsigned_pixels_are_refused(tmp_path: Path) -> None:
     edit(write_ct(tmp_path), lambda content, _: pad(content, 63536, 16, declared=False))
-    with pytest.raises(DataError, match=r"holds values up to 62512 HU: padding or negative numbers stored as unsigned"):
+    message = r"contains values up to 62512 HU: padding or negative numbers stored as unsigned"
+    with pytest.raises(DataError, match=message):
         read_series(tmp_path)
 
 
@@ -189,7 +190,7 @@ def test_padding_of_an_mr_becomes_its_darkest_value(tmp_path: Path) -> None:
 # Damage
 
 
-def test_what_is_returned_holds_nothing_of_the_patient(tmp_path: Path) -> None:
+def test_what_is_returned_contains_nothing_of_the_patient(tmp_path: Path) -> None:
     write_ct(tmp_path)
     image, _ = read_series(tmp_path)
     assert not any(secret in str(image) for secret in PATIENT.values())
@@ -231,6 +232,6 @@ def test_a_slice_of_the_real_series_with_damaged_pixels_is_named(shared: Path, t
         content = file.read_bytes()
         (tmp_path / f"{number}.dcm").write_bytes(content[:-2000] + bytes(2000) if number == 1 else content)
     with pytest.raises(
-        DataError, match=r"holds 1 slice that cannot be decoded: damaged, .* \(1\.dcm\)\. Copy or export"
+        DataError, match=r"contains 1 slice that cannot be decoded: damaged, .* \(1\.dcm\)\. Copy or export"
     ):
         read_series(tmp_path)
