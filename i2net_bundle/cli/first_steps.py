@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -35,7 +37,7 @@ def _print_root(arguments: argparse.Namespace) -> None:
 def _make_phantoms(arguments: argparse.Namespace) -> None:
     from i2net_bundle.data import phantoms
 
-    makers = {
+    makers: dict[str, Callable[..., Path]] = {
         "ct": phantoms.make_ct_phantoms,
         "glands": phantoms.make_gland_phantoms,
         "streets": phantoms.make_street_phantoms,
