@@ -30,7 +30,7 @@ def report(results: dict) -> str:
         "`make benchmark` writes this page. The forms that are compared run alternately, round by round, in one "
         "process; the figures are medians over the rounds. U is the time of 1 TMAC of 3×3 convolution (64 to 64 "
         "channels at 224²), measured in the same rounds, so figures in U can be compared between machines and moments. "
-        "Extra memory is the most that a fresh process holds during the work, minus what it held before.",
+        "Extra memory is the most that a fresh process uses during the work, minus what it used before.",
         "",
         *(f"- {name}: {value}" for name, value in results["machine"].items()),
         "",
@@ -54,7 +54,7 @@ def main() -> None:
     )
     parser.add_argument("--work-dir", type=Path, help="folder for volumes and cache (default: a temporary one)")
     parser.add_argument("--volumes", type=int, default=3, help="CT volumes that the loader reads (default 3)")
-    parser.add_argument("--resume", action="store_true", help="keep the tables that the JSON file holds")
+    parser.add_argument("--resume", action="store_true", help="keep the tables that the JSON file contains")
     arguments = parser.parse_args()
     kept = arguments.output.with_suffix(".json")
     results = {"machine": machine(), "tables": {}}

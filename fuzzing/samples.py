@@ -32,7 +32,7 @@ class Sample:
 
     Attributes:
         path: the file to damage.
-        target: what the commands are given: the file, or the folder that holds it.
+        target: what the commands are given: the file, or the folder that contains it.
         is_gzip: whether the content, not the compressed bytes, is damaged half of the time.
         is_json: whether values of the document are replaced as well as its bytes.
         is_png: whether the checksums are corrected half of the time, so that a reader gets past them.

@@ -114,7 +114,7 @@ def _require_plain(message: str, *names: str) -> None:
     if not any(name in message for name in names):
         raise WordlessError(f"the message does not name {' or '.join(names)}: {message[:500]!r}")
     if any((ord(character) < 32 and character != "\n") or ord(character) == 127 for character in message):
-        raise WordlessError(f"the message holds control characters: {message[:500]!r}")
+        raise WordlessError(f"the message contains control characters: {message[:500]!r}")
 
 
 def make_run(weights: dict[str, Path]) -> Callable[[str, Path], str]:

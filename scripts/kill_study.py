@@ -41,7 +41,7 @@ import i2net_bundle.training  # noqa: F401  imported once here, not in every for
 from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.io.writing import TEMPORARY
 from i2net_bundle.workflow.config_files import bundle_root, config_files
-from i2net_bundle.workflow.folder_lock import holds_results
+from i2net_bundle.workflow.folder_lock import contains_results
 from i2net_bundle.workflow.run_folders import checkpoints
 from scripts.run_results import differences, unreadable
 
@@ -91,17 +91,17 @@ def studies(out: Path) -> dict[str, Command]:
         return training(folder / "run", "--cache_dir", str(folder / "cache"), "--epochs", "1")
 
     def prediction(folder: Path) -> list[str]:
-        again = ["--continue"] if holds_results(folder) else []
+        again = ["--continue"] if contains_results(folder) else []
         images, weights = str(data / "imagesTs"), str(trained / "model.pt")
         return ["i2net_bundle", "predict", images, "-o", str(folder), "--weights", weights, "--device", "cpu", *again]
 
     def evaluation(folder: Path) -> list[str]:
-        again = ["--overwrite", "true"] if holds_results(folder) else []
+        again = ["--overwrite", "true"] if contains_results(folder) else []
         start = ["monai.bundle", "run", "evaluating", "--config_file", str(evaluate), *common]
         return [*start, "--weights", str(trained / "model.pt"), "--results_dir", str(folder), *again]
 
     def preparation(folder: Path) -> list[str]:
-        if holds_results(folder):
+        if contains_results(folder):
             return []
         return ["i2net_bundle", "prepare", "synapse", str(data), "--out", str(folder)]
 

@@ -93,7 +93,7 @@ def parse() -> argparse.Namespace:
         arguments.weights = str(kept)
     if not arguments.weights and not arguments.start:
         parser.error(
-            f"there are no trained weights for {arguments.task}; none are distributed. Name yours with --weights, or "
+            f"there are no trained weights for {arguments.task}; none are distributed. Pass yours with --weights, or "
             f"use --start {' or '.join(STARTS[arguments.task])}, see docs/monai-label.md."
         )
     return arguments

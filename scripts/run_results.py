@@ -16,7 +16,7 @@ from i2net_bundle.workflow.folder_lock import LOCK_NAME
 
 _TIMES = {"seconds", "created", "started", "finished", "date", "since", "time"}
 _NOT_COMPARED = {"tensorboard"}
-"""Folders with files that hold the time of each value."""
+"""Folders with files that contain the time of each value."""
 
 
 def content(path: Path) -> Any:
@@ -70,7 +70,7 @@ def unreadable(folder: Path) -> list[str]:
 
 
 def differences(folder: Path, expected: Path) -> list[str]:
-    """What a folder lacks, has left over, or holds otherwise than expected."""
+    """What a folder lacks, has left over, or contains otherwise than expected."""
     own, its = files_in(folder), files_in(expected)
     beside = [entry.name for entry in folder.parent.iterdir() if entry.name.startswith(TEMPORARY)]
     found = [f"{name} is missing" for name in its if name not in own]

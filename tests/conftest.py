@@ -1,4 +1,4 @@
-"""Fixtures shared by the suite: the golden numbers, which lie outside the repository, and a cache of its own."""
+"""Fixtures of the whole suite: data from outside the repository, phantom data sets, and a separate cache."""
 
 from __future__ import annotations
 

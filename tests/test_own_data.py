@@ -71,6 +71,14 @@ def assert_speaks_of(text: str, names: tuple[str, ...], never: tuple[str, ...]) 
         assert not re.search(rf"\b{name}\b", text, re.IGNORECASE), name
 
 
+def relabelled(source: Path, folder: Path, labels: dict[str, str]) -> Path:
+    """A copy of a data set whose data list declares other classes."""
+    shutil.copytree(source, folder)
+    contents = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**contents, "labels": labels}))
+    return folder
+
+
 def series_of(volume: Path, folder: Path) -> None:
     """Write a CT as an axial DICOM series."""
     import pydicom
@@ -141,12 +149,9 @@ def test_a_decathlon_folder_keeps_its_names_from_check_to_dicom_seg(decathlon: P
 
 
 def test_a_list_whose_labels_contradict_the_weights_is_refused(decathlon: Path, tmp_path: Path) -> None:
-    folder, other = tmp_path / "run", tmp_path / "other"
+    folder = tmp_path / "run"
     train(decathlon, folder, "--image_size", "[32,32]")
-    shutil.copytree(decathlon, other)
-    contents = json.loads((other / "dataset.json").read_text())
-    contents["labels"] = {"0": "background", "1": "aorta", "2": "gallbladder"}
-    (other / "dataset.json").write_text(json.dumps(contents))
+    other = relabelled(decathlon, tmp_path / "other", {"0": "background", "1": "aorta", "2": "gallbladder"})
     said = evaluate(other, folder, check=False)
     last = said.strip().splitlines()[-1]
     for part in (str(other / "dataset.json"), "aorta", "gallbladder", str(folder), "spleen", "tumour"):
@@ -155,16 +160,12 @@ def test_a_list_whose_labels_contradict_the_weights_is_refused(decathlon: Path, 
 
 
 def test_masks_with_more_values_than_classes_are_refused(decathlon: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(decathlon, other)
-    contents = json.loads((other / "dataset.json").read_text())
-    contents["labels"] = {"0": "background", "1": "spleen"}
-    (other / "dataset.json").write_text(json.dumps(contents))
+    other = relabelled(decathlon, tmp_path / "other", {"0": "background", "1": "spleen"})
     for said in (
         run("i2net_bundle", "check", str(other), check=False),
         train(other, tmp_path / "run", "--image_size", "[32,32]", check=False),
     ):
-        assert re.search(r"labelsTr/.*holds .*\b2\b.*classes.*background, spleen", said), said[-1500:]
+        assert re.search(r"labelsTr/.*contains .*\b2\b.*classes.*background, spleen", said), said[-1500:]
     assert not (tmp_path / "run" / "model.pt").exists()
 
 
@@ -252,11 +253,7 @@ def test_histology_of_three_classes_is_trained_and_scored_as_three(tissues: Path
 
 
 def test_undeclared_instance_masks_are_refused_with_both_remedies(tissues: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(tissues, other)
-    contents = json.loads((other / "dataset.json").read_text())
-    contents["labels"] = {"0": "background", "1": "gland"}
-    (other / "dataset.json").write_text(json.dumps(contents))
+    other = relabelled(tissues, tmp_path / "other", {"0": "background", "1": "gland"})
     said = run("i2net_bundle", "check", str(other), check=False)
     assert re.search(r'"label_values" in dataset.json.*: instances if .*name them in the labels', said), said[-1500:]
     train(other, tmp_path / "run", overlays=("histology.yaml", "histology_train.yaml"), check=False)

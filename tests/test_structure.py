@@ -69,7 +69,7 @@ def imported(name: str) -> Iterator[str]:
 
 
 IMPORTS = {name: sorted(set(imported(name)) - {"i2net_bundle"}) for name in MODULES}
-"""What each module imports; the package itself, which holds the version and imports lazily, is left out."""
+"""What each module imports; the package itself, which contains the version and imports lazily, is left out."""
 
 
 def room(module: str) -> str:

@@ -109,7 +109,7 @@ def test_training_evaluation_and_inference_run_from_the_command_line(
     assert {**summary, "weights": None} == of_masks
     assert len(list((run / "evaluation" / "pictures").glob("*.png"))) == 2
     again = bundle(*evaluate, check=False)
-    assert again.returncode != 0 and "already holds results" in again.stderr.splitlines()[-1]
+    assert again.returncode != 0 and "already contains results" in again.stderr.splitlines()[-1]
 
     images = data[name] / ("imagesTs" if name == "ct" else "images")
     masks, weights = tmp_path / "masks", str(run / "model.pt")
@@ -197,14 +197,16 @@ def test_two_processes_train_one_network(data: dict[str, Path], tmp_path: Path) 
         "-m",
         "monai.bundle",
     ]
-    options = [option for option in options if option not in ("--device", "cpu")]
+    options = [option for option in options if option not in ("--device", "cpu")] + ["--auxiliary_weight", "0.4"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*launcher, *options], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-4000:]
     with (tmp_path / "run" / "training.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 2
+        assert len([row for row in csv.DictReader(file) if float(row["auxiliary"]) > 0]) == 2
     state = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
     assert "decoder.layers.0.weight" in state
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "epoch_0002.pt", weights_only=True)
+    assert checkpoint["auxiliary_head"]["layers.0.weight"].shape == (64, 256, 3, 3)
 
 
 @pytest.mark.parametrize("option", ["--epoch", "--learningrate", "--lambda_gc"])

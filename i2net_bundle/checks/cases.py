@@ -99,7 +99,7 @@ class CheckedCases(list):
 class FindingsRecord:
     """Handler that writes the findings to the run's folder.
 
-    ``data_findings.csv`` holds every finding, ``failed.csv`` the skipped cases; see also `stop_if_failed`.
+    ``data_findings.csv`` contains every finding, ``failed.csv`` the skipped cases; see also `stop_if_failed`.
 
     Args:
         cases: the checked cases; a plain list, as MONAI Label passes, has no findings.

@@ -180,7 +180,7 @@ def _check_folder(
         images = volumes
     elif not images:
         raise FileNotFoundError(
-            f"{path} holds no {datalist}, no image and no DICOM series. Pass the folder of a data set, or an image."
+            f"{path} contains no {datalist}, no image and no DICOM series. Pass the folder of a data set, or an image."
         )
     if images:
         _check_images(images, ct, histology, report)
@@ -220,7 +220,7 @@ def _shared_images(path: Path, images: Mapping[str, Sequence[list[Path]]], heade
                 seen[digest] = split, file
                 continue
             first = seen[digest]
-            problem = f"holds the same image as {first[1].name} of '{first[0]}', in '{split}'"
+            problem = f"contains the same image as {first[1].name} of '{first[0]}', in '{split}'"
             if first[0] == "training" and split != "training":
                 remedy = "Remove it from one of them: scores on training images are meaningless."
                 findings.append(error("shared-case", file, problem, remedy))
@@ -254,7 +254,7 @@ def _content_digest(file: Path, header: VolumeOptions) -> str | None:
 
 
 def _any_volume(file: Path, header: VolumeOptions) -> tuple[nib.Nifti1Image, list[Finding]]:
-    """Read all volumes of a file that holds one per channel, else one volume."""
+    """Read all volumes of a file that contains one per channel, else one volume."""
     count = int(np.prod(volume_shape(file)[3:]))
     if count > 1 and count == len(header.channels):
         return read_volume(file, header, needs_orientation=False, num_volumes=count)

@@ -1,4 +1,4 @@
-"""Report a data set whose labels all hold nothing but background; a single such label is common and not reported."""
+"""Report a data set whose labels all contain nothing but background; a single such label is common and not reported."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _RULE = "empty-label"
 
 
 def empty_label_findings(path: str | Path, is_empty: bool) -> list[Finding]:
-    """Note that a label holds only background, for `with_empty_labels_joined`."""
+    """Note that a label contains only background, for `with_empty_labels_joined`."""
     if not is_empty:
         return []
-    return [warning(_RULE, path, "holds only background", "Check that this image shows none of the classes.")]
+    return [warning(_RULE, path, "contains only background", "Check that this image shows none of the classes.")]
 
 
 def with_empty_labels_joined(
@@ -34,5 +34,5 @@ def with_empty_labels_joined(
         if labels and empty.issuperset(labels):
             others = f", and so do all {len(labels)} labels of its list" if len(labels) > 1 else ""
             remedy = "Check that these are the labels, and how they were exported; nothing can be learned from them."
-            joined.append(warning(_RULE, labels[0], f"holds only background{others}", remedy))
+            joined.append(warning(_RULE, labels[0], f"contains only background{others}", remedy))
     return joined

@@ -29,7 +29,7 @@ TRAINING_UM_PER_PX = 0.62005
 _IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 _MASK_MODES = ("1", "L", "LA", "P", "I")
 _MAGNIFICATION_TOLERANCE = 0.15
-_DECLARE = 'Declare what the masks hold ("label_values" in dataset.json, --label-values of i2net):'
+_DECLARE = 'Declare what the masks contain ("label_values" in dataset.json, --label-values of i2net):'
 
 
 def load_image(path: str | Path, options: HistologyOptions) -> tuple[np.ndarray, list[Finding]]:
@@ -178,7 +178,7 @@ def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptio
     if image.mode == "F":
         return [error("mask-mode", path, "contains floating-point numbers, but ids must be whole numbers", one_channel)]
     if image.mode not in _MASK_MODES and not is_16_bit_grey(image):
-        return [error("mask-mode", path, f"holds colours ({image.mode}), not ids", one_channel)]
+        return [error("mask-mode", path, f"contains colours ({image.mode}), not ids", one_channel)]
     if stores_white_as_zero(image):
         problem = "stores white as 0 (MinIsWhite), so programs disagree about its values"
         return [error("mask-mode", path, problem, "Save it with black as 0, for example as PNG.")]
@@ -189,7 +189,7 @@ def _mask_findings(path: str | Path, image: Image.Image, options: HistologyOptio
 
 
 def _value_findings(path: str | Path, values: Sequence[int], options: HistologyOptions) -> list[Finding]:
-    held = f"holds {', '.join(map(str, values[:8]))}" + (f", … ({len(values)} values)" if len(values) > 8 else "")
+    held = f"contains {', '.join(map(str, values[:8]))}" + (f", … ({len(values)} values)" if len(values) > 8 else "")
     looks_binary = 255 in values and set(values) <= {0, 255}
     if options.label_values == "binary":
         if set(values) <= {0, 255} or set(values) <= {0, 1}:
@@ -209,7 +209,7 @@ def _value_findings(path: str | Path, values: Sequence[int], options: HistologyO
 def _class_findings(
     path: str | Path, values: Sequence[int], held: str, looks_binary: bool, options: HistologyOptions
 ) -> list[Finding]:
-    """Check a mask that is declared to hold class ids, or is undeclared."""
+    """Check a mask that is declared to contain class ids, or is undeclared."""
     count, ignored = options.num_classes, options.ignore_id
     declared = options.label_values is not None
     if count is None and (declared or not looks_binary):
@@ -225,7 +225,7 @@ def _class_findings(
     classes = f"the classes are 0 to {count - 1}" + ("" if ignored is None else f", and {ignored} is ignored")
     if not declared and count == 2:
         remedy = (
-            f"{_DECLARE} instances if every id is one object, or binary if it holds 0 and 255. If there are more "
+            f"{_DECLARE} instances if every id is one object, or binary if it contains 0 and 255. If there are more "
             "classes, name them in the labels of the data list."
         )
         return [error("mask-values", path, f"{held}, but {classes}, and nothing else is declared", remedy)]

@@ -24,7 +24,7 @@ def nonfinite_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     if not nan + inf:
         return []
     remedy = "Convert the scan again, or fill them with fill_nonfinite: -1024 (--fill-nonfinite -1024)."
-    return [error("nonfinite", path, f"holds {nan} NaN and {inf} infinite voxels of {voxels.size}", remedy)]
+    return [error("nonfinite", path, f"contains {nan} NaN and {inf} infinite voxels of {voxels.size}", remedy)]
 
 
 def constant_findings(voxels: np.ndarray, path: str | Path, channel: str, alone: bool) -> list[Finding]:
@@ -33,7 +33,7 @@ def constant_findings(voxels: np.ndarray, path: str | Path, channel: str, alone:
     if low != high:
         return []
     kind = error if alone else warning
-    return [kind("constant", path, f"holds one value, {low:g}, as channel {channel}", "Use the original scan.")]
+    return [kind("constant", path, f"contains one value, {low:g}, as channel {channel}", "Use the original scan.")]
 
 
 def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
@@ -46,7 +46,7 @@ def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     low, high = float(voxels.min()), float(voxels.max())
     shown = f"values run from {low:g} to {high:g}"
     if low == high:
-        return [error("constant", path, f"holds one value, {low:g}", "Use the original scan.")]
+        return [error("constant", path, f"contains one value, {low:g}", "Use the original scan.")]
     if low > -30 and high < 30:
         problem = f"looks normalised already, or is a label map: {shown}"
         return [error("normalised", path, problem, f"Use the CT in Hounsfield units. {_GO_ON}")]
@@ -54,7 +54,7 @@ def intensity_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
         problem = f"looks windowed to 8 bits: {shown}"
         return [error("normalised", path, problem, f"Use the CT in Hounsfield units. {_GO_ON}")]
     if high > _MAX_STORED_HU:
-        problem = f"holds values up to {high:g} HU: padding or negative numbers stored as unsigned"
+        problem = f"contains values up to {high:g} HU: padding or negative numbers stored as unsigned"
         remedy = f"Convert the scan again, with the negative numbers that it has. {_GO_ON}"
         return [error("unsigned", path, problem, remedy)]
     return _padding_findings(voxels, path) + _distribution_findings(voxels, path, shown)
@@ -66,7 +66,7 @@ def _padding_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     brightest = float(corners.max())
     if brightest <= _MAX_TISSUE_HU:
         return []
-    problem = f"holds {brightest:g} HU in a corner of a slice, more than any tissue: probably padding"
+    problem = f"has {brightest:g} HU in a corner of a slice, more than any tissue: probably padding"
     remedy = "Check it, and set padding to -1024 HU: the network may take it for an organ."
     return [warning("padding", path, problem, remedy)]
 
@@ -75,7 +75,7 @@ def _distribution_findings(voxels: np.ndarray, path: str | Path, shown: str) -> 
     sample = voxels.ravel(order="K")[:: max(1, voxels.size // _SAMPLE)]  # in memory order, without a copy
     sample = sample[sample > _PADDING_BELOW]
     if not sample.size:
-        return [error("constant", path, f"holds only padding: {shown}", "Use the original scan.")]
+        return [error("constant", path, f"contains only padding: {shown}", "Use the original scan.")]
     if np.mean(sample < -50) < 0.001:
         return _without_air_or_fat(sample, path, shown)
     body = sample[sample > -500]
@@ -92,7 +92,7 @@ def _without_air_or_fat(sample: np.ndarray, path: str | Path, shown: str) -> lis
         problem = f"looks like HU + 1024: {shown}, and most voxels that are not air lie around {np.median(bright):.0f}"
         return [error("offset", path, problem, f"Shift it with hu_offset: -1024 (--hu-offset -1024). {_GO_ON}")]
     if sample.min() < 0 and np.quantile(sample, 0.99) < 300:
-        problem = f"holds neither air nor fat: {shown}"
+        problem = f"contains neither air nor fat: {shown}"
         return [
             warning("intensities", path, problem, "Pass the whole scan; the network was not trained on such crops.")
         ]

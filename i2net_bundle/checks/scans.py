@@ -41,7 +41,7 @@ def load_volume(files: ImageFiles, options: VolumeOptions) -> tuple[nib.Nifti1Im
     channels, paths = options.channels, _listed(files)
     if len(paths) not in (1, len(channels)):
         problem = f"comes with {len(paths)} files, and the channels are {', '.join(channels)}"
-        raise DataError([error("channels", paths[0], problem, "Give one file per channel.")])
+        raise DataError([error("channels", paths[0], problem, "Provide one file per channel.")])
     if len(paths) == len(channels):
         images, findings = _load_channels(paths, options)
     else:
@@ -63,7 +63,7 @@ def _load_channels(paths: Sequence[str | Path], options: VolumeOptions) -> tuple
 
 
 def _load_4d(path: str | Path, options: VolumeOptions) -> tuple[list[nib.Nifti1Image], list[Finding]]:
-    """Read one file that holds all channels as volumes."""
+    """Read one file that contains all channels as volumes."""
     image, findings = read_volume(path, options, num_volumes=len(options.channels))
     images = []
     for number, channel in enumerate(options.channels):
@@ -140,7 +140,7 @@ def load_volume_label(path: str | Path, options: VolumeOptions) -> tuple[nib.Nif
         if broken.any():
             values = ", ".join(f"{value:g}" for value in np.unique(labels[broken])[:3])
             remedy = "Use the original label map, or resample it by nearest neighbour."
-            enforce([error("labels", path, f"holds labels that are not whole numbers ({values}, ...)", remedy)])
+            enforce([error("labels", path, f"contains labels that are not whole numbers ({values}, ...)", remedy)])
     enforce(_range_findings(labels, path, options))
     labels = labels.astype(np.uint8)
     return nib.Nifti1Image(labels, image.affine, image.header, dtype=labels.dtype), findings
@@ -266,7 +266,7 @@ def _range_findings(labels: np.ndarray, path: str | Path, options: VolumeOptions
         return [error("labels", path, f"is a mask of 0 and 255; {classes}", remedy)]
     held = _few([f"{value:g}" for value in wrong])
     which = "is no class" if len(wrong) == 1 else "are no classes"
-    return [error("labels", path, f"holds {held}, which {which}; {classes}", remedy)]
+    return [error("labels", path, f"contains {held}, which {which}; {classes}", remedy)]
 
 
 def _few(names: Sequence[str]) -> str:

@@ -20,7 +20,10 @@ Score a folder of predicted masks against their labels by two protocols; every s
   strict     MONAI's Dice and HD95 in mm, surface Dice at 2 mm; a missed or invented organ scores 0 and the diagonal
   transunet  the rules of the published Synapse tables: pooled HD95 in voxels, a missed organ scores (0, 0)
 
-Glands are also scored as objects (F1, object Dice, object Hausdorff distance). Writes metrics.csv and summary.json."""
+Glands are also scored as objects (F1, object Dice, object Hausdorff distance). Writes metrics.csv and summary.json.
+
+With --conventions, the same masks are scored under every convention of HD95 found in public code, at three image sizes,
+in pixels and in µm or mm. conventions.csv and conventions.md show which of them could give a published figure."""
 
 
 def add_commands(commands: Any) -> None:
@@ -40,12 +43,16 @@ def add_commands(commands: Any) -> None:
     add_label_option(evaluate)
     evaluate.add_argument("--allow-missing", action="store_true", help="leave out files without a partner")
     evaluate.add_argument("--workers", type=int, default=0, metavar="N", help="number of scoring processes (default 0)")
+    evaluate.add_argument(
+        "--conventions", action="store_true", help="also score under every convention of HD95 in public code"
+    )
     add_volume_options(evaluate)
     add_histology_options(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from i2net_bundle.evaluation.convention_tables import MARKDOWN_NAME
     from i2net_bundle.evaluation.folders import FAILED, evaluate_folders
     from i2net_bundle.evaluation.summary import table
     from i2net_bundle.workflow.run_folders import check_results_dir
@@ -64,8 +71,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         histology=histology_options(arguments),
         allow_missing=arguments.allow_missing,
         num_workers=arguments.workers,
+        conventions=arguments.conventions,
     )
-    print(f"{table(summary)}\n{out}")
+    print(table(summary))
+    if arguments.conventions:
+        print(f"\n{(out / MARKDOWN_NAME).read_text(encoding='utf-8')}")
+    print(out)
     failed = (out / FAILED).exists()
     if failed:
         print(f"Some masks could not be scored; {out / FAILED} lists them.")

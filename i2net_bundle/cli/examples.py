@@ -26,6 +26,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "evaluate": (
         "i2net evaluate masks data/synapse",
         "i2net evaluate masks labels -o scores --workers 4",
+        "i2net evaluate masks data/glas --datalist patient_split.json --split validation --conventions",
     ),
     "report": ("i2net report runs/synapse", "i2net report runs/synapse --out page --max-cases 5"),
     "study": (
@@ -34,7 +35,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "compare": ("i2net compare runs/k3 runs/k4 --out comparison",),
     "root": ('python -m monai.bundle run training --bundle_root "$(i2net root)" ...',),
-    "phantoms": ("i2net phantoms ct data/synapse", "i2net phantoms glands data/glas --seed 1"),
+    "phantoms": (
+        "i2net phantoms ct data/synapse",
+        "i2net phantoms glands data/glas --seed 1",
+        "i2net phantoms streets streets && i2net prepare cityscapes streets --out data/streets",
+    ),
     "demo": ("i2net demo --out runs/demo",),
     "package": (
         "i2net package ct --out i2net_ct --weights runs/synapse/model.pt",

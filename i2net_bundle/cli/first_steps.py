@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -12,8 +14,12 @@ def add_commands(commands: Any) -> None:
     root.set_defaults(run=_print_root)
 
     phantoms = commands.add_parser("phantoms", help="write a small data set of computed images, to try things out")
-    phantoms.add_argument("kind", choices=["ct", "glands"], help="abdominal CT (NIfTI) or histology (PNG)")
-    phantoms.add_argument("out", metavar="DIR", help="folder to write; must not hold a data set")
+    phantoms.add_argument(
+        "kind",
+        choices=["ct", "glands", "streets"],
+        help="abdominal CT (NIfTI), histology (PNG), or street scenes for i2net prepare cityscapes",
+    )
+    phantoms.add_argument("out", metavar="DIR", help="folder to write; must not contain a data set")
     phantoms.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
     phantoms.set_defaults(run=_make_phantoms)
 
@@ -29,10 +35,14 @@ def _print_root(arguments: argparse.Namespace) -> None:
 
 
 def _make_phantoms(arguments: argparse.Namespace) -> None:
-    from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
+    from i2net_bundle.data import phantoms
 
-    make = make_ct_phantoms if arguments.kind == "ct" else make_gland_phantoms
-    print(make(arguments.out, seed=arguments.seed))
+    makers: dict[str, Callable[..., Path]] = {
+        "ct": phantoms.make_ct_phantoms,
+        "glands": phantoms.make_gland_phantoms,
+        "streets": phantoms.make_street_phantoms,
+    }
+    print(makers[arguments.kind](arguments.out, seed=arguments.seed))
 
 
 def _run_demo(arguments: argparse.Namespace) -> None:

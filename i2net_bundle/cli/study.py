@@ -8,9 +8,9 @@ from typing import Any
 _STUDY = """\
 Train and score a grid of networks, settings, seeds and folds alike, and write its tables.
 
-FILE describes the study in YAML; configs/studies holds those of the paper's tables, and one for phantoms. Each run has
+FILE describes the study in YAML; configs/studies has those of the paper's tables, and one for phantoms. Each run has
 its own folder in DIR/cells. Finished runs are skipped, killed ones continue from their last checkpoint, failed ones are
-listed while the others go on: the same command continues a study that was stopped. DIR/tables holds the results."""
+listed while the others go on: the same command continues a study that was stopped. DIR/tables contains the results."""
 
 
 def add_commands(commands: Any) -> None:

@@ -19,6 +19,7 @@ from i2net_bundle.data.declarations import (
     declared_label_table,
     declared_label_values,
     declared_labels,
+    declared_um_per_px,
 )
 from i2net_bundle.data.image_files import image_paths, name_cases
 from i2net_bundle.data.nnunet import is_nnunet, nnunet_splits
@@ -43,6 +44,7 @@ class DataList:
         label_values: contents of the masks of 2D images: "instances", "binary" or "classes"; None if undeclared.
         ignore_id: label that is excluded from losses and scores.
         label_table: built-in label table, or the path of a user's, with properties of the classes.
+        um_per_px: micrometres per pixel of 2D images; None if undeclared.
         splits: cases by the name of their list: ``{"image": path, or a list of one path per channel, "label": path}``
             and any further keys of a case. Paths are relative to the working directory, as ``path`` is.
     """
@@ -54,6 +56,7 @@ class DataList:
     label_values: str | None = None
     ignore_id: int | None = None
     label_table: str | None = None
+    um_per_px: float | None = None
     splits: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
@@ -154,6 +157,7 @@ def read_datalist(path: str | Path) -> DataList:
         channels = declared_channels(contents)
         label_values = declared_label_values(contents)
         label_table = declared_label_table(contents, path.parent)
+        um_per_px = declared_um_per_px(contents)
     except ValueError as fault:
         raise DataError([error("datalist", path, str(fault), _CORRECT)]) from fault
     splits = _splits(path, contents, len(channels or ("",)))
@@ -166,6 +170,7 @@ def read_datalist(path: str | Path) -> DataList:
         label_values,
         ignore_id,
         label_table,
+        um_per_px,
         splits,
     )
     return _with_consistent_channels(found)
@@ -205,7 +210,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(
-            f"No {path.name} in {path.parent}. Pass the folder that holds it with --dataset_dir, or create it with "
+            f"No {path.name} in {path.parent}. Pass the folder that contains it with --dataset_dir, or create it with "
             "`i2net prepare`."
         )
     try:

@@ -104,6 +104,20 @@ def declared_label_values(contents: Mapping[str, Any]) -> str | None:
     return value
 
 
+def declared_um_per_px(contents: Mapping[str, Any]) -> float | None:
+    """Return the declared micrometres per pixel of 2D images; None if undeclared.
+
+    Raises:
+        ValueError: the value is not a number above 0.
+    """
+    value = contents.get("um_per_px")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+        raise ValueError(f'"um_per_px" must be a number of micrometres above 0, found {value!r}')
+    return float(value)
+
+
 def declared_label_table(contents: Mapping[str, Any], folder: Path) -> str | None:
     """Return the label table that a data list names: a built-in name, or the path of a file in the list's folder.
 

@@ -49,7 +49,7 @@ def describe_dataset(
     file, else from the table that the data list names, else from the built-in tables.
 
     Args:
-        dataset_dir: folder of the data list. The defaults apply if it is None or holds no data list.
+        dataset_dir: folder of the data list. The defaults apply if it is None or contains no data list.
         datalist: file name of the data list.
         label_table: built-in table or a user's file; it supplies the classes if the data list has no labels.
         channels: default channel names.

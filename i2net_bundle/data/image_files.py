@@ -36,7 +36,7 @@ def list_images(folder: str | Path, recursive: bool = False, num_channels: int =
 
     Raises:
         DataError: a case lacks the file of a channel.
-        FileNotFoundError: the folder does not exist or holds no image of a known format.
+        FileNotFoundError: the folder does not exist or contains no image of a known format.
     """
     suffixes = known_suffixes()
     files = []
@@ -53,8 +53,8 @@ def list_images(folder: str | Path, recursive: bool = False, num_channels: int =
     return name_cases(group_channels(files, num_channels))
 
 
-def holds_images(folder: str | Path) -> bool:
-    """Whether a folder, or one below it, holds a file that `list_images` would list."""
+def contains_images(folder: str | Path) -> bool:
+    """Whether a folder, or one below it, contains a file that `list_images` would list."""
     try:
         return bool(list_images(folder, recursive=True))
     except FileNotFoundError:
@@ -94,7 +94,9 @@ def group_channels(files: Sequence[str | Path], num_channels: int) -> list[dict[
         if missing or len(numbered) > num_channels:
             lacks = f"lacks {', '.join(missing)}" if missing else f"has {len(numbered)} files"
             problem = f"the case {key.name} {lacks}, and the network takes {num_channels} channels"
-            findings.append(error("channel-files", key.parent, problem, "Give one file per channel, from _0000."))
+            findings.append(
+                error("channel-files", key.parent, problem, "Provide one file per channel, numbered from _0000.")
+            )
             continue
         cases.append({"image": [numbered[number] for number in sorted(numbered)], "case": key.name})
     if findings:

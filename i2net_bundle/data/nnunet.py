@@ -1,8 +1,8 @@
 """Find the cases of an nnU-Net v2 data set in its folders.
 
-``imagesTr/CASE_0000.nii.gz`` holds channel 0 of CASE, ``CASE_0001.nii.gz`` channel 1, and so on;
-``labelsTr/CASE.nii.gz`` is its label. ``imagesTs`` holds the test cases, whose labels in ``labelsTs`` are optional. A
-``dataset.json`` with a ``dataset`` entry lists its training cases explicitly.
+``imagesTr/CASE_0000.nii.gz`` contains channel 0 of CASE, ``CASE_0001.nii.gz`` channel 1, and so on;
+``labelsTr/CASE.nii.gz`` is its label. ``imagesTs`` contains the test cases, whose labels in ``labelsTs`` are optional.
+A ``dataset.json`` with a ``dataset`` entry lists its training cases explicitly.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def nnunet_splits(path: Path, contents: Mapping[str, Any], num_channels: int) ->
         problem = f"has the file_ending {ending!r}" if ending else "has no file_ending"
         remedy = f'Set "file_ending" to the suffix of the images: {", ".join(known_suffixes())}.'
         raise DataError([error("datalist", path, problem, remedy)])
-    files = 1 if ending.lower() in IMAGE_SUFFIXES else num_channels  # a 2D image holds its colours in a single file
+    files = 1 if ending.lower() in IMAGE_SUFFIXES else num_channels  # a 2D image has its colours in a single file
     listed = contents.get("dataset")
     splits = {}
     findings: list[Finding] = []

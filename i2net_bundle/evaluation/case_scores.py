@@ -73,12 +73,24 @@ def score_case(
         ValueError: the shapes differ, or a label is not a class index.
     """
     confusion = confusion_matrix(y_pred, y, num_classes, ignore_index)
-    if ignore_index is not None:
-        y_pred, y = (np.where(y == ignore_index, 0, labels) for labels in (y_pred, y))
+    y_pred, y = without_ignored(y_pred, y, ignore_index)
     classes = score_classes(y_pred, y, num_classes, spacing, unit)
     objects = None if label_ids is None else score_objects(find_glands(y_pred > 0), label_ids)
     known = {key: str(case[key]) for key in ("patient", "part") if case.get(key) is not None}
     return CaseScores(str(case["case"]), unit, confusion, classes, objects, **known)
+
+
+def without_ignored(y_pred: np.ndarray, y: np.ndarray, ignore_index: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction and truth with background where the truth is to be ignored.
+
+    Args:
+        y_pred: predicted class indices.
+        y: true class indices, same shape.
+        ignore_index: label value whose voxels are not scored; None changes nothing.
+    """
+    if ignore_index is None:
+        return y_pred, y
+    return np.where(y == ignore_index, 0, y_pred), np.where(y == ignore_index, 0, y)
 
 
 def object_ids(label_path: str | Path, options: VolumeOptions | HistologyOptions | None) -> np.ndarray | None:

@@ -41,19 +41,27 @@ def classwise(
 class ClasswiseMetric(Metric):
     """Ignite adapter that computes a MONAI metric for every case and class, and the mean of the defined values.
 
-    ``engine.state.metric_details`` holds all values as (cases, classes).
+    ``engine.state.metric_details`` contains all values as (cases, classes).
 
     Args:
         metric: a MONAI metric, such as ``DiceMetric`` or ``HausdorffDistanceMetric``.
         num_classes: including background.
         use_spacing: pass the image's spacing to the metric. Distances are then in mm, or in pixels or voxels if the
             spacing is unknown.
+        ignore_index: value of the truth where no class is counted as predicted.
     """
 
-    def __init__(self, metric: CumulativeIterationMetric, num_classes: int, use_spacing: bool = False) -> None:
+    def __init__(
+        self,
+        metric: CumulativeIterationMetric,
+        num_classes: int,
+        use_spacing: bool = False,
+        ignore_index: int | None = None,
+    ) -> None:
         self.metric = metric
         self.num_classes = num_classes
         self.use_spacing = use_spacing
+        self.ignore_index = ignore_index
         super().__init__(output_transform=from_engine(["pred", "label"]))
 
     def reset(self) -> None:
@@ -65,6 +73,8 @@ class ClasswiseMetric(Metric):
         """Add the cases of a batch, as lists of predicted and true label maps (1, ...)."""
         for y_pred, y in zip(*output, strict=True):
             spacing = [float(size) for size in y.pixdim[: y.ndim - 1]] if self.use_spacing else None
+            if self.ignore_index is not None:
+                y_pred = y_pred.where(y != self.ignore_index, 0)
             self.values.append(classwise(self.metric, y_pred, y, self.num_classes, spacing).cpu())
 
     def compute(self) -> float:

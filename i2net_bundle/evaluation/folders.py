@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from i2net_bundle.checks.histology import load_mask, pair_findings
 from i2net_bundle.checks.scans import load_volume_label
 from i2net_bundle.data.datalist import DATALIST, read_datalist
 from i2net_bundle.data.description import describe_datalist, options_of
-from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_case
+from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_case, without_ignored
+from i2net_bundle.evaluation.convention_scores import CaseMeasures, measure_case, score_conventions
+from i2net_bundle.evaluation.convention_tables import write_conventions
 from i2net_bundle.evaluation.scores import killed_worker, scoring_pool
 from i2net_bundle.evaluation.summary import summarize, write_tables
 from i2net_bundle.io.counted import counted
@@ -37,6 +40,7 @@ logger = logging.getLogger("i2net.scores")
 
 _ROLE = re.compile(r"^(?:img|label)(?=\d)|_(?:mask|anno|label|seg|pred)$", re.IGNORECASE)
 FAILED = "failed.csv"
+_Scored = tuple[CaseScores, CaseMeasures | None]
 
 
 def evaluate_folders(
@@ -51,6 +55,7 @@ def evaluate_folders(
     histology: HistologyOptions | None = None,
     allow_missing: bool = False,
     num_workers: int = 0,
+    conventions: bool = False,
 ) -> dict[str, Any]:
     """Score every predicted mask against its label, and write ``metrics.csv`` and ``summary.json``.
 
@@ -70,12 +75,14 @@ def evaluate_folders(
         histology: how 2D images are read.
         allow_missing: skip labels without a prediction, and predictions without a label.
         num_workers: processes that score; 0 scores in this process.
+        conventions: also score under every convention of `CONVENTIONS`, and write
+            ``conventions.csv`` and ``conventions.md``.
 
     Returns:
         content of ``summary.json``. Pairs that cannot be scored are skipped and listed in ``failed.csv``.
 
     Raises:
-        FileNotFoundError: a folder holds no masks.
+        FileNotFoundError: a folder contains no masks.
         FolderInUseError: another process writes to the output folder.
         DataError: files without a partner are not to be skipped, or no pair can be scored.
         Stopped: a signal arrived before the last pair.
@@ -94,15 +101,21 @@ def evaluate_folders(
     volumes = is_volume(pairs[0][0])
     description = describe_datalist(found, label_table or TASKS["ct" if volumes else "histology"].label_table)
     options = options_of(description, ct, histology)[0 if volumes else 1]
+    if isinstance(options, HistologyOptions) and found is not None:
+        options = replace(options, um_per_px=options.um_per_px or found.um_per_px)
     names = description.class_names
     with folder_lock(out_dir), graceful_stop() as stop:
-        cases, findings = _score(pairs, options, len(names), num_workers, stop)
+        scored, findings = _score(pairs, options, len(names), conventions, num_workers, stop)
         failed = [[finding.file, str(finding)] for finding in errors(findings)]
         write_csv(out_dir / FAILED, ["file", "reason"], failed)
-        if not cases:
+        if not scored:
             raise DataError(errors(findings))
+        cases = [scores for scores, _ in scored]
+        measures = [measures for _, measures in scored if measures is not None]
+        audit = score_conventions(measures, len(names), partial(_with_progress, stop)) if conventions else None
         summary = summarize(cases, names, data_set=description.name)
         write_tables(out_dir, cases, names, summary)
+        write_conventions(out_dir, audit)
     return summary
 
 
@@ -135,7 +148,7 @@ def _masks(folder: Path) -> dict[str, Path]:
             raise DataError([error("mask-names", path, f"belongs to the same case as {masks[key].name}", remedy)])
         masks[key] = path
     if not masks:
-        raise FileNotFoundError(f"{folder} holds no mask. The formats are {', '.join(known_suffixes())}.")
+        raise FileNotFoundError(f"{folder} contains no mask. The formats are {', '.join(known_suffixes())}.")
     return masks
 
 
@@ -178,17 +191,17 @@ def _score(
     pairs: Sequence[tuple[Path, Mapping[str, Any]]],
     options: VolumeOptions | HistologyOptions,
     num_classes: int,
+    conventions: bool,
     num_workers: int,
     stop: Stop,
-) -> tuple[list[CaseScores], list[Finding]]:
+) -> tuple[list[_Scored], list[Finding]]:
     """Score the pairs in their order; return the scores, and the faults of pairs without scores."""
-    jobs = [(pred, case, options, num_classes) for pred, case in pairs]
-    bar = {"total": len(jobs), "desc": "scoring", "unit": "case", "disable": None}
+    jobs = [(pred, case, options, num_classes, conventions) for pred, case in pairs]
     with scoring_pool(num_workers) if num_workers else nullcontext() as pool:
         scored = pool.map(_score_files, *zip(*jobs, strict=True)) if pool else (_score_files(*job) for job in jobs)
-        results: list[CaseScores | list[Finding]] = []
+        results: list[_Scored | list[Finding]] = []
         try:
-            for result in tqdm(scored, **bar):
+            for result in tqdm(scored, **_bar(len(jobs), "case")):
                 results.append(result)
                 if stop.requested and len(results) < len(jobs):
                     break
@@ -198,26 +211,66 @@ def _score(
         if len(results) < len(jobs):
             if pool:
                 pool.shutdown(wait=True, cancel_futures=True)
-            stop.exit_if_requested(
-                f"{len(results)} of {counted(len(jobs), 'case')} are scored, and no scores are written. Run the same "
-                "command again."
-            )
-    cases = [result for result in results if isinstance(result, CaseScores)]
-    return cases, [finding for result in results if isinstance(result, list) for finding in result]
+            stop.exit_if_requested(_stopped(len(results), len(jobs), "case"))
+    done = [result for result in results if not isinstance(result, list)]
+    return done, [finding for result in results if isinstance(result, list) for finding in result]
+
+
+def _with_progress(stop: Stop, batches: Sequence[Any]) -> Iterator[Any]:
+    """Yield the batches under a progress bar; a requested stop ends the process before the next one."""
+    for done, batch in enumerate(tqdm(batches, **_bar(len(batches), "batch"))):
+        stop.exit_if_requested(_stopped(done, len(batches), "batch"))
+        yield batch
+
+
+def _bar(total: int, unit: str) -> dict[str, Any]:
+    return {"total": total, "desc": "scoring", "unit": unit, "disable": None}
+
+
+def _stopped(done: int, total: int, unit: str) -> str:
+    number = counted(total, unit, "batches" if unit == "batch" else None)
+    return f"{done} of {number} are scored, and no scores are written. Run the same command again."
+
+
+@dataclass(frozen=True)
+class _LabelMaps:
+    """Class indices of a prediction and its label, the size of a voxel and its unit, and the ids of objects, if any."""
+
+    y_pred: np.ndarray
+    y: np.ndarray
+    spacing: list[float]
+    unit: str
+    ids: np.ndarray | None = None
 
 
 def _score_files(
-    pred_path: Path, case: Mapping[str, Any], options: VolumeOptions | HistologyOptions, num_classes: int
-) -> CaseScores | list[Finding]:
+    pred_path: Path,
+    case: Mapping[str, Any],
+    options: VolumeOptions | HistologyOptions,
+    num_classes: int,
+    conventions: bool,
+) -> _Scored | list[Finding]:
     try:
         if isinstance(options, VolumeOptions):
-            return _score_volumes(pred_path, case, options, num_classes)
-        return _score_images(pred_path, case, options, num_classes)
+            maps = _read_volumes(pred_path, case, options)
+        else:
+            maps = _read_images(pred_path, case, options, num_classes)
+        scores = score_case(
+            maps.y_pred, maps.y, num_classes, maps.spacing, maps.unit, case, maps.ids, ignore_index=options.ignore_id
+        )
     except DataError as fault:
         return fault.findings
+    return scores, _measures(maps, options, num_classes) if conventions else None
 
 
-def _score_volumes(pred_path: Path, case: Mapping[str, Any], options: VolumeOptions, num_classes: int) -> CaseScores:
+def _measures(maps: _LabelMaps, options: VolumeOptions | HistologyOptions, num_classes: int) -> CaseMeasures:
+    spacing, unit = (maps.spacing, maps.unit) if maps.unit == "mm" else (None, None)
+    if isinstance(options, HistologyOptions) and options.um_per_px is not None:
+        spacing, unit = [options.um_per_px] * 2, "µm"
+    return measure_case(*without_ignored(maps.y_pred, maps.y, options.ignore_id), num_classes, spacing, unit)
+
+
+def _read_volumes(pred_path: Path, case: Mapping[str, Any], options: VolumeOptions) -> _LabelMaps:
     pred, found = load_volume_label(pred_path, replace(options, ignore_id=None))
     label, found_label = load_volume_label(case["label"], options)
     enforce(found + found_label)
@@ -234,11 +287,10 @@ def _score_volumes(pred_path: Path, case: Mapping[str, Any], options: VolumeOpti
         raise DataError([error("geometry", pred_path, problem, remedy)])
     unit = "mm" if has_geometry(label) else "voxel"
     y_pred, y = (np.asarray(image.dataobj) for image in (pred, label))
-    spacing = voxel_sizes(label.affine).tolist()
-    return score_case(y_pred, y, num_classes, spacing, unit, case, ignore_index=options.ignore_id)
+    return _LabelMaps(y_pred, y, voxel_sizes(label.affine).tolist(), unit)
 
 
-def _score_images(pred_path: Path, case: Mapping[str, Any], options: HistologyOptions, num_classes: int) -> CaseScores:
+def _read_images(pred_path: Path, case: Mapping[str, Any], options: HistologyOptions, num_classes: int) -> _LabelMaps:
     of_pred = "binary" if num_classes == 2 else "classes"  # as `write_mask` writes them
     pred, found = load_mask(pred_path, replace(options, label_values=of_pred, ignore_id=None))
     label, found_label = load_mask(case["label"], options)
@@ -246,4 +298,4 @@ def _score_images(pred_path: Path, case: Mapping[str, Any], options: HistologyOp
     enforce(found + found_label + pair_findings(case["label"], sizes[0], pred_path, sizes[1]))
     ids = object_ids(case["label"], options)
     y_pred, y = pred.astype(np.uint8), (label if options.has_class_ids else label > 0).astype(np.uint8)
-    return score_case(y_pred, y, num_classes, [1.0, 1.0], "pixel", case, ids, ignore_index=options.ignore_id)
+    return _LabelMaps(y_pred, y, [1.0, 1.0], "pixel", ids)

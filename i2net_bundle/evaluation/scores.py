@@ -36,7 +36,7 @@ class SegmentationScores(Metric):
     """Ignite metric that scores every case with all metrics of the registry.
 
     The mean over the classes of each case, then over the cases, is stored under the metric's name, such as
-    ``strict_dice``. ``engine.state.metric_details`` holds the `CaseScores`, also when the engine is terminated.
+    ``strict_dice``. ``engine.state.metric_details`` contains the `CaseScores`, also when the engine is terminated.
 
     Args:
         num_classes: including background.

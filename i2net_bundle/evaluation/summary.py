@@ -15,6 +15,7 @@ import torch
 import i2net_bundle
 from i2net_bundle.evaluation.case_scores import CaseScores, finite_mean
 from i2net_bundle.io.counted import counted
+from i2net_bundle.io.text_tables import padded
 from i2net_bundle.io.writing import file_sha256, write_rows, written_whole
 from i2net_bundle.metrics.mask_pair import ABSENT, INVENTED, MISSED
 from i2net_bundle.metrics.objects import pool
@@ -100,7 +101,7 @@ def write_metrics(path: Path, cases: Sequence[CaseScores], class_names: Sequence
 
 
 def table(summary: dict[str, Any]) -> str:
-    """Format ``summary.json`` as aligned text: a line per class, the mean, and its confidence interval."""
+    """Format ``summary.json`` as aligned text: a line per class, the mean, its confidence interval, and the mIoU."""
     metrics = [metric for name, metric in METRICS.items() if name in summary["mean"]]
     counts = [MISSED, INVENTED, ABSENT]
     rows = [["class", *(_with_unit(metric, summary["distance_unit"]) for metric in metrics), *counts]]
@@ -114,16 +115,14 @@ def table(summary: dict[str, Any]) -> str:
     rows.append([f"95 % interval ({summary['resampled']})", *(_interval(metric, means) for metric in metrics)])
     for part, scores in summary["parts"].items() if len(summary["parts"]) > 1 else ():
         rows.append([f"mean of {part}", *(_shown(metric, scores) for metric in metrics)])
-    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
-        )
-        for row in rows
-    ]
+    lines = ["  ".join(cells) for cells in padded(rows)]
     if any(means[metric.name]["ci95"] is None for metric in metrics):
         lines.append(f"An interval needs at least {FEWEST} {summary['resampled']} with a value.")
+    if summary["iou"]["mean"] is not None:
+        of_classes = ", ".join(
+            f"{name} {'-' if value is None else f'{value:.3f}'}" for name, value in summary["iou"]["classes"].items()
+        )
+        lines.append(f"mIoU over all cases together: {summary['iou']['mean']:.3f} ({of_classes})")
     return "\n".join(lines)
 
 

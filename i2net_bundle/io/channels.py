@@ -32,7 +32,7 @@ def normalization_of(channel: str) -> str:
 
 
 def is_ct(channel: str) -> bool:
-    """Whether a channel holds Hounsfield units."""
+    """Whether a channel contains Hounsfield units."""
     return normalization_of(channel) == "window"
 
 

@@ -11,7 +11,7 @@ from i2net_bundle.io.findings import DataError, error
 DEFLATE_RATIO = 1032
 """Largest compression that deflate (gzip, zip, PNG) can reach."""
 MOST_UNCHECKED_BYTES = 2**26
-"""A claim up to this size costs little, whatever the file holds."""
+"""A claim up to this size costs little, whatever the file contains."""
 _LARGE_BYTES = 2**30
 _MOST_PLAUSIBLE_RATIO = 250.0
 """Largest compression of an image that takes more than that; scans reach 5, and label maps of one byte 200."""

@@ -47,7 +47,7 @@ def open_image(path: str | Path) -> Image.Image:
         path: PNG, BMP, TIFF or JPEG file.
 
     Raises:
-        DataError: the file cannot be read, claims more pixels than it can store, holds several images, or asks to be
+        DataError: the file cannot be read, claims more pixels than it can store, contains several images, or asks to be
             rotated for display.
     """
     start = first_bytes(path)
@@ -83,7 +83,7 @@ def open_image(path: str | Path) -> Image.Image:
 def _require_one_image(path: str | Path, image: Image.Image) -> None:
     pages, stacked = getattr(image, "n_frames", 1), stack_size(_description(image))
     if pages > 1:
-        raise _fault("image-pages", path, f"holds {pages} pages", "Save the page you need as its own file.")
+        raise _fault("image-pages", path, f"contains {pages} pages", "Save the page you need as its own file.")
     if stacked > 1:
         problem = f"is a stack of {stacked} images or channels in one page, as ImageJ writes them"
         raise _fault("image-pages", path, problem, "Save it as one RGB image (Image > Type > RGB Color in ImageJ).")

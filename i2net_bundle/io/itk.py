@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
 
 from i2net_bundle.io.deflated import is_intact
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, warning
@@ -74,14 +73,14 @@ def read_geometry(path: str | Path) -> ItkImage:
     return _read(path, claimed_bytes(path, read_header(path)), voxels=False)
 
 
-def as_nifti(image: sitk.Image, path: str | Path) -> nib.Nifti1Image:
-    """Convert a SimpleITK volume (LPS) to nibabel (RAS); the voxel order does not change.
+def as_nifti(image: ItkImage, path: str | Path) -> nib.Nifti1Image:
+    """Convert a volume of ITK's (LPS) to nibabel's (RAS); the voxel order does not change.
 
     Raises:
         DataError: its spacing or direction is unusable.
     """
-    voxels = sitk.GetArrayViewFromImage(image)
-    return _placed(voxels, image.GetSpacing(), image.GetOrigin(), image.GetDirection(), path)
+    assert image.voxels is not None
+    return _placed(image.voxels, image.spacing, image.origin, image.direction, path)
 
 
 def _placed(
@@ -112,7 +111,7 @@ def _read(path: str | Path, claimed: int, voxels: bool = True) -> ItkImage:
         raise DataError([_unread(path, cause)]) from cause
     if "complex" in image.kind:
         raise DataError(
-            [error("complex", path, "holds complex numbers", "Use the magnitude image, or the original CT.")]
+            [error("complex", path, "contains complex numbers", "Use the magnitude image, or the original CT.")]
         )
     return image
 
@@ -145,7 +144,7 @@ def _single_volume(image: ItkImage, path: str | Path, volume: int | None) -> nib
     if count > 1 and (volume is None or not 0 <= volume < count):
         chosen = "" if volume is None else f", but there is no volume {volume}"
         remedy = f"Choose one with volume, 0 to {count - 1} (--volume of i2net)."
-        raise DataError([error("4d", path, f"holds {count} volumes or numbers per voxel{chosen}", remedy)])
+        raise DataError([error("4d", path, f"contains {count} volumes or numbers per voxel{chosen}", remedy)])
     assert image.voxels is not None
     voxels = image.voxels
     if by_voxel:

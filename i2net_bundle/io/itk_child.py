@@ -1,7 +1,7 @@
-"""The child process that reads NRRD and MetaImage files: python -m i2net_bundle.io.itk_child.
+"""The child process that reads images with ITK: python -m i2net_bundle.io.itk_child.
 
-ITK ends its process on some headers. It reads a request per line from stdin, as JSON, and answers on stdout: a line of
-JSON, then the bytes of the voxels. See `i2net_bundle.io.itk_process`.
+ITK ends its process on some headers. The child reads a request per line from stdin, as JSON, and answers on stdout: a
+line of JSON, then the bytes of the voxels. See `i2net_bundle.io.itk_process`.
 """
 
 from __future__ import annotations
@@ -26,27 +26,41 @@ def main() -> None:
     for line in sys.stdin.buffer:
         request = json.loads(line)
         _limit_memory(request["memory"])
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(request["path"])
-        image, in_header = None, True
+        in_header = True
         try:
+            if request["dicom"]:
+                image = _dicom_reader(request["paths"], request["kind"]).Execute()
+                _send_image(answers, image, image.GetNumberOfComponentsPerPixel(), image)
+                continue
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(request["paths"][0])
             reader.ReadImageInformation()
             in_header = False
-            if request["voxels"]:
-                image = reader.Execute()
-            _answer(answers, reader, image)
+            image = reader.Execute() if request["voxels"] else None
+            _send_image(answers, reader, reader.GetNumberOfComponents(), image)
         except (RuntimeError, MemoryError) as cause:
             _send(answers, {"error": str(cause) or type(cause).__name__, "in_header": in_header})
 
 
-def _answer(answers: BinaryIO, reader: sitk.ImageFileReader, image: sitk.Image | None) -> None:
+def _dicom_reader(paths: list[str], kind: str | None) -> sitk.ImageSeriesReader:
+    reader = sitk.ImageSeriesReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileNames(paths)
+    if kind is not None:
+        reader.SetOutputPixelType({"int32": sitk.sitkInt32, "float32": sitk.sitkFloat32}[kind])
+    return reader
+
+
+def _send_image(
+    answers: BinaryIO, header: sitk.ImageFileReader | sitk.Image, components: int, image: sitk.Image | None
+) -> None:
     described = {
-        "size": reader.GetSize(),
-        "spacing": reader.GetSpacing(),
-        "origin": reader.GetOrigin(),
-        "direction": reader.GetDirection(),
-        "components": reader.GetNumberOfComponents(),
-        "kind": sitk.GetPixelIDValueAsString(reader.GetPixelID()),
+        "size": header.GetSize(),
+        "spacing": header.GetSpacing(),
+        "origin": header.GetOrigin(),
+        "direction": header.GetDirection(),
+        "components": components,
+        "kind": sitk.GetPixelIDValueAsString(header.GetPixelID()),
     }
     if image is None:
         _send(answers, described)

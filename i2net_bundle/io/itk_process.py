@@ -1,7 +1,8 @@
 """Read images with SimpleITK in a child process, with limits of time and memory.
 
-ITK ends its process on some headers of NRRD and MetaImage. One child serves all files of a process; it starts with the
-first of them, and a new one starts if it ends. Only numbers and bytes come back from it.
+ITK ends its process on some headers of NRRD and MetaImage, and allocates gigabytes for some of DICOM. One child serves
+all files of a process; it starts with the first of them, and a new one starts if it ends. Only numbers and bytes come
+back from it.
 """
 
 from __future__ import annotations
@@ -76,7 +77,22 @@ def read_with_itk(path: str | Path, claimed: int, voxels: bool = True) -> ItkIma
     Raises:
         ItkError: the file cannot be read, or reading it ends, blocks or fills the child process.
     """
-    return _child.read(path, claimed, voxels)
+    return _child.read({"paths": [os.path.abspath(path)], "voxels": voxels, "dicom": False}, claimed)
+
+
+def read_dicom_with_itk(paths: Sequence[Path], claimed: int, kind: str | None = None) -> ItkImage:
+    """Read slices as a volume with GDCM, which applies the rescale slope and intercept of each.
+
+    Args:
+        paths: the files, in the order of the slices.
+        claimed: size of their pixels in bytes, which the limits depend on.
+        kind: of the numbers, "int32" or "float32"; without it, what the first slice needs.
+
+    Raises:
+        ItkError: a file cannot be read, or reading it ends, blocks or fills the child process.
+    """
+    request = {"paths": [os.path.abspath(path) for path in paths], "voxels": True, "dicom": True, "kind": kind}
+    return _child.read(request, claimed)
 
 
 class _Child:
@@ -86,8 +102,8 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
-    def read(self, path: str | Path, claimed: int, voxels: bool) -> ItkImage:
-        request = {"path": os.path.abspath(path), "voxels": voxels, "memory": _MEMORY + 4 * claimed}
+    def read(self, request: dict[str, Any], claimed: int) -> ItkImage:
+        request = {**request, "memory": _MEMORY + 4 * claimed}
         limit_s = _START_S + claimed / _BYTES_PER_S
         with self._lock:
             was_running = self._process is not None

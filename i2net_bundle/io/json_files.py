@@ -20,7 +20,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json_or_empty(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an empty one if the file is missing, damaged, or holds anything else."""
+    """Read a JSON object; an empty one if the file is missing, damaged, or contains anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -62,15 +62,15 @@ def write_mask(
         path: output file; written under a temporary name and renamed.
         overwrite: whether ``path`` may exist.
         affine: voxel to RAS mm (4, 4), required for a DICOM series.
-        num_classes: number of classes of a 2D mask, background included; with more than two the file holds class ids.
+        num_classes: number of classes of a 2D mask, background included; if more than two, the file contains class ids.
 
     Raises:
         FileExistsError: ``path`` exists.
-        ValueError: mask and image differ in shape, a 2D mask holds other classes, or an affine is missing.
+        ValueError: mask and image differ in shape, a 2D mask contains other classes, or an affine is missing.
     """
     if path.exists() and not overwrite:
         raise FileExistsError(
-            f"{path} exists. Name another folder, or replace it with --overwrite (of monai.bundle: --overwrite true)."
+            f"{path} exists. Choose another folder, or replace it with --overwrite (of monai.bundle: --overwrite true)."
         )
     with written_whole(path) as temporary:
         if is_itk(path):
@@ -84,7 +84,7 @@ def write_mask(
         else:
             if mask.max() >= num_classes:
                 raise ValueError(
-                    f"{image_path}: its mask holds class {int(mask.max())} of {num_classes}: wrong num_classes."
+                    f"{image_path}: its mask contains class {int(mask.max())} of {num_classes}: wrong num_classes."
                 )
             picture = Image.fromarray(mask.astype(np.uint8, copy=False))
             if num_classes <= 2:

@@ -114,13 +114,13 @@ def _open(path: str | Path) -> nib.Nifti1Image:
         raise DataError([error("format", path, f"is a {found}, not NIfTI", "Convert it to .nii.gz first.")])
     if image.get_data_dtype().kind == "c":
         remedy = "Use the magnitude image, or the original CT."
-        raise DataError([error("complex", path, "holds complex numbers", remedy)])
+        raise DataError([error("complex", path, "contains complex numbers", remedy)])
     is_packed = str(path).lower().endswith(".gz")
     require_stored(path, claimed, require_regular_file(path), DEFLATE_RATIO if is_packed else 1)
     _require_position_and_scale(image, path)
     if image.get_data_dtype().fields is not None:
         remedy = "Use the file with the CT numbers or the labels, not a colour rendering of it."
-        raise DataError([error("rgb", path, "holds RGB colours instead of one number per voxel", remedy)])
+        raise DataError([error("rgb", path, "contains RGB colours instead of one number per voxel", remedy)])
     return image
 
 
@@ -148,7 +148,7 @@ def refuse_other_content(path: Path) -> None:
         remedy = f"{_DOWNLOAD_AGAIN}; the server sent a page, perhaps because you were not logged in."
         raise DataError([error("html", path, "is an HTML or XML page, not an image", remedy)])
     if start[128:132] == b"DICM":
-        remedy = "Pass the folder that holds all slices of the series."
+        remedy = "Pass the folder that contains all slices of the series."
         raise DataError([error("dicom-slice", path, "is a single DICOM file of a series", remedy)])
     if path.name.endswith(".gz") and start[:2] != b"\x1f\x8b":
         remedy = f"Rename it if it is plain .nii; otherwise {_DOWNLOAD_AGAIN.lower()}."
@@ -195,17 +195,17 @@ def _read_to_end(file: gzip.GzipFile) -> None:
 
 
 def _require_volumes(image: nib.Nifti1Image, path: str | Path, channels: Sequence[str]) -> None:
-    """Check that a 4D file holds one volume per channel."""
+    """Check that a 4D file contains one volume per channel."""
     count = math.prod(image.shape[3:])
     if len(image.shape) < 4 or count != len(channels) or min(image.shape) < 1:
         raise DataError([channel_count_finding(path, count, channels)])
 
 
 def channel_count_finding(path: str | Path, count: int, channels: Sequence[str]) -> Finding:
-    """Report that a file does not hold one volume per channel."""
+    """Report that a file does not contain one volume per channel."""
     held = "one volume" if count == 1 else f"{count} volumes"
-    problem = f"holds {held}, and the channels are {', '.join(channels)}"
-    remedy = "Give one file per channel (CASE_0000, CASE_0001, …), or a 4D file of all channels in this order."
+    problem = f"contains {held}, and the channels are {', '.join(channels)}"
+    remedy = "Provide one file per channel (CASE_0000, CASE_0001, …), or a 4D file of all channels in this order."
     return error("channels", path, problem, remedy)
 
 
@@ -218,7 +218,7 @@ def _single_volume(image: nib.Nifti1Image, path: str | Path, volume: int | None)
         return None
     if volume is None or not 0 <= volume < count:
         chosen = "" if volume is None else f", but there is no volume {volume}"
-        problem = f"holds {count} volumes (shape {image.shape}){chosen}"
+        problem = f"contains {count} volumes (shape {image.shape}){chosen}"
         remedy = f"Choose one with volume, 0 to {count - 1} (--volume of i2net)."
         raise DataError([error("4d", path, problem, remedy)])
     return volume

@@ -10,7 +10,7 @@ from i2net_bundle.io.channels import CT, legal_channels
 from i2net_bundle.labels import LabelClass, classes_of
 
 LABEL_VALUES = ("instances", "binary", "classes")
-"""What the masks of 2D images can hold."""
+"""What the masks of 2D images can contain."""
 
 _FORMS = (None, "sform", "qform")
 _GEOMETRIES = (None, "image", "label")
@@ -26,7 +26,7 @@ class VolumeOptions:
         series: number (from 1) or UID of the series to read from a DICOM folder with several.
         geometry: "image" or "label": the header to use for both where they disagree but match voxel by voxel.
         fill_nonfinite: value that replaces NaN and infinite voxels; HU for CT.
-        hu_offset: added to every voxel of a CT; -1024 for files that hold HU + 1024.
+        hu_offset: added to every voxel of a CT; -1024 for files that contain HU + 1024.
         any_intensities: accept a CT whose values do not look like Hounsfield units.
         classes: classes of the labels, background first, as names or `LabelClass`; other labels are refused.
         channels: names of the image's channels. Those named "CT" are checked for Hounsfield units, others are not.
@@ -75,7 +75,7 @@ class HistologyOptions:
         um_per_px: micrometres per pixel, overriding the files.
         resample: whether images are resized to the training scale; another scale is then accepted.
         label_values: "instances" for masks of ids 0, 1, …, n, which all become class 1; "binary" for masks of 0 and
-            255, or of 0 and 1; "classes" for masks of class ids. Undeclared masks must hold class ids; others are
+            255, or of 0 and 1; "classes" for masks of class ids. Undeclared masks must contain class ids; others are
             refused.
         num_classes: number of classes, background included; other ids are refused.
         ignore_id: mask value that is excluded from losses and scores.
@@ -103,7 +103,7 @@ class HistologyOptions:
 
     @property
     def has_class_ids(self) -> bool:
-        """Whether masks hold class ids, declared or not; otherwise every value but 0 is class 1."""
+        """Whether masks contain class ids, declared or not; otherwise every value but 0 is class 1."""
         return self.label_values in (None, "classes")
 
 

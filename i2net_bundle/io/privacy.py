@@ -22,7 +22,7 @@ _IN_TEXT = re.compile(rf"[^\s/\\:'\"]*{_UID}[^\s/\\:'\"]*|[^/\\:'\"\n]*\^[^/\\:'
 
 
 def is_identifying(name: str) -> bool:
-    """Whether the name of a file or folder holds a UID or ``^``, the separator of patients' names in DICOM.
+    """Whether the name of a file or folder contains a UID or ``^``, the separator of patients' names in DICOM.
 
     >>> [is_identifying(name) for name in ("CT.1.2.840.113.5.dcm", "DOE^JOHN", "IM0001.dcm", "2024.05.01", "v2.1.0")]
     [True, True, False, False, False]

@@ -57,4 +57,4 @@ def first_bytes(path: str | Path, count: int = 512) -> bytes:
 def _reason(cause: Exception) -> str:
     if isinstance(cause, OSError):
         return cause.strerror or str(cause)
-    return "its name cannot be encoded" if isinstance(cause, UnicodeError) else "its name holds a NUL character"
+    return "its name cannot be encoded" if isinstance(cause, UnicodeError) else "its name contains a NUL character"

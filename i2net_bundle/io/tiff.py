@@ -28,7 +28,11 @@ def is_tiled_tiff(path: str | Path) -> bool:
     """Whether a file is a TIFF with a tiled largest page; False for damaged and other files."""
     if not Path(path).is_file():
         return False
+    start = first_bytes(path)
+    if not is_tiff(start):
+        return False
     try:
+        require_sound_pages(path, start)
         with tifffile.TiffFile(path) as tiff:
             return _largest(tiff.pages).is_tiled
     except Exception:  # the parser raises whatever damaged bytes lead it to
@@ -48,7 +52,7 @@ class TiledTiff:
         um_per_px: micrometres per pixel that the file records, or None.
 
     Raises:
-        DataError: the file cannot be read, holds several different images, or has unsupported pixels; names them
+        DataError: the file cannot be read, contains several different images, or has unsupported pixels; names them
             and the remedy.
     """
 
@@ -145,7 +149,7 @@ class TiledTiff:
             if page is not self._page and not (_is_copy(page, self._page) or (scanner and not page.is_tiled))
         ]
         if others:
-            problem = f"holds {len(pages)} pages that are not one image's resolutions"
+            problem = f"contains {len(pages)} pages that are not one image's resolutions"
             raise _fault("image-pages", self.path, problem, "Save the page you need as its own file.")
         if stack_size(pages[0].description) > 1:
             problem = f"is a stack of {stack_size(pages[0].description)} images, as ImageJ writes them"
@@ -161,9 +165,9 @@ class TiledTiff:
         samples = {_GREY: 1, _RGB: 3, _YCBCR: 3}.get(page.photometric)
         if samples != page.samplesperpixel or page.imagedepth != 1:
             kind = getattr(page.photometric, "name", page.photometric)
-            raise _fault("image-mode", path, f"holds {page.samplesperpixel} channels of kind {kind}", as_rgb)
+            raise _fault("image-mode", path, f"contains {page.samplesperpixel} channels of kind {kind}", as_rgb)
         if samples == 3 and page.planarconfig != tifffile.PLANARCONFIG.CONTIG:
-            raise _fault("image-mode", path, "holds each colour as a plane of its own", as_rgb)
+            raise _fault("image-mode", path, "contains each colour as a plane of its own", as_rgb)
         orientation = page.tags.valueof(_ORIENTATION, default=1)
         if orientation != 1:
             remedy = "Export it upright, with orientation 1."
@@ -179,7 +183,7 @@ class TiledTiff:
             remedy = "Install imagecodecs (pip install 'i2net-bundle[slides]'), or export it with deflate compression."
             raise _fault("image-compression", path, problem, remedy) from cause
         if page.photometric == _YCBCR and "JPEG" not in str(compression):
-            raise _fault("image-mode", path, "holds YCbCr colours that are not compressed as JPEG", as_rgb)
+            raise _fault("image-mode", path, "contains YCbCr colours that are not compressed as JPEG", as_rgb)
 
 
 def _largest(pages: Any) -> Any:

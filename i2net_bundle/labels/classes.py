@@ -55,7 +55,7 @@ def label_class(item: object) -> LabelClass:
         item: object with attributes of `LabelClass`, tuples as lists.
 
     Raises:
-        ValueError: ``item`` holds anything else.
+        ValueError: ``item`` contains anything else.
     """
     if not isinstance(item, Mapping):
         raise ValueError(f'a class must be an object such as {{"name": "liver"}}, found {item!r}')

@@ -35,7 +35,7 @@ def legal_names(names: Iterable[object]) -> tuple[str, ...]:
         if not isinstance(name, str):
             raise ValueError(f"the name of class {index} must be text, found {name!r}")
         if not name.strip() or not name.isprintable():
-            raise ValueError(f"the name of class {index} is empty or holds control characters: {name!r}")
+            raise ValueError(f"the name of class {index} is empty or contains control characters: {name!r}")
         plain = plain_name(name)
         if plain in seen:
             raise ValueError(f"two classes have the same name: '{seen[plain]}' and '{name}'")

@@ -76,7 +76,7 @@ class LabelTable:
             if found is None and plain_name(name) not in dropped:
                 raise ValueError(
                     f"Label {old} '{name}' is not a class of {self.name} ({', '.join(self.names)}), and the table does "
-                    "not drop it. Rename it in the source's dataset.json, or name a numbering."
+                    "not drop it. Rename it in the source's dataset.json, or pass a numbering."
                 )
             ids[old] = self.classes.index(found) if found else (self.ignore_id or 0)
         return ids
@@ -162,15 +162,15 @@ def map_labels(labels: np.ndarray, ids: Mapping[int, int], path: str) -> np.ndar
         the renumbered map, same shape, uint8.
 
     Raises:
-        ValueError: ``labels`` holds a value that ``ids`` does not declare; names the file.
+        ValueError: ``labels`` contains a value that ``ids`` does not declare; names the file.
     """
     values, positions = np.unique(labels, return_inverse=True)
     unknown = [int(value) for value in values if int(value) not in ids]
     if unknown:
         declared = ", ".join(map(str, sorted(ids)))
         raise ValueError(
-            f"{path}: holds labels {', '.join(map(str, unknown))}, which the numbering does not declare (it declares "
-            f"{declared}). Pass the numbering that this file uses."
+            f"{path}: contains labels {', '.join(map(str, unknown))}, which the numbering does not declare (it "
+            f"declares {declared}). Pass the numbering that this file uses."
         )
     table = np.array([ids[int(value)] for value in values], np.uint8)
     return table[positions].reshape(labels.shape)
@@ -264,7 +264,7 @@ def _ignore_id(value: object, num_classes: int) -> int | None:
 
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str) or (value and not value.isprintable()):
-        raise ValueError(f'"{what}" must hold printable text, found {value!r}')
+        raise ValueError(f'"{what}" must contain printable text, found {value!r}')
     return value
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -114,6 +116,48 @@ class BoundaryWeightedLoss(nn.Module):
             padding = (kernel[0] // 2, kernel[1] // 2)
             values = F.avg_pool2d(values, kernel, stride=1, padding=padding, count_include_pad=False)
         return values
+
+
+class OhemCrossEntropyLoss(nn.Module):
+    """Cross-entropy of the hardest pixels: online hard example mining, as Cityscapes' recipes use it.
+
+    A pixel is hard if the probability of its true class is below ``threshold``. The loss is the mean cross-entropy over
+    the hard pixels of a batch, and over at least its ``min_kept`` hardest ones. Pixels that are as hard as the last of
+    these count too, so the loss does not depend on their order. With fewer pixels than ``min_kept``, all count. With
+    several processes, each selects from its own batch.
+
+    Source: Shrivastava et al., Training Region-based Object Detectors with Online Hard Example Mining, CVPR 2016, for
+    the selection by loss.
+
+    Args:
+        threshold: probability of the true class from which a pixel is not hard, in (0, 1].
+        min_kept: number of pixels that count at least.
+        ignore_index: label of pixels that do not count.
+
+    Raises:
+        ValueError: ``threshold`` is outside (0, 1], or ``min_kept`` is negative.
+    """
+
+    def __init__(self, threshold: float = 0.7, min_kept: int = 100_000, ignore_index: int | None = None) -> None:
+        super().__init__()
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold must be a probability above 0 and at most 1, got {threshold}.")
+        if min_kept < 0:
+            raise ValueError(f"min_kept must not be negative, got {min_kept}.")
+        self.threshold, self.min_kept, self.ignore_index = threshold, min_kept, ignore_index
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Compare logits ``input`` (B, C, H, W) with class indices ``target`` (B, 1, H, W); returns a scalar."""
+        index, counted = _counted(target, self.ignore_index)
+        pixel_loss = F.cross_entropy(input, index, reduction="none")  # (B, H, W)
+        hardness = pixel_loss.detach()
+        if counted is not None:
+            hardness = hardness.masked_fill(counted[:, 0] == 0, -math.inf)
+        hard = hardness > -math.log(self.threshold)
+        num_least = min(self.min_kept, hardness.numel())
+        if num_least:
+            hard |= (hardness >= hardness.flatten().topk(num_least).values[-1]) & (hardness > -math.inf)
+        return (pixel_loss * hard).sum() / hard.sum().clamp_min(1)
 
 
 def _counted(target: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor | None]:

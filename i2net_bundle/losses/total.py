@@ -1,4 +1,7 @@
-"""The training objective: L = L_seg + λ_gs (λ_gis L_gis + λ_ges L_ges) + λ_lo L_lo (section 2.3, with λ_gis = 1)."""
+"""The training objective: L = L_seg + λ_gs (λ_gis L_gis + λ_ges L_ges) + λ_lo L_lo (section 2.3, with λ_gis = 1).
+
+An auxiliary head adds its own segmentation loss, as in the recipe for Cityscapes.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ class I2NetLoss(nn.Module):
         lambda_ges: λ_ges, weight of the smoothing inside gate shaping.
         lambda_lo: λ_lo, weight of learner orthogonalization.
         lambda_gis: λ_gis, weight of the sharpening inside gate shaping; 1 in the paper, 0 in its ablation.
+        auxiliary_weight: weight of the segmentation loss of auxiliary logits, if the network returns any.
 
     Raises:
         ValueError: a weight is negative.
@@ -45,37 +49,47 @@ class I2NetLoss(nn.Module):
         lambda_ges: float = 0.5,
         lambda_lo: float = 0.25,
         lambda_gis: float = 1.0,
+        auxiliary_weight: float = 0.0,
     ) -> None:
         super().__init__()
         weights = {"lambda_gs": lambda_gs, "lambda_ges": lambda_ges, "lambda_lo": lambda_lo, "lambda_gis": lambda_gis}
+        weights["auxiliary_weight"] = auxiliary_weight
         for name, value in weights.items():
             if value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}.")
         self.segmentation = segmentation
         self.learners = learners
         self.lambda_gs, self.lambda_gis, self.lambda_ges = lambda_gs, lambda_gis, lambda_ges
-        self.lambda_lo = lambda_lo
+        self.lambda_lo, self.auxiliary_weight = lambda_lo, auxiliary_weight
         self._reported = False
 
-    def forward(self, input: tuple[Tensor, Tensor | None], target: Tensor) -> dict[str, Tensor]:
+    def forward(self, input: tuple[Tensor | None, ...], target: Tensor) -> dict[str, Tensor]:
         """Compute the total and its terms.
 
         Args:
-            input: logits (B, C, H, W) and gates (B, K, h, w); gates are None for a network without gates.
+            input: logits (B, C, H, W); gates (B, K, h, w), None for a network without gates; and auxiliary logits
+                (B, C, H, W), if any.
             target: labels (B, 1, H, W).
 
         Returns:
-            scalars: ``loss``, the only one with a gradient; ``segmentation``; and, for a network with gates, the terms
-            of non-zero weight: ``gate_instance_sharpening``, ``gate_expectation_smoothing``,
-            ``learner_orthogonalization`` and ``learner_cosine`` (mean |cos| over pairs and layers).
+            scalars: ``loss``, the only one with a gradient; ``segmentation``; ``auxiliary``, of auxiliary
+            logits; and, for a network with gates, ``gate_instance_sharpening``, ``gate_expectation_smoothing``,
+            ``learner_orthogonalization`` and ``learner_cosine`` (mean |cos| over pairs and layers). Terms of weight 0
+            are left out.
         """
-        logits = input[0].float()
-        total = segmentation = self.segmentation(logits, target)
+        logits, gates = input[:2]
+        auxiliary = input[2] if len(input) > 2 else None
+        assert logits is not None
+        total = segmentation = self.segmentation(logits.float(), target)
         terms = {"segmentation": segmentation.detach()}
-        if input[1] is None:
+        if auxiliary is not None and self.auxiliary_weight:
+            of_auxiliary = self.segmentation(auxiliary.float(), target)
+            total = total + self.auxiliary_weight * of_auxiliary
+            terms["auxiliary"] = of_auxiliary.detach()
+        if gates is None:
             self._report_no_gates()
             return {"loss": total, **terms}
-        gates = input[1].float()
+        gates = gates.float()
         num_learners = gates.shape[1]
         if self.lambda_gs and self.lambda_gis:
             sharpening = gate_instance_sharpening(gates)

@@ -1,6 +1,7 @@
 """Metrics of masks as pure functions on arrays, and the registry of metrics."""
 
 from i2net_bundle.metrics.class_scores import ClassScores, score_classes
+from i2net_bundle.metrics.conventions import CONVENTIONS, Convention
 from i2net_bundle.metrics.mask_pair import MaskPair
 from i2net_bundle.metrics.objects import ObjectScores, find_glands, score_objects
 from i2net_bundle.metrics.overlap import MeanIoU, confusion_matrix, intersection_over_union
@@ -9,8 +10,10 @@ from i2net_bundle.metrics.surface import directed_hausdorff, pooled_hausdorff, s
 from i2net_bundle.metrics.uncertainty import bootstrap_interval
 
 __all__ = [
+    "CONVENTIONS",
     "METRICS",
     "ClassScores",
+    "Convention",
     "MaskPair",
     "MeanIoU",
     "Metric",

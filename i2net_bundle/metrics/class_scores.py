@@ -37,7 +37,7 @@ def score_classes(
 ) -> list[ClassScores]:
     """Score every class of one case except the background.
 
-    Label maps are never expanded to one-hot arrays: each class is scored in the box that holds its two masks.
+    Label maps are never expanded to one-hot arrays: each class is scored in the box that contains its two masks.
 
     Args:
         y_pred: predicted class indices, whole numbers, (H, W) or (H, W, D).

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from i2net_bundle.metrics.surface import surface_distances, surface_voxels
+from i2net_bundle.metrics.surface import distances_to_mask, surface_distances, surface_voxels
 
 FOUND, MISSED, INVENTED, ABSENT = "found", "missed", "invented", "absent"
 """The class is in both masks; in the truth only; in the prediction only; in neither."""
@@ -21,7 +21,7 @@ class MaskPair:
     """Predicted and true mask of one class in one case, with the quantities that several metrics share.
 
     Attributes:
-        y_pred: predicted mask, bool (H, W) or (H, W, D); may be cropped to a box that holds both masks.
+        y_pred: predicted mask, bool (H, W) or (H, W, D); may be cropped to a box that contains both masks.
         y: true mask, same shape.
         spacing: voxel size along each axis.
         unit: unit of the spacing: "mm", "pixel", or "voxel" where the spacing is unknown.
@@ -80,6 +80,20 @@ class MaskPair:
         return self.voxel_distances if isotropic else surface_distances(*self._surfaces, self.spacing)
 
     @cached_property
+    def mask_distances(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distances from every voxel of a mask to the other mask, 0 within it; order and unit as in `distances`."""
+        return self._to_masks(np.argwhere(self.y_pred), np.argwhere(self.y))
+
+    @cached_property
+    def surface_to_mask_distances(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distances from the surface voxels of a mask to the other mask, 0 within it; likewise."""
+        return self._to_masks(*self._surfaces)
+
+    def _to_masks(self, of_pred: np.ndarray, of_label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        there = distances_to_mask(of_pred, self.y, self.spacing)
+        return there, distances_to_mask(of_label, self.y_pred, self.spacing)
+
+    @cached_property
     def _surfaces(self) -> tuple[np.ndarray, np.ndarray]:
         return surface_voxels(self.y_pred), surface_voxels(self.y)
 
@@ -91,7 +105,7 @@ class MaskPair:
 def mask_pairs(
     y_pred: np.ndarray, y: np.ndarray, num_classes: int, spacing: Sequence[float], unit: str = "mm"
 ) -> Iterator[MaskPair]:
-    """Yield the masks of every class except the background, cropped to the smallest box that holds both.
+    """Yield the masks of every class except the background, cropped to the smallest box that contains both.
 
     Args:
         y_pred: predicted class indices, whole numbers, (H, W) or (H, W, D).

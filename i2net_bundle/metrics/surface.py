@@ -7,7 +7,7 @@ Two definitions of a surface are in use, and published figures depend on which o
   et al. (2018), in DeepMind's ``surface-distance`` and MONAI's ``SurfaceDiceMetric(use_subvoxels=True)``.
 
 A surface has far fewer points than the volume has voxels, so k-d trees take a fraction of the time and memory of
-distance maps. Masks may be cropped to any box that holds both.
+distance maps. Masks may be cropped to any box that contains both.
 """
 
 from __future__ import annotations
@@ -56,6 +56,24 @@ def surface_elements(mask: np.ndarray, spacing: Sequence[float]) -> tuple[np.nda
     return cells, areas.double().numpy()[codes[tuple(cells.T)]]
 
 
+def nearest_distances(
+    points: np.ndarray, others: np.ndarray, spacing: Sequence[float], limit: float = np.inf
+) -> np.ndarray:
+    """Distance from every point of a set to the nearest point of another set.
+
+    Args:
+        points: indices (N, dims).
+        others: indices (M, dims), M > 0.
+        spacing: voxel size along each axis; the distances are in its unit.
+        limit: distances beyond it are returned as infinite, which saves time.
+
+    Returns:
+        distances (N,).
+    """
+    scale = np.asarray(spacing, np.float64)
+    return KDTree(others * scale).query(points * scale, distance_upper_bound=limit)[0]
+
+
 def surface_distances(
     points: np.ndarray, others: np.ndarray, spacing: Sequence[float], limit: float = np.inf
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -64,17 +82,31 @@ def surface_distances(
     Args:
         points: indices (N, dims), N > 0.
         others: indices (M, dims), M > 0.
-        spacing: voxel size along each axis; the distances are in its unit.
-        limit: distances beyond it are returned as infinite, which saves time.
+        spacing: see `nearest_distances`.
+        limit: see `nearest_distances`.
 
     Returns:
         distances from ``points`` (N,) and from ``others`` (M,).
     """
-    scale = np.asarray(spacing, np.float64)
-    first, second = points * scale, others * scale
-    there = KDTree(second).query(first, distance_upper_bound=limit)[0]
-    back = KDTree(first).query(second, distance_upper_bound=limit)[0]
-    return there, back
+    return nearest_distances(points, others, spacing, limit), nearest_distances(others, points, spacing, limit)
+
+
+def distances_to_mask(points: np.ndarray, mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Distance from every point to the nearest voxel of a mask; 0 for points in the mask.
+
+    Args:
+        points: indices (N, dims).
+        mask: bool, 2D or 3D, not empty.
+        spacing: voxel size along each axis.
+
+    Returns:
+        distances (N,).
+    """
+    distances = np.zeros(len(points))
+    outside = ~mask[tuple(points.T)]
+    # the nearest voxel of a mask is one of its surface voxels
+    distances[outside] = nearest_distances(points[outside], surface_voxels(mask), spacing)
+    return distances
 
 
 def pooled_hausdorff(there: np.ndarray, back: np.ndarray, percentile: float = 95) -> float:
@@ -91,6 +123,28 @@ def pooled_hausdorff(there: np.ndarray, back: np.ndarray, percentile: float = 95
 def directed_hausdorff(there: np.ndarray, back: np.ndarray, percentile: float = 95) -> float:
     """The larger of the two directed percentiles (MONAI's ``HausdorffDistanceMetric``); arguments as above."""
     return float(max(np.percentile(there, percentile), np.percentile(back, percentile)))
+
+
+def area_hausdorff(y_pred: np.ndarray, y: np.ndarray, spacing: Sequence[float], percentile: float = 95) -> float:
+    """The larger of the two directed percentiles over surface elements weighted by area (``surface-distance``).
+
+    A directed percentile is the distance of the element at which that share of the area is reached.
+
+    Args:
+        y_pred: predicted mask, bool, 2D or 3D, not empty.
+        y: true mask, same shape, not empty.
+        spacing: voxel size along each axis.
+        percentile: 0 to 100.
+    """
+    sides = [surface_elements(mask, spacing) for mask in (y_pred, y)]
+    directed = surface_distances(sides[0][0], sides[1][0], spacing)
+    largest = 0.0
+    for distances, (_, areas) in zip(directed, sides, strict=True):
+        order = np.argsort(distances)
+        shares = np.cumsum(areas[order]) / areas.sum()
+        reached = min(int(np.searchsorted(shares, percentile / 100)), len(order) - 1)
+        largest = max(largest, float(distances[order[reached]]))
+    return largest
 
 
 def surface_dice(y_pred: np.ndarray, y: np.ndarray, spacing: Sequence[float], tolerance: float) -> float:

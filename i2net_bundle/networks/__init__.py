@@ -6,7 +6,6 @@ from i2net_bundle.networks.encoders import ResNetEncoder, UNetEncoder
 from i2net_bundle.networks.i2net import I2Net, cityscapes_i2net, glas_i2net, synapse_i2net
 from i2net_bundle.networks.peers import peer_network
 from i2net_bundle.networks.placement import for_inference, for_training
-from i2net_bundle.networks.unet_plus_plus import UNetPlusPlus
 
 __all__ = [
     "I2Layer",
@@ -14,7 +13,6 @@ __all__ = [
     "ImplicitDecoder",
     "ResNetEncoder",
     "UNetEncoder",
-    "UNetPlusPlus",
     "cityscapes_i2net",
     "for_inference",
     "for_training",

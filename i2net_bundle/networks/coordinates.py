@@ -58,7 +58,7 @@ def sample_nearest(feature: Tensor, height: int, width: int) -> tuple[Tensor, Te
 class FourierEncoding(nn.Module):
     """Learnable Fourier encoding of relative coordinates: [rel, sin(rel Ωᵀ), cos(rel Ωᵀ)].
 
-    Ω holds ``pos_dim / 4`` frequencies per axis, those of axis 0 first, initialised to 2^linspace(0, 6). With
+    Ω contains ``pos_dim / 4`` frequencies per axis, those of axis 0 first, initialised to 2^linspace(0, 6). With
     ``pos_dim = 0``, the coordinates are returned unchanged.
 
     Args:

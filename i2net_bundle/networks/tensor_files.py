@@ -63,7 +63,7 @@ def load_tensors(path: str | Path) -> Any:
 
     Raises:
         DamagedFileError: the file is damaged.
-        TensorFileError: the file is of another kind, or holds more than tensors.
+        TensorFileError: the file is of another kind, or contains more than tensors.
     """
     path = Path(path)
     with path.open("rb") as file:

@@ -31,7 +31,7 @@ def load_network(network: nn.Module, path: str | Path) -> None:
 
     Args:
         network: the network.
-        path: a state dict, or a checkpoint that holds one, see `read_state`.
+        path: a state dict, or a checkpoint that contains one, see `read_state`.
 
     Raises:
         FileNotFoundError: there is no such file; says where weights come from.
@@ -47,7 +47,7 @@ def load_matching(network: nn.Module, path: str | Path) -> list[str]:
 
     Args:
         network: the network.
-        path: a state dict, or a checkpoint that holds one, see `read_state`.
+        path: a state dict, or a checkpoint that contains one, see `read_state`.
 
     Returns:
         names of the network's parameters and buffers that the file does not fit; the log lists them too.
@@ -62,7 +62,7 @@ def load_matching(network: nn.Module, path: str | Path) -> list[str]:
     if not any(value.is_floating_point() for value in taken.values()):
         raise ValueError(
             f"{path} fits no parameter of this {kind}: none has the same name and shape. Its first is "
-            f"{_name(next(iter(state)))}, the network's is {next(iter(own), 'missing')}. Name weights of the same "
+            f"{_name(next(iter(state)))}, the network's is {next(iter(own), 'missing')}. Pass weights of the same "
             "kind of network with init_weights, or none."
         )
     _require_finite(taken, path)
@@ -129,7 +129,7 @@ def read_state(network: nn.Module, path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file; says where weights come from.
-        ValueError: the file holds no state dict, is damaged, cannot be read safely, or holds the network twice.
+        ValueError: the file contains no state dict, is damaged, cannot be read safely, or contains the network twice.
     """
     path = Path(path)
     if not path.is_file():
@@ -155,8 +155,8 @@ def _without_prefix(state: dict[str, Any], own: Any, path: Path) -> dict[str, An
     prefix, *others = found
     if others:
         raise ValueError(
-            f"{path} holds weights of this network more than once, under {_shown([prefix, *others])}: save those that "
-            "you want alone: torch.save(network.state_dict(), PATH)."
+            f"{path} contains weights of this network more than once, under {_shown([prefix, *others])}: save those "
+            "that you want alone: torch.save(network.state_dict(), PATH)."
         )
     left = [name for name in state if not name.startswith(prefix)]
     if left:
@@ -176,8 +176,8 @@ def _read_state(path: Path, remedy: str) -> dict[str, Any]:
     while isinstance(found, Mapping) and (key := next((k for k in _WRAPPERS if _is_mapping(found.get(k))), None)):
         found = found[key]
     if not isinstance(found, dict) or not found or not all(_is_parameter(*item) for item in found.items()):
-        listed = f"; it holds {_shown(list(contents))}" if isinstance(contents, Mapping) and contents else ""
-        raise ValueError(f"{path} holds no state dict (parameter names and tensors){listed}. {remedy}")
+        listed = f"; it contains {_shown(list(contents))}" if isinstance(contents, Mapping) and contents else ""
+        raise ValueError(f"{path} contains no state dict (parameter names and tensors){listed}. {remedy}")
     return found
 
 
@@ -229,5 +229,5 @@ def _require_finite(state: dict[str, Any], source: str | Path) -> None:
     broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise ValueError(
-            f"{source} holds NaN or infinity in {counted(len(broken), 'tensor')}, the first is {broken[0]}."
+            f"{source} contains NaN or infinity in {counted(len(broken), 'tensor')}, the first is {broken[0]}."
         )

@@ -67,8 +67,8 @@ def predict_files(
         the images that failed, as `find_inputs` shows them.
 
     Raises:
-        FileNotFoundError: an input does not exist, or a folder holds no image.
-        FileExistsError: the folder holds results, and neither ``overwrite`` nor ``resume`` is on.
+        FileNotFoundError: an input does not exist, or a folder contains no image.
+        FileExistsError: the folder contains results, and neither ``overwrite`` nor ``resume`` is on.
         FolderInUseError: another process writes to the folder.
         DiskFullError: the disk is full; the case in work is removed.
         ValueError: inputs are of another task or would be replaced, or the settings differ from those to resume.

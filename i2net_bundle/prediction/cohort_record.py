@@ -1,6 +1,6 @@
 """Record of the predictions in an output folder. An interrupted prediction can be continued from it.
 
-``prediction.json`` holds the settings and is written first. ``cases.jsonl`` gets a line when all files of a case are
+``prediction.json`` contains the settings and is written first. ``cases.jsonl`` gets a line when all files of a case are
 complete, so a mask without a line belongs to a case that was interrupted. All other tables are made from these two.
 """
 
@@ -23,7 +23,7 @@ from i2net_bundle.io.findings import Finding, Severity
 from i2net_bundle.io.json_files import write_json
 from i2net_bundle.io.writing import naming_full_disk, write_csv, write_rows, written_whole
 from i2net_bundle.prediction.statistics import flat_rows
-from i2net_bundle.workflow.folder_lock import holds_results
+from i2net_bundle.workflow.folder_lock import contains_results
 from i2net_bundle.workflow.run_folders import check_results_dir
 
 FAILED, RECORD, CASES, FINDINGS = "failed.csv", "prediction.json", "cases.jsonl", "data_findings.csv"
@@ -83,7 +83,7 @@ class CohortRecord:
         outcomes: outcome of every finished case, by name.
 
     Raises:
-        FileExistsError: ``resume`` is on, and the folder holds files but no record.
+        FileExistsError: ``resume`` is on, and the folder contains files but no record.
         ValueError: ``resume`` is on, and the recorded settings differ.
     """
 
@@ -91,7 +91,7 @@ class CohortRecord:
         self.out_dir = out_dir
         self.settings = json.loads(json.dumps({**settings, "i2net_bundle": i2net_bundle.__version__}))
         self.outcomes: dict[str, CaseRecord] = {}
-        if resume and holds_results(out_dir):
+        if resume and contains_results(out_dir):
             _refuse_other_settings(out_dir / RECORD, self.settings)
             self.outcomes = {item.case: item for item in _read_cases(out_dir / CASES)}
             self._write_cases()  # without a line that was cut off
@@ -172,7 +172,7 @@ def check_prediction_dir(out_dir: str | Path, overwrite: bool, resume: bool) -> 
         resume: continue an interrupted prediction.
 
     Raises:
-        FileExistsError: the folder holds results, and neither option is on; or no record to continue.
+        FileExistsError: the folder contains results, and neither option is on; or no record to continue.
         PermissionError: the folder is not writable.
         FolderInUseError: another process writes to it.
         ValueError: both options are on.
@@ -181,13 +181,13 @@ def check_prediction_dir(out_dir: str | Path, overwrite: bool, resume: bool) -> 
         raise ValueError("--continue keeps the results in the folder and --overwrite replaces them. Choose one.")
     has_record = Path(out_dir, RECORD).is_file()
     check_results_dir(out_dir, overwrite or resume or has_record)
-    if resume and not has_record and holds_results(out_dir):
+    if resume and not has_record and contains_results(out_dir):
         raise FileExistsError(
-            f"{out_dir} holds files but no {RECORD}, so there is nothing to continue. Choose another output folder."
+            f"{out_dir} contains files but no {RECORD}, so there is nothing to continue. Choose another output folder."
         )
     if has_record and not (overwrite or resume):
         raise FileExistsError(
-            f"{out_dir} already holds predictions. Add --continue to predict what is left with the same settings, "
+            f"{out_dir} already contains predictions. Add --continue to predict what is left with the same settings, "
             "--overwrite to replace them, or choose another output folder."
         )
 

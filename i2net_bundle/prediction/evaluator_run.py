@@ -36,6 +36,6 @@ def run_evaluator(evaluator: Engine, output_dir: str | Path) -> None:
         done, all_cases = evaluator.state.iteration, evaluator.state.epoch_length or 0
         if done < all_cases:
             stop.exit_if_requested(
-                f"{done} of {counted(all_cases, 'case')} are done, and {output_dir} holds their results. Run the same "
-                "command with --overwrite true to process all of them."
+                f"{done} of {counted(all_cases, 'case')} are done, and {output_dir} contains their results. Run the "
+                "same command with --overwrite true to process all of them."
             )

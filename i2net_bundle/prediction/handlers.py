@@ -15,7 +15,7 @@ from i2net_bundle.workflow.run_settings import require_settings
 
 
 class LoadWeights:
-    """Load a network's weights when an evaluator starts; the file must hold every parameter.
+    """Load a network's weights when an evaluator starts; the file must contain every parameter.
 
     Args:
         network: the network.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from monai.inferers import Inferer
+from monai.inferers import Inferer, SlidingWindowInferer
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import Tensor
 from tqdm import tqdm
@@ -82,7 +82,7 @@ class SlicewiseInferer(Inferer):
 
 
 class WholeImageInferer(Inferer):
-    """Segment an image of any size in one pass; it is resized to the training scale if its ``meta`` requests that.
+    """Segment an image of any size, in one pass or in windows; resize it to the training scale if its ``meta`` says so.
 
     Args:
         average_flips: average the logits over the image and its three flips, which takes four times as long.
@@ -90,20 +90,32 @@ class WholeImageInferer(Inferer):
         divisor: images are padded to multiples of it, see `padded`.
         tile_margin: pixels read around each tile of a large image, see `i2net_bundle.prediction.tiles`. Tiles equal
             one pass if the margin covers the network's receptive field.
+        window: rows and columns of a sliding window. The logits of overlapping windows are averaged. Default: one pass.
+        overlap: share of a window's side that neighbours have in common.
 
     Attributes:
         readout: maps the network's output (N, O, h, w) to the maps to keep (N, M, h, w); default is the class index.
 
     Raises:
-        ValueError: ``divisor`` is not a positive integer, or ``tile_margin`` is negative.
+        ValueError: ``divisor`` is not a positive integer, ``tile_margin`` is negative, or ``window`` is not two
+            positive numbers.
     """
 
     def __init__(
-        self, average_flips: bool = False, amp: bool = False, divisor: int = 1, tile_margin: int = 256
+        self,
+        average_flips: bool = False,
+        amp: bool = False,
+        divisor: int = 1,
+        tile_margin: int = 256,
+        window: Sequence[int] | None = None,
+        overlap: float = 1 / 3,
     ) -> None:
         super().__init__()
         if tile_margin < 0:
             raise ValueError(f"tile_margin must be 0 pixels or more, got {tile_margin}.")
+        if window is not None and (not isinstance(window, Sequence) or len(window) != 2 or min(window) < 1):
+            raise ValueError(f"window must be two positive numbers, rows and columns such as [769,769]; got {window}.")
+        self.window, self.overlap = window, overlap
         self.average_flips, self.divisor, self.tile_margin = average_flips, require_divisor(divisor), tile_margin
         self.readout: Callable[[Tensor], Tensor] = classify
         self.amp = amp
@@ -129,10 +141,26 @@ class WholeImageInferer(Inferer):
         images = resize_images(images, size, antialias=True)
         flips: list[list[int]] = [[], [2], [3], [2, 3]] if self.average_flips else [[]]
         predict = padded(in_bfloat16(network) if self.amp else network, self.divisor)
+        if self.window is not None:
+            predict = in_windows(predict, self.window, self.overlap)
         views = [predict(images.flip(axes), *args, **kwargs).flip(axes) for axes in flips]
         logits = resize_images(torch.stack(views).mean(dim=0), inputs.shape[2:])
         maps = self.readout(logits)
         return convert_to_dst_type(maps, inputs, dtype=maps.dtype)[0]
+
+
+def in_windows(network: Callable[..., Tensor], window: Sequence[int], overlap: float) -> Callable[..., Tensor]:
+    """Wrap a network so that it sees one window (rows, columns) at a time; the logits of windows are averaged.
+
+    Images smaller than a window are replicate-padded to it.
+    """
+    sliding = SlidingWindowInferer(tuple(window), sw_batch_size=1, overlap=overlap, padding_mode="replicate")
+
+    def predict(images: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        logits: Any = sliding(images, network, *args, **kwargs)
+        return logits
+
+    return predict
 
 
 def in_bfloat16(network: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -32,7 +32,7 @@ def find_inputs(
     Linked folders are searched like others.
 
     Args:
-        inputs: images, and folders that hold images and DICOM series at any depth; see `dicom_folders`.
+        inputs: images, and folders that contain images and DICOM series at any depth; see `dicom_folders`.
         volumes: find volumes; otherwise 2D images.
         series: number or UID of a series; each input folder is then searched for this one series as a whole.
         num_channels: channels of a volume. With several, ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, … are one case.
@@ -44,7 +44,7 @@ def find_inputs(
 
     Raises:
         DataError: the file of a channel is missing.
-        FileNotFoundError: an input does not exist, or a folder holds no image.
+        FileNotFoundError: an input does not exist, or a folder contains no image.
         ValueError: a file is of the other kind, or an input folder is the output folder.
     """
     found: list[str] = []
@@ -78,7 +78,7 @@ def print_hidden_names(cases: Sequence[dict[str, Any]]) -> None:
 def _images(folder: Path, volumes: bool, series: int | str | None, out_dir: str | Path | None) -> list[str]:
     """Images in a folder and in the folders that links in it point to; without those in the output folder.
 
-    A folder without images is returned itself if volumes are wanted: reading it reports what it holds.
+    A folder without images is returned itself if volumes are wanted: reading it reports what it contains.
     """
     out = None if out_dir is None else Path(out_dir).resolve()
     if out == folder.resolve():
@@ -103,7 +103,7 @@ def _images(folder: Path, volumes: bool, series: int | str | None, out_dir: str 
         return found
     if not volumes:
         list_images(folder, recursive=True)  # its error names the formats
-        raise FileNotFoundError(f"{folder} holds no image outside the output folder {out_dir}.")
+        raise FileNotFoundError(f"{folder} contains no image outside the output folder {out_dir}.")
     return [str(folder)]
 
 

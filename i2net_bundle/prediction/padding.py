@@ -28,7 +28,7 @@ def padded(network: Callable[..., Any], divisor: int) -> Callable[..., Any]:
     (B, K, h, w) have a coarser grid; the cells that cover the image are kept.
 
     Args:
-        network: maps images to logits, or to a tuple of logits and gates; the gates may be None.
+        network: maps images to logits, or to a tuple of logits, gates (which may be None) and further logits.
         divisor: 1 leaves images unchanged.
     """
 
@@ -40,8 +40,9 @@ def padded(network: Callable[..., Any], divisor: int) -> Callable[..., Any]:
         images = F.pad(images, missing, mode="replicate")
         output = network(images, *args, **kwargs)
         if isinstance(output, tuple):
-            logits, gates = output
-            return logits[..., :height, :width], _covering(gates, images, height, width)
+            logits, gates, *others = output
+            cropped = [further[..., :height, :width] for further in (logits, *others)]
+            return cropped[0], _covering(gates, images, height, width), *cropped[1:]
         return output[..., :height, :width]
 
     return run

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from i2net_bundle.data.phantoms.streets import CITY as PHANTOM_CITY
 from i2net_bundle.io.findings import DataError, Finding, error
 from i2net_bundle.io.writing import file_sha256, staged_folder
 from i2net_bundle.labels import LabelTable, label_table, map_labels
@@ -40,11 +41,11 @@ def prepare_cityscapes(
 ) -> Path:
     """Verify Cityscapes' files and write them as a data set.
 
-    It holds ``images/NAME.png``, ``labels/NAME.png`` (train ids 0-18, 255 for ignored pixels), ``dataset.json``
+    It contains ``images/NAME.png``, ``labels/NAME.png`` (train ids 0-18, 255 for ignored pixels), ``dataset.json``
     and ``manifest.json``. Test images with void annotations, as all public ones have, get no label.
 
     Args:
-        source: folder that holds ``leftImg8bit`` and ``gtFine``, or the folder above it, or the folder of the two
+        source: folder that contains ``leftImg8bit`` and ``gtFine``, or the folder above it, or the folder of the two
             distributed archives ``leftImg8bit_trainvaltest.zip`` and ``gtFine_trainvaltest.zip``.
         out_dir: folder to write, absent or empty.
         allow_missing: continue without scenes that are missing or unusable; the latter are listed in
@@ -71,8 +72,9 @@ def prepare_cityscapes(
         manifest = Manifest("cityscapes", {"allow_missing": allow_missing, "link": link})
         splits, findings = _convert(scenes, table, target, manifest, link)
         settle_findings(findings, allow_missing, target)
+        phantoms = all(scene.name.startswith(f"{PHANTOM_CITY}_") for scene in scenes)
         content = {
-            "name": "Cityscapes",
+            "name": "Street phantoms" if phantoms else "Cityscapes",
             "labels": {str(index): name for index, name in enumerate(table.names)},
             "label_values": "classes",
             "ignore_id": table.ignore_id,
@@ -94,8 +96,8 @@ def _open_part(folder: Path, part: str, workspace: Path, stack: ExitStack) -> Pa
     if found is None and archives:
         found = _find_part(stack.enter_context(opened_source(archives[0], workspace)), part)
     if found is None:
-        problem = f"holds neither a folder {part} nor {part}_trainvaltest.zip"
-        remedy = f"Name the folder that holds both {_IMAGES} and {_LABELS}, or both archives."
+        problem = f"contains neither a folder {part} nor {part}_trainvaltest.zip"
+        remedy = f"Pass the folder that contains both {_IMAGES} and {_LABELS}, or both archives."
         raise DataError([error("incomplete", folder, problem, remedy)])
     return found
 
@@ -110,7 +112,7 @@ def _find_scenes(source: str | Path, images: Path, labels: Path, allow_missing: 
     """Scenes in the order of splits and names; only test scenes may lack an annotation.
 
     Raises:
-        FileNotFoundError: the source lacks files, or holds no training scene.
+        FileNotFoundError: the source lacks files, or contains no training scene.
     """
     scenes, missing = [], []
     for split in SPLITS:

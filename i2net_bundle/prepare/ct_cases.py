@@ -11,7 +11,7 @@ from typing import Any
 from i2net_bundle.data.datalist import DATALIST, read_source
 from i2net_bundle.data.image_files import image_paths
 from i2net_bundle.prepare.sources import logger, require_complete
-from i2net_bundle.prepare.transunet import find_transunet
+from i2net_bundle.prepare.transunet_files import find_transunet
 
 TRAINING_CASES = (5, 6, 7, 9, 10, 21, 23, 24, 26, 27, 28, 30, 31, 33, 34, 37, 39, 40)
 TEST_CASES = (8, 22, 38, 36, 32, 2, 29, 3, 1, 4, 25, 35)
@@ -62,7 +62,7 @@ def find_cases(
         return "btcv", _paper_cases(pairs, source, allow_missing), "btcv"
     raise FileNotFoundError(
         f"{source} is not known: looked for img/img0001.nii.gz (raw BTCV), train_npz and test_vol_h5 (TransUNet), "
-        f"and {DATALIST} (Decathlon or nnU-Net form). Name the folder that holds them."
+        f"and {DATALIST} (Decathlon or nnU-Net form). Pass the folder that contains them."
     )
 
 

@@ -46,7 +46,7 @@ class Grade(NamedTuple):
 def prepare_glas(source: str | Path, out_dir: str | Path, *, num_folds: int = 5, allow_missing: bool = False) -> Path:
     """Verify the challenge's files and write them as a data set.
 
-    It holds ``images/NAME.png``, ``labels/NAME.png`` (instance ids as annotated), the official split
+    It contains ``images/NAME.png``, ``labels/NAME.png`` (instance ids as annotated), the official split
     ``dataset.json``, ``patient_split.json``, ``fold_0.json``, … and ``manifest.json``.
 
     Args:
@@ -73,7 +73,7 @@ def prepare_glas(source: str | Path, out_dir: str | Path, *, num_folds: int = 5,
         grades = {name: grade for name, grade in listed.items() if name in files}
         if not _of(grades, "train"):
             raise FileNotFoundError(
-                f"No training image (train_1.bmp or train_1.png, …) beside Grade.csv in {source}. Name the challenge's "
+                f"No training image (train_1.bmp or train_1.png, …) beside Grade.csv in {source}. Pass the challenge's "
                 "whole folder or archive."
             )
         require_complete(source, [name for name in listed if name not in files], allow_missing)
@@ -146,13 +146,13 @@ def patient_folds(grades: Mapping[str, Grade], num_folds: int) -> list[list[str]
 
 
 def _find_grade_csv(folder: Path, source: str | Path) -> Path:
-    # archives packed on macOS also hold __MACOSX/._Grade.csv
+    # archives packed on macOS also contain __MACOSX/._Grade.csv
     found = [path for path in sorted(folder.rglob("Grade.csv")) if "__MACOSX" not in path.parts]
     if not found:
         raise FileNotFoundError(f"No Grade.csv in {source}. Pass the challenge's folder or archive as distributed.")
     if len(found) > 1:
         places = ", ".join(str(path.relative_to(folder)) for path in found)
-        raise ValueError(f"{source} holds several Grade.csv ({places}). Name the folder of one of them.")
+        raise ValueError(f"{source} contains several Grade.csv ({places}). Pass the folder of one of them.")
     return found[0]
 
 

@@ -65,7 +65,7 @@ def read_ids(path: Path) -> np.ndarray:
         (H, W), uint8, or uint16 where ids exceed 255.
 
     Raises:
-        DataError: the file cannot be read, has colours, or holds nothing but 0 and 255.
+        DataError: the file cannot be read, has colours, or contains nothing but 0 and 255.
     """
     try:
         ids, _ = load_mask(path, HistologyOptions(label_values="instances"))

@@ -45,7 +45,7 @@ def opened_source(source: str | Path, workspace: str | Path) -> Iterator[Path]:
         yield source
         return
     if not source.exists():
-        raise FileNotFoundError(f"{source} does not exist. Name the folder or archive that you downloaded.")
+        raise FileNotFoundError(f"{source} does not exist. Pass the folder or archive that you downloaded.")
     if not source.name.lower().endswith(SUFFIXES):
         raise ValueError(f"{source} is neither a folder nor an archive ({', '.join(SUFFIXES)}).")
     with tempfile.TemporaryDirectory(prefix=".i2net-extracted-", dir=workspace) as extracted:

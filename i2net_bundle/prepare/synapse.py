@@ -23,7 +23,7 @@ from i2net_bundle.labels import LabelTable, label_table, map_labels
 from i2net_bundle.prepare.ct_cases import FOLDERS, SourceCase, find_cases
 from i2net_bundle.prepare.manifest import Manifest
 from i2net_bundle.prepare.sources import one_at_a_time, opened_source, settle_findings
-from i2net_bundle.prepare.transunet import read_transunet
+from i2net_bundle.prepare.transunet_files import read_transunet
 from i2net_bundle.workflow.stopping import graceful_stop
 
 
@@ -48,7 +48,7 @@ def prepare_synapse(
 ) -> Path:
     """Verify abdominal CT and write it as canonical (RAS) NIfTI with the eight labels of the paper.
 
-    It holds ``imagesTr/``, ``labelsTr/``, ``imagesTs/``, ``labelsTs/``, ``dataset.json`` (for BTCV's cases with
+    It contains ``imagesTr/``, ``labelsTr/``, ``imagesTs/``, ``labelsTs/``, ``dataset.json`` (for BTCV's cases with
     the paper's split into 18 and 12) and ``manifest.json``.
 
     Args:
@@ -193,7 +193,7 @@ def _spacing(image: nib.Nifti1Image) -> list[float] | None:
 
 
 def _save_canonical(image: nib.Nifti1Image, path: Path) -> None:
-    """Write a volume in RAS order; its new header holds only geometry, consistent in all fields."""
+    """Write a volume in RAS order; its new header contains only geometry, consistent in all fields."""
     path.parent.mkdir(exist_ok=True)
     canonical = nib.as_closest_canonical(image)
     voxels = np.ascontiguousarray(canonical.dataobj)

@@ -108,7 +108,7 @@ def compare_runs(folders: Sequence[str | Path], common_only: bool = False) -> Co
         common_only: leave out cases that some run lacks.
 
     Raises:
-        FileNotFoundError: a folder holds no evaluation.
+        FileNotFoundError: a folder contains no evaluation.
         ValueError: the runs cannot be paired; the message names them and says why.
     """
     if len(folders) < 2:
@@ -173,7 +173,7 @@ def run_names(folders: Sequence[Path]) -> list[str]:
     paths = [folder.resolve() for folder in folders]
     paths = [path.parent if path.name == "evaluation" else path for path in paths]
     if len(set(paths)) < len(paths):
-        raise ValueError("The same run is named twice. Name different runs.")
+        raise ValueError("The same run is given twice. Pass different runs.")
     depth = 1
     while len({path.parts[-depth:] for path in paths}) < len(paths):
         depth += 1

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from i2net_bundle.io.counted import counted
+from i2net_bundle.io.text_tables import markdown_table
 from i2net_bundle.io.writing import SafeCsvWriter, staged_folder
 from i2net_bundle.metrics.registry import PROTOCOLS
 from i2net_bundle.metrics.uncertainty import FEWEST
 from i2net_bundle.reports.comparison import FEWEST_PAIRS, Comparison, Difference
-from i2net_bundle.reports.markup import LATEX, MARKDOWN, Markup, latex_table, markdown_table, p_value, plain, ranked
+from i2net_bundle.reports.markup import LATEX, MARKDOWN, Markup, latex_table, p_value, plain, ranked
 
 _MOST_CLASSES = 10
 """More classes than this get a table of their own with one row per class, because a wider table fits no page."""

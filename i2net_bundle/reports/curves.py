@@ -15,6 +15,7 @@ from i2net_bundle.figures.style import REFERENCE, Picture, plot_series
 _TITLES = {
     "loss": "total loss",
     "segmentation": "segmentation loss",
+    "auxiliary": "auxiliary loss",
     "gate_instance_sharpening": "gate instance sharpening",
     "gate_expectation_smoothing": "gate expectation smoothing",
     "learner_orthogonalization": "learner orthogonalization",
@@ -22,6 +23,7 @@ _TITLES = {
     "gradient_norm": "gradient norm",
     "seconds": "seconds per epoch",
     "val_mean_dice": "validation: mean Dice",
+    "val_mean_iou": "validation: mIoU",
 }
 _NOT_LOSSES = ("epoch", "steps", "seconds", "learning_rate", "learner_cosine", "gate_entropy", "gradient_norm")
 _COLUMNS = 3

@@ -26,7 +26,7 @@ from i2net_bundle.workflow.run_settings import SETTINGS_NAME
 class ValidationImages:
     """Draw the first validation case at every validation: image, truth, prediction and errors, and the gates, if any.
 
-    TensorBoard receives the figures under ``tensorboard/validation``. The validator's ``state.pictures`` holds the
+    TensorBoard receives the figures under ``tensorboard/validation``. The validator's ``state.pictures`` contains the
     latest ones. A volume is always shown by the same slice, the one with the most classes in the truth.
 
     Args:

@@ -57,12 +57,6 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table: the first column to the left, numbers to the right."""
-    marks = ["---", *("---:" for _ in header[1:])]
-    return [f"| {' | '.join(cells)} |" for cells in (header, marks, *rows)]
-
-
 def latex_table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a LaTeX table, whose cells are escaped; it needs the package booktabs."""
     body = [f"{' & '.join(cells)} \\\\" for cells in rows]

@@ -22,10 +22,10 @@ from i2net_bundle.reports.views import make_views, pixel_spacing, save_views, sl
 class NetworkViews:
     """Save views of every evaluated case and the network's calibration, for `i2net report`.
 
-    ``views/<case>.npz`` holds an image, or two slices of a volume: the one with the most classes and the one with the
-    most errors; see `View`. ``calibration.json`` holds the reliability at the network's input size. It covers whole
-    images, or these two slices of a volume and further, evenly spaced ones. Labels are resampled to the input size by
-    nearest neighbour. The network is applied to these slices once more.
+    ``views/<case>.npz`` contains an image, or two slices of a volume: the one with the most classes and the one with
+    the most errors; see `View`. ``calibration.json`` contains the reliability at the network's input size. It covers
+    whole images, or these two slices of a volume and further, evenly spaced ones. Labels are resampled to the input
+    size by nearest neighbour. The network is applied to these slices once more.
 
     Args:
         output_dir: folder for both.

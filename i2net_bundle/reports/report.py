@@ -27,7 +27,7 @@ from i2net_bundle.reports.gallery import draw_case
 from i2net_bundle.reports.phantom_notice import phantom_notice
 from i2net_bundle.reports.run_results import RunResults, read_run
 from i2net_bundle.reports.score_figures import bland_altman, box_plots, reliability_diagram
-from i2net_bundle.reports.score_tables import Table, calibration_table, case_table, object_table, score_table
+from i2net_bundle.reports.score_tables import Table, calibration_table, case_table, iou_table, object_table, score_table
 from i2net_bundle.reports.views import load_views
 
 PAGE_NAME, FIGURES_NAME = "index.html", "figures"
@@ -78,7 +78,7 @@ def write_report(run: str | Path, out_dir: str | Path | None = None, max_cases: 
 
     Raises:
         FileExistsError: ``out_dir`` is not empty.
-        FileNotFoundError: the folder holds no run.
+        FileNotFoundError: the folder contains no run.
         ValueError: a file of the run cannot be read; the message names it.
     """
     results = read_run(run)
@@ -169,7 +169,7 @@ def _scores(results: RunResults) -> Section:
         f"{name.capitalize()}: {PROTOCOLS[name].rule}" for name in dict.fromkeys(m.protocol for m in scores.metrics)
     ]
     resampled = "patients" if scores.patients() else "cases"
-    objects = object_table(scores)
+    objects, iou = object_table(scores), (results.summary or {}).get("iou")
     return Section(
         "scores",
         "Scores",
@@ -183,7 +183,7 @@ def _scores(results: RunResults) -> Section:
         ),
         pictures=[partial(box_plots, scores)],
         tables=[score_table(scores), *([objects] if objects else [])],
-        folded=[case_table(scores)],
+        folded=[*([iou_table(iou)] if iou else []), case_table(scores)],
     )
 
 
@@ -193,7 +193,7 @@ def _agreement(results: RunResults) -> Section:
     if scores is None:
         section.missing, section.command = "Agreement needs an evaluation.", _EVALUATE
     elif not {"pred_ml", "pred_voxels"} & set(scores.columns):
-        section.missing, section.command = f"{scores.path.name} holds no volumes.", _EVALUATE
+        section.missing, section.command = f"{scores.path.name} contains no volumes.", _EVALUATE
     else:
         section.pictures = [partial(bland_altman, scores)]
     return section

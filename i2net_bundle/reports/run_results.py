@@ -49,7 +49,7 @@ class ScoreTable:
 
     @cached_property
     def metrics(self) -> list[Metric]:
-        """Metrics of the registry that the file holds."""
+        """Metrics of the registry that the file contains."""
         return [metric for name, metric in METRICS.items() if name in self.columns]
 
     @cached_property
@@ -140,7 +140,7 @@ def read_run(folder: str | Path) -> RunResults:
     """Read the folder of a run, or of an evaluation.
 
     Raises:
-        FileNotFoundError: the folder holds neither.
+        FileNotFoundError: the folder contains neither.
         ValueError: a file cannot be read; the message names it.
     """
     folder = Path(folder)
@@ -148,8 +148,8 @@ def read_run(folder: str | Path) -> RunResults:
     training, settings = folder / TRAINING_NAME, folder / SETTINGS_NAME
     if not training.is_file() and not (results / METRICS_NAME).is_file():
         raise FileNotFoundError(
-            f"{folder} holds neither {TRAINING_NAME} nor {EVALUATION_FOLDER}/{METRICS_NAME}. Name the output_dir of a "
-            "training run, or the folder of an evaluation."
+            f"{folder} contains neither {TRAINING_NAME} nor {EVALUATION_FOLDER}/{METRICS_NAME}. Pass the output_dir of "
+            "a training run, or the folder of an evaluation."
         )
     return RunResults(
         name=folder.resolve().name,
@@ -185,7 +185,7 @@ def read_scores(path: Path) -> ScoreTable:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not a table of scores, or holds a case and class twice.
+        ValueError: the file is not a table of scores, or contains a case and class twice.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -196,10 +196,10 @@ def read_scores(path: Path) -> ScoreTable:
         if not row.get("case") or not row.get("class"):
             raise ValueError(f"{path} is not a table of scores: every row needs a case and a class.")
         if (row["case"], row["class"]) in rows:
-            raise ValueError(f"{path} holds {row['class']} of {row['case']} twice.")
+            raise ValueError(f"{path} contains {row['class']} of {row['case']} twice.")
         rows[row["case"], row["class"]] = row
     if not rows:
-        raise ValueError(f"{path} holds no scores. Evaluate again with --overwrite true.")
+        raise ValueError(f"{path} contains no scores. Evaluate again with --overwrite true.")
     if not {"strict_dice", "transunet_dice"} & next(iter(rows.values())).keys():
         raise ValueError(f"{path} has neither strict_dice nor transunet_dice. Evaluate again with --overwrite true.")
     return ScoreTable(path, rows)
@@ -223,5 +223,5 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as cause:
         raise ValueError(f"{path} is not valid JSON ({cause}).") from cause
     if not isinstance(content, dict):
-        raise ValueError(f"{path} does not hold a JSON object.")
+        raise ValueError(f"{path} does not contain a JSON object.")
     return content

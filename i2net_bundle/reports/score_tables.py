@@ -66,6 +66,17 @@ def object_table(scores: ScoreTable) -> Table | None:
     return Table("Glands as objects", ["images", *(titled(metric, scores) for metric in metrics)], rows)
 
 
+def iou_table(iou: Mapping[str, Any]) -> Table:
+    """Intersection over union of every class, over all cases together, and its mean.
+
+    Args:
+        iou: "iou" of ``summary.json``.
+    """
+    values = {**iou["classes"], "mean over classes (mIoU)": iou["mean"]}
+    rows = [[name, NOTHING if value is None else number(value)] for name, value in values.items()]
+    return Table("Intersection over union, all cases together", ["class", "IoU"], rows, 1)
+
+
 def case_table(scores: ScoreTable) -> Table:
     """All cases, worst first: Dice of each class, and which classes were missed or invented."""
     metric = scores.main_metric

@@ -109,6 +109,8 @@ def watch(network: nn.Module, inferer: Callable[..., Tensor], image: Tensor, sli
     divisor = getattr(own, "divisor", 1)
     if divisor > 1:  # pad here instead, so that the records are cropped
         own.divisor = 1
+    if getattr(own, "window", None) is not None:  # the records are of one pass
+        own.window = None
     watched = _Watched(network, 1 if slices is None else len(slices), divisor)
     part = image if slices is None else image[..., list(slices)]
     with eval_mode(network):
@@ -218,4 +220,4 @@ def load_views(path: Path) -> list[View]:
             ]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as cause:
         remedy = "Evaluate again with --overwrite true."
-        raise ValueError(f"{path} is damaged or holds no views ({cause}). {remedy}") from cause
+        raise ValueError(f"{path} is damaged or contains no views ({cause}). {remedy}") from cause

@@ -1,6 +1,6 @@
 """Cells of a study: one arm, fold and seed each, trained and evaluated by the bundle's own workflows in its own folder.
 
-A cell's folder is the ``output_dir`` of its run. Besides the run's files it holds ``cell.json``, the settings it was
+A cell's folder is the ``output_dir`` of its run. Besides the run's files it contains ``cell.json``, the settings it was
 run with; ``train_overlay.json`` and ``evaluate_overlay.json``, with which the run can be repeated by hand; and
 ``cell.log``, what both workflows printed.
 """
@@ -134,7 +134,7 @@ def make_cell(
 
 
 def require_same_settings(cell: Cell) -> None:
-    """Check that what a cell's folder holds was run with the settings of the study.
+    """Check that what a cell's folder contains was run with the settings of the study.
 
     Raises:
         CellSettingsError: it was run with others, or is a run that no study made.
@@ -144,7 +144,7 @@ def require_same_settings(cell: Cell) -> None:
     if not path.is_file():
         if checkpoints(cell.folder) or (cell.folder / EVALUATION_FOLDER).exists():
             raise CellSettingsError(
-                f"{cell.folder} holds a run without {RECORD_NAME}, so its settings are unknown. Move it away, or "
+                f"{cell.folder} contains a run without {RECORD_NAME}, so its settings are unknown. Move it away, or "
                 "choose another --out."
             )
         return

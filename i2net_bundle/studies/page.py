@@ -81,7 +81,7 @@ def forest_plot(tables: StudyTables) -> Picture:
     return Picture(
         "forest",
         figure,
-        f"Forest plot of the differences of {len(arms)} arms to {reference}; the tables below hold the numbers.",
+        f"Forest plot of the differences of {len(arms)} arms to {reference}; the tables below contain the numbers.",
         f"Difference to {reference}, paired by case: mean and 95 % bootstrap interval. Hollow points: too few cases or "
         "patients for an interval.",
     )
@@ -103,7 +103,7 @@ def cost_against_score(tables: StudyTables) -> Picture:
     return Picture(
         "cost",
         figure,
-        f"{column.title} of {len(arms)} arms against operations and parameters; the tables below hold the numbers.",
+        f"{column.title} of {len(arms)} arms against operations and parameters; the tables below contain the numbers.",
         f"{column.title} ({column.metric.protocol}) against the cost of the network, which is counted "
         "as the notes below say.",
     )

@@ -1,7 +1,7 @@
 """Read the description of a study: a short YAML file that spans a grid of runs.
 
 The file is data. It is read without any tags, and text that a configuration would evaluate is refused; only the
-overlays that it names, which belong to the bundle or to a folder that the user allows, hold expressions.
+overlays that it names, which belong to the bundle or to a folder that the user allows, contain expressions.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read_plan(path: str | Path, overrides: Mapping[str, Any] | None = None) -> P
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} does not exist. Name the YAML file of a study, such as those in configs/studies."
+            f"{path} does not exist. Pass the YAML file of a study, such as those in configs/studies."
         )
     try:
         content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictLoader)
@@ -164,20 +164,20 @@ def _settings(content: Any, where: str) -> dict[str, Any]:
             )
         if id in _OF_THE_STUDY:
             raise PlanError(f"{where}: remove the setting '{id}'; {_OF_THE_STUDY[id]}.")
-        if not is_plain(value) or _holds_mapping(value):
+        if not is_plain(value) or _contains_mapping(value):
             raise PlanError(f"{where}: {id} must be a number, a text, true, false, null or a list of these.")
         try:
             refuse_expressions(value, where)
         except ValueError as fault:
             raise PlanError(
-                f"{where}: {id} holds an expression. Write a plain value, or move it to an overlay."
+                f"{where}: {id} contains an expression. Write a plain value, or move it to an overlay."
             ) from fault
     return dict(content)
 
 
-def _holds_mapping(value: Any) -> bool:
-    """Whether a plain value is a mapping, or a list that holds one."""
-    return isinstance(value, Mapping) or (isinstance(value, list) and any(map(_holds_mapping, value)))
+def _contains_mapping(value: Any) -> bool:
+    """Whether a plain value is a mapping, or a list that contains one."""
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(map(_contains_mapping, value)))
 
 
 def _folds(content: Any) -> Folds:

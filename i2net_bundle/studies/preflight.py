@@ -202,7 +202,7 @@ def _overlay(name: str, overlays_dir: Path | None, where: str) -> Path:
     near = difflib.get_close_matches(name, [path.name for place in places for path in place.glob("*.*")], 1, 0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise PlanError(
-        f"{where}: there is no overlay '{name}' in {' or '.join(map(str, places))}.{hint} Name the folder of your own "
+        f"{where}: there is no overlay '{name}' in {' or '.join(map(str, places))}.{hint} Pass the folder of your own "
         "overlays with --overlays."
     )
 

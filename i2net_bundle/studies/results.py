@@ -7,11 +7,12 @@ one table. A case's score is its mean over the seeds; differences pair these sco
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from i2net_bundle.io.json_files import read_json_or_empty
 from i2net_bundle.metrics.holm import holm
 from i2net_bundle.reports.comparison import (
     Column,
@@ -22,7 +23,7 @@ from i2net_bundle.reports.comparison import (
     require_same_scoring,
     require_same_truth,
 )
-from i2net_bundle.reports.run_results import EVALUATION_FOLDER, METRICS_NAME, ScoreTable, read_scores
+from i2net_bundle.reports.run_results import EVALUATION_FOLDER, METRICS_NAME, SUMMARY_NAME, ScoreTable, read_scores
 from i2net_bundle.studies.cells import Cell, is_finished
 from i2net_bundle.studies.plan import Plan
 from i2net_bundle.studies.preflight import Fold
@@ -46,6 +47,7 @@ class ArmResults:
         counts: number of cases with a value.
         differences: paired difference to the reference; empty for the reference itself. p is corrected by Holm's method
             over the arms, and None where there is no interval.
+        mean_ious: for each finished cell, the mean over classes of the intersection over union of its cases together.
     """
 
     name: str
@@ -57,6 +59,7 @@ class ArmResults:
     deviations: Mapping[Key, float | None] = field(default_factory=dict)
     counts: Mapping[Key, int] = field(default_factory=dict)
     differences: Mapping[Key, Difference] = field(default_factory=dict)
+    mean_ious: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ def study_results(plan: Plan, folds: Sequence[Fold], cells: Sequence[Cell]) -> S
                 deviations={key: _deviation(own) for key, own in values[arm.name].items()},
                 counts={key: int(np.isfinite(_over_seeds(own)).sum()) for key, own in values[arm.name].items()},
                 differences=_differences(plan, arm.name, values, patients),
+                mean_ious=tuple(_mean_ious(finished[key] for key in done)),
             )
         )
     return StudyResults(
@@ -155,6 +159,13 @@ def joined(cells: Sequence[Cell], folds: Sequence[Fold]) -> ScoreTable:
         if (case, name) in table.rows
     }
     return ScoreTable(tables[0].path, rows)
+
+
+def _mean_ious(cells: Iterable[Cell]) -> Iterator[float]:
+    for cell in cells:
+        iou = read_json_or_empty(cell.folder / EVALUATION_FOLDER / SUMMARY_NAME).get("iou")
+        if isinstance(iou, dict) and isinstance(iou.get("mean"), float):
+            yield iou["mean"]
 
 
 def _columns(tables: Sequence[ScoreTable]) -> dict[str, list[Column]]:

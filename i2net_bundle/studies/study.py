@@ -72,7 +72,7 @@ def prepare_study(
 
     Raises:
         PlanError: the plan does not fit the bundle, the data set or the machine.
-        CellSettingsError: the folder holds runs with other settings.
+        CellSettingsError: the folder contains runs with other settings.
     """
     if not resources.scheduler:
         require_gpus(resources.gpus, str(plan.path))
@@ -115,7 +115,7 @@ def run_study(
         file: YAML file of the study.
         dataset_dir: folder of the data set.
         out_dir: the study's folder.
-        resources: where the cells run; without GPUs there, the plan's number holds.
+        resources: where the cells run; without GPUs there, the plan's number applies.
         overrides: settings of all runs, by id.
         overlays_dir: folder of overlays besides those of the bundle.
         run: whether to run the cells, or only to write the tables of those that are finished.

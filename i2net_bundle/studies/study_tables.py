@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from i2net_bundle.io.counted import counted
+from i2net_bundle.io.text_tables import markdown_table
 from i2net_bundle.io.writing import SafeCsvWriter, written_whole
 from i2net_bundle.metrics.registry import PROTOCOLS
 from i2net_bundle.metrics.uncertainty import FEWEST
 from i2net_bundle.reports.comparison import Column
-from i2net_bundle.reports.markup import LATEX, MARKDOWN, Markup, latex_table, markdown_table, p_value, plain, ranked
+from i2net_bundle.reports.markup import LATEX, MARKDOWN, Markup, latex_table, p_value, plain, ranked
 from i2net_bundle.reports.phantom_notice import phantom_notice
 from i2net_bundle.studies.costs import Cost
 from i2net_bundle.studies.published import PublishedRow, PublishedTable
@@ -122,12 +125,14 @@ def latex(tables: StudyTables) -> str:
 
 
 def text_tables(tables: StudyTables, markup: Markup) -> Iterator[TextTable]:
-    """All tables in a markup: costs, then for every protocol the scores and the differences to the reference."""
+    """All tables in a markup: costs; for every protocol the scores and the differences to the reference; and mIoU."""
     yield _costs(tables, markup)
     for protocol, columns in tables.results.protocols.items():
         yield _scores(tables, protocol, columns, markup)
         if any(arm.differences for arm in tables.results.arms):
             yield _differences(tables, protocol, columns, markup)
+    if any(arm.mean_ious for arm in tables.results.arms):
+        yield _mean_iou(tables, markup)
     if tables.published is not None and tables.published.classes:
         yield _published_classes(tables, tables.published, markup)
 
@@ -276,6 +281,18 @@ def _differences(tables: StudyTables, protocol: str, columns: Sequence[Column], 
             cells += [_signed(difference.mean, column, markup), interval, p_value(difference.p), str(difference.pairs)]
         rows.append(cells)
     return TextTable(f"Difference to {reference}, {protocol}", header, rows)
+
+
+def _mean_iou(tables: StudyTables, markup: Markup) -> TextTable:
+    rows = []
+    for arm in tables.results.arms:
+        values = np.array(arm.mean_ious)
+        mean = f"{values.mean():.3f}" if len(values) else "-"
+        deviation = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+        rows.append([markup.escape(arm.title), str(len(values)), mean + deviation])
+    return TextTable(
+        "mIoU of all images of a run together, mean and deviation over runs", ["Method", "runs", "mIoU"], rows
+    )
 
 
 def _published_classes(tables: StudyTables, published: PublishedTable, markup: Markup) -> TextTable:

@@ -1,5 +1,6 @@
 """The Ignite trainer, its data, its record and its checkpoints."""
 
+from i2net_bundle.training.auxiliary_head import AuxiliaryHead
 from i2net_bundle.training.checkpoints import RunCheckpoint
 from i2net_bundle.training.initial_weights import InitialWeights
 from i2net_bundle.training.iteration_seed import IterationSeed
@@ -11,6 +12,7 @@ from i2net_bundle.training.trainer import SegmentationTrainer, TrainingNetwork
 from i2net_bundle.training.weight_average import UpdateAverage, WeightAverage
 
 __all__ = [
+    "AuxiliaryHead",
     "EpochSampler",
     "InitialWeights",
     "IterationSeed",

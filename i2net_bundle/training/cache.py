@@ -43,7 +43,7 @@ class CaseCache:
         limit_gb: maximum size of all decoded cases, in GB. Default: the free space.
 
     Raises:
-        ValueError: ``reading`` holds something that cannot be hashed by its settings, such as a function.
+        ValueError: ``reading`` contains something that cannot be hashed by its settings, such as a function.
     """
 
     def __init__(self, reading: Compose, cache_dir: str | Path | None = None, limit_gb: float | None = None) -> None:
@@ -83,7 +83,7 @@ class CaseCache:
             )
 
     def read(self, case: Mapping[str, Any]) -> CachedCase | DecodedCase:
-        """Read a case, from the cache if it holds the same content.
+        """Read a case, from the cache if it contains the same content.
 
         Args:
             case: a path, or one per channel, under "image", and a path under "label".
@@ -92,7 +92,7 @@ class CaseCache:
             its slices. Labels are uint8. Images are uint8 or int16 if that is lossless, else float32.
 
         Raises:
-            ValueError: the case has no label, or its label holds values other than whole numbers.
+            ValueError: the case has no label, or its label contains values other than whole numbers.
         """
         if LABEL not in case:
             raise ValueError(

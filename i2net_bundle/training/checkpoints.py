@@ -40,8 +40,9 @@ class RunCheckpoint:
     Args:
         output_dir: the run's folder.
         network: the network in training.
-        kept_network: network whose weights ``model.pt`` holds: the running average, or ``network`` itself.
-        state: further objects with ``state_dict`` to save and restore, such as the optimizer.
+        kept_network: network whose weights ``model.pt`` contains: the running average, or ``network`` itself.
+        state: further objects with ``state_dict`` to save and restore, such as the optimizer; None stands for a part
+            that the run does not have.
         validator: evaluator whose key metric, larger is better, selects ``model_best.pt``.
         interval: epochs between checkpoints.
         resume: continue from the newest checkpoint that can be read.
@@ -70,7 +71,8 @@ class RunCheckpoint:
         self.output_dir = Path(output_dir)
         self.kept_network = kept_network
         self.best = _Best()
-        self.objects = {"network": network, "best": self.best, **state}
+        parts = {name: part for name, part in state.items() if part is not None}
+        self.objects = {"network": network, "best": self.best, **parts}
         self.validator = validator
         self.interval = interval
         self.resume, self.extend = resume, extend
@@ -92,6 +94,7 @@ class RunCheckpoint:
         path, contents = _newest_readable(self.output_dir, self.interval)
         missing = ", ".join(sorted({*self.objects, "settings"} - contents.keys()))
         if missing:
+            require_equal_settings(contents.get("settings", self.settings), self.settings, str(path))  # or they add it
             raise ValueError(
                 f"{path} lacks {missing}: another version of i2net_bundle wrote it. Train in another --output_dir; "
                 f"--init_weights {self.output_dir / WEIGHTS_NAME} starts from this run's weights."

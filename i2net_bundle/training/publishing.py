@@ -33,7 +33,7 @@ def publish_weights(
     Args:
         output_dir: the run's folder. Its best epoch is published, or its last epoch if none was validated.
         models_dir: folder of the weights for inference.
-        network: the network to score with. It holds the run's weights afterwards.
+        network: the network to score with. It contains the run's weights afterwards.
         validator: evaluator of that network with a key metric; larger is better.
         trained: the finished training. Referring to it makes a configuration run it first.
     """

@@ -20,7 +20,9 @@ from i2net_bundle.hardware import bfloat16
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
 from i2net_bundle.losses.orthogonalization import flatten_learners, learner_cosines
 from i2net_bundle.networks.contract import logits_and_gates
+from i2net_bundle.networks.heads import resize
 from i2net_bundle.prediction.memory import uniform_memory_errors
+from i2net_bundle.training.auxiliary_head import AuxiliaryHead
 from i2net_bundle.training.slices import SliceDataset
 from i2net_bundle.workflow.stopping import Stop, graceful_stop
 
@@ -33,26 +35,42 @@ class WorkerLostError(RuntimeError):
 
 
 class TrainingNetwork(nn.Module):
-    """Wrap a network for training. The forward pass also returns the gates, if any, and DDP can wrap it.
+    """Wrap a network for training. The forward pass also returns gates and auxiliary logits, and DDP can wrap it.
 
     Args:
-        network: any network. Checkpoints hold this network itself, so its parameters keep their names.
+        network: any network. Checkpoints contain this network itself, so its parameters keep their names.
+        auxiliary: head on a stage of the network's encoder, for an auxiliary loss.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, auxiliary: AuxiliaryHead | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.auxiliary = network, auxiliary
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Map an image (B, C, H, W) to logits (B, O, H, W) and gates (B, K, h, w), or None without gates."""
-        # a MetaTensor copies its metadata in every operation
-        return logits_and_gates(self.network, image.as_subclass(Tensor))
+    def forward(self, image: Tensor) -> tuple[Tensor | None, ...]:
+        """Map an image (B, C, H, W) to logits and gates.
+
+        Returns:
+            logits (B, O, H, W); gates (B, K, h, w), or None without gates; and auxiliary logits (B, O, H, W), if there
+            is an auxiliary head.
+        """
+        image = image.as_subclass(Tensor)  # a MetaTensor copies its metadata in every operation
+        if self.auxiliary is None:
+            return logits_and_gates(self.network, image)
+        encoded: list[tuple[Tensor, list[Tensor]]] = []
+        encoder: Any = self.network.encoder
+        hook = encoder.register_forward_hook(lambda _module, _inputs, output: encoded.append(output))
+        try:
+            logits, gates = logits_and_gates(self.network, image)
+        finally:
+            hook.remove()
+        ((_, levels),) = encoded
+        return logits, gates, resize(self.auxiliary(levels), *image.shape[2:])
 
 
 class SegmentationTrainer(SupervisedTrainer):
     """MONAI's supervised trainer with I²Net's loss terms, bfloat16 on any device, and gradient accumulation.
 
-    ``engine.state.output`` holds image, label, pred (logits), loss and ``terms``. bfloat16 keeps float32's range, so
+    ``engine.state.output`` contains image, label, pred (logits), loss and ``terms``. bfloat16 keeps float32's range, so
     the inner gradient of learner orthogonalization does not underflow as it does in float16, and no scaler is needed.
 
     Args:
@@ -131,10 +149,11 @@ class SegmentationTrainer(SupervisedTrainer):
 
         with self._gradient_sync(is_last), self._advising_on_memory(inputs):
             with bfloat16(inputs.device.type, enabled=self.bfloat16):
-                logits, gates = engine.inferer(inputs, engine.network)
+                outputs = engine.inferer(inputs, engine.network)
+            logits, gates = outputs[:2]
             output[CommonKeys.PRED] = logits.detach()
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-            terms = engine.loss_function((logits, gates), targets)
+            terms = engine.loss_function(outputs, targets)
             loss = terms["loss"]
             self._stop_unless_finite(loss, "loss", terms, batchdata)
             output[CommonKeys.LOSS] = loss.item()

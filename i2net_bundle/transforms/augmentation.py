@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose, RandomizableTransform, Transform
+from monai.transforms import (
+    Compose,
+    RandFlipd,
+    RandomizableTransform,
+    RandSpatialCropd,
+    RandZoomd,
+    SpatialPadd,
+    Transform,
+)
 from scipy import ndimage
 from skimage.color import hed_from_rgb, rgb_from_hed
 from torch import Tensor
@@ -60,6 +68,35 @@ def histology_training(
     stains = [RandStaind(probability, stain_strength)] if stain_strength else []
     colors = RandColorJitterd(probability, color_strength)
     return Compose([crop, *stains, colors, intensity or histology_intensity()])
+
+
+def street_training(
+    size: Sequence[int] = (769, 769),
+    scale_range: Sequence[float] = (0.5, 2.0),
+    ignore_index: int = 255,
+    intensity: Transform | None = None,
+) -> Compose:
+    """Turn a cached street scene into a training crop: random scale, random crop, and a random flip of left and right.
+
+    An image smaller than the crop is padded on all sides with the mean colour, and its label with ``ignore_index``.
+
+    Args:
+        size: rows and columns of the crop, in pixels.
+        scale_range: smallest and largest magnification, drawn evenly.
+        ignore_index: label of pixels that no loss counts.
+        intensity: stored values to the network's, as in evaluation; default `histology_intensity`.
+    """
+    keys, (smallest, largest) = (IMAGE, LABEL), scale_range
+    return Compose(
+        [
+            intensity or histology_intensity(),
+            RandZoomd(keys, 1.0, smallest, largest, mode=("bilinear", "nearest-exact"), keep_size=False),
+            SpatialPadd(IMAGE, size),  # the mean colour is 0
+            SpatialPadd(LABEL, size, value=ignore_index),
+            RandSpatialCropd(keys, size, random_size=False),
+            RandFlipd(keys, prob=0.5, spatial_axis=1),
+        ]
+    )
 
 
 class RandTurnOrRotated(RandomizableTransform):

@@ -8,6 +8,7 @@ rows run to posterior and columns to the patient's left, as radiologists view sl
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Preprocessing(Compose):
     """A file to the network's input in named steps, which ``transforms`` also lists in order, as in MONAI.
 
     Args:
-        load: `LoadVolumed` or `LoadHistologyd`; reads and checks the files.
+        load: reads and checks the files.
         orientation: turns volumes to the fixed orientation; inverted for masks.
         normalization: stored values to normalised ones, volume by volume.
         intensity: scales point by point to the network's values; None for training's cache.
@@ -60,7 +61,7 @@ class Preprocessing(Compose):
 
     def __init__(
         self,
-        load: LoadVolumed | LoadHistologyd,
+        load: LoadFilesd,
         orientation: Transform | None = None,
         normalization: Transform | None = None,
         intensity: Transform | None = None,
@@ -173,8 +174,26 @@ def histology_preprocessing(
     return Preprocessing(load, intensity=intensity or histology_intensity())
 
 
-class LoadVolumed(MapTransform):
-    """Read and check volumes as (C, X, Y, Z), and their labels as (1, X, Y, Z) on one grid; warnings are logged.
+class LoadFilesd(MapTransform):
+    """Read and check the files of an item; warnings are logged."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return ``data`` with paths replaced by arrays.
+
+        Raises:
+            DataError: a file cannot be used, or label and image differ in grid or size; names them and the remedy.
+        """
+        loaded, findings = self.read(data)
+        enforce(findings)
+        return loaded
+
+    @abstractmethod
+    def read(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], list[Finding]]:
+        """Return ``data`` with paths replaced by arrays, and the findings; faults that prevent reading are raised."""
+
+
+class LoadVolumed(LoadFilesd):
+    """Read and check volumes as (C, X, Y, Z), and their labels as (1, X, Y, Z) on one grid.
 
     Args:
         keys: "image", and optionally "label".
@@ -185,18 +204,8 @@ class LoadVolumed(MapTransform):
         super().__init__(keys)
         self.options = options
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return ``data`` with paths replaced by arrays.
-
-        Raises:
-            DataError: a file cannot be used, or label and image differ in grid; names them and the remedy.
-        """
-        loaded, findings = self.read(data)
-        enforce(findings)
-        return loaded
-
     def read(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], list[Finding]]:
-        """Return ``data`` and the findings; only faults that prevent reading are raised."""
+        """Return ``data`` with arrays (C, X, Y, Z), and the findings."""
         loaded = dict(data)
         if LABEL in self.keys:
             image, label, findings = load_volume_pair(data[IMAGE], data[LABEL], self.options)
@@ -207,8 +216,8 @@ class LoadVolumed(MapTransform):
         return loaded, findings
 
 
-class LoadHistologyd(MapTransform):
-    """Read and check histology files: images (3, H, W), masks of class ids (1, H, W); warnings are logged.
+class LoadHistologyd(LoadFilesd):
+    """Read and check histology files: images (3, H, W), masks of class ids (1, H, W).
 
     Masks declared as instances or binary become 0 and 1; others are unchanged.
 
@@ -221,18 +230,8 @@ class LoadHistologyd(MapTransform):
         super().__init__(keys)
         self.options = options
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return ``data`` with paths replaced by arrays.
-
-        Raises:
-            DataError: a file cannot be used, or mask and image differ in size; names them and the remedy.
-        """
-        loaded, findings = self.read(data)
-        enforce(findings)
-        return loaded
-
     def read(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], list[Finding]]:
-        """Return ``data`` and the findings; only faults that prevent reading are raised."""
+        """Return ``data`` with arrays (C, H, W), and the findings."""
         path = data[IMAGE]
         image, findings = load_image(path, self.options)
         loaded = {**data, IMAGE: _with_geometry(np.moveaxis(image, -1, 0), np.eye(4), path)}

@@ -38,7 +38,7 @@ class ResizeSliced(MapTransform):
     Args:
         keys: items (C, H, W).
         size: rows and columns, in pixels.
-        label_keys: the keys among them that hold labels.
+        label_keys: the keys among them that contain labels.
     """
 
     def __init__(self, keys: KeysCollection, size: Sequence[int], label_keys: Sequence[str] = ("label",)) -> None:

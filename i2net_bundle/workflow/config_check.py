@@ -107,7 +107,7 @@ def _convert_texts(parser: ConfigParser, config: Mapping[str, Any]) -> None:
     texts += [((name,), as_names(name, config[name])) for name in _NAMES if name in config]
     for path, value in texts:
         _set_nested(whole, path, value)
-        for depth in range(1, len(path) + 1):  # each resolver item holds a copy of its subtree
+        for depth in range(1, len(path) + 1):  # each resolver item contains a copy of its subtree
             item = resolver.get_item("::".join(map(str, path[:depth])))
             if depth == len(path):
                 item.update_config(value)

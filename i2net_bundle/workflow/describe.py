@@ -26,7 +26,7 @@ def describe(value: Any) -> Any:
         nested lists and dictionaries of plain values, equal for equal settings, without random states.
 
     Raises:
-        TypeError: it holds something that its settings do not describe, such as a function.
+        TypeError: it contains something that its settings do not describe, such as a function.
     """
     if isinstance(value, _PLAIN):
         return value.value if isinstance(value, Enum) else value

@@ -22,7 +22,7 @@ from i2net_bundle.io.counted import counted
 from i2net_bundle.io.writing import TEMPORARY, remove_leftovers
 
 LOCK_NAME = ".i2net.lock"
-"""Lock file of an output folder; it also holds the process id and host of its owner."""
+"""Lock file of an output folder; it also contains the process id and host of its owner."""
 
 _ORPHANS_SECONDS = 20  # data-loader workers outlive a killed process by some seconds and keep its lock
 _held: dict[Path, FileLock] = {}
@@ -115,8 +115,8 @@ def require_unlocked(folder: str | Path) -> None:
             pass
 
 
-def holds_results(folder: str | Path) -> bool:
-    """Whether a folder holds anything but a lock and temporary files."""
+def contains_results(folder: str | Path) -> bool:
+    """Whether a folder contains anything but a lock and temporary files."""
     path = Path(folder)
     return path.is_dir() and any(
         item.name != LOCK_NAME and not item.name.startswith(TEMPORARY) for item in path.iterdir()

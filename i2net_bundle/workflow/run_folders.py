@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ignite.distributed as idist
 
-from i2net_bundle.workflow.folder_lock import holds_results, require_unlocked
+from i2net_bundle.workflow.folder_lock import contains_results, require_unlocked
 
 logger = logging.getLogger("i2net.training")
 
@@ -27,7 +27,7 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
         resume: continue the run in this folder.
 
     Raises:
-        FileExistsError: the folder holds a run and ``resume`` is off.
+        FileExistsError: the folder contains a run and ``resume`` is off.
         FileNotFoundError: ``resume`` is on and there is nothing to resume.
         PermissionError: the folder is not writable.
         FolderInUseError: another process writes to it.
@@ -35,18 +35,19 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
     _require_writable(Path(output_dir))
     if idist.get_rank() == 0:  # the first of several processes may hold the lock already
         require_unlocked(output_dir)
-    found, holds_run = checkpoints(output_dir), _holds_run(Path(output_dir))
+    found, contains_run = checkpoints(output_dir), _contains_run(Path(output_dir))
     if found and not resume:
         raise FileExistsError(
-            f"{output_dir} already holds a training run. Continue it with --resume true, or set another --output_dir."
+            f"{output_dir} already contains a training run. Continue it with --resume true, or set another "
+            "--output_dir."
         )
-    if resume and not found and not holds_run:
+    if resume and not found and not contains_run:
         raise FileNotFoundError(f"There is no run to resume in {output_dir}. Start it without --resume true.")
-    if holds_run and not found:
+    if contains_run and not found:
         weights = Path(output_dir, WEIGHTS_NAME)
         raise (FileNotFoundError if resume else FileExistsError)(
-            f"{output_dir} holds {weights.name} of a run but no checkpoint, so that run cannot be resumed. Set another "
-            f"--output_dir; --init_weights {weights} starts from its weights."
+            f"{output_dir} contains {weights.name} of a run but no checkpoint, so that run cannot be resumed. Set "
+            f"another --output_dir; --init_weights {weights} starts from its weights."
         )
 
 
@@ -58,7 +59,7 @@ def set_run_aside(output_dir: str | Path, resume: bool) -> None:
         resume: continue the run in this folder, which then keeps its name.
     """
     folder = Path(output_dir)
-    if resume or idist.get_rank() > 0 or not _holds_run(folder):
+    if resume or idist.get_rank() > 0 or not _contains_run(folder):
         return
     require_unlocked(folder)
     names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
@@ -75,20 +76,20 @@ def check_results_dir(results_dir: str | Path, overwrite: bool) -> None:
         overwrite: allow existing results to be replaced.
 
     Raises:
-        FileExistsError: the folder holds results and ``overwrite`` is off.
+        FileExistsError: the folder contains results and ``overwrite`` is off.
         PermissionError: the folder is not writable.
         FolderInUseError: another process writes to it.
     """
     _require_writable(Path(results_dir))
     require_unlocked(results_dir)
-    if not overwrite and holds_results(results_dir):
+    if not overwrite and contains_results(results_dir):
         raise FileExistsError(
-            f"{results_dir} already holds results. Choose another folder, or replace them with --overwrite "
+            f"{results_dir} already contains results. Choose another folder, or replace them with --overwrite "
             "(monai.bundle: --overwrite true)."
         )
 
 
-def _holds_run(folder: Path) -> bool:
+def _contains_run(folder: Path) -> bool:
     return bool(checkpoints(folder)) or (folder / WEIGHTS_NAME).exists()
 
 

@@ -128,7 +128,7 @@ def run_record(weights: str | Path) -> RunRecord:
         weights: weights file.
 
     Raises:
-        ValueError: the record is damaged or holds a forbidden value.
+        ValueError: the record is damaged or contains a forbidden value.
     """
     path = Path(weights).with_name(SETTINGS_NAME)
     return read_record(path) if path.is_file() else RunRecord()
@@ -153,7 +153,7 @@ def check_record(record: RunRecord) -> None:
     """Check that a record can be read back after it is written.
 
     Raises:
-        ValueError: a record cannot hold one of the names or values.
+        ValueError: a record cannot contain one of the names or values.
     """
     content = record.as_json()
     try:
@@ -170,11 +170,11 @@ def refuse_expressions(value: Any, where: str = "it") -> None:
         ValueError: a text begins with "$", "@" or "%", or a key is ``_target_`` or another of MONAI's markers.
     """
     if isinstance(value, str) and value[:1] in ("$", "@", "%"):
-        raise ValueError(f"{where} holds the expression {value[:60]!r}, which is not allowed in a record")
+        raise ValueError(f"{where} contains the expression {value[:60]!r}, which is not allowed in a record")
     if isinstance(value, Mapping):
         for name, item in value.items():
             if re.fullmatch(r"_\w+_", name) or name[:1] in ("$", "@", "%"):
-                raise ValueError(f"{where} holds the key {name[:60]!r}, which is not allowed in a record")
+                raise ValueError(f"{where} contains the key {name[:60]!r}, which is not allowed in a record")
             refuse_expressions(item, name)
     if isinstance(value, list):
         for item in value:
@@ -182,7 +182,7 @@ def refuse_expressions(value: Any, where: str = "it") -> None:
 
 
 def recordable_text(text: str | None) -> str | None:
-    r"""Shorten a text and remove what a record cannot hold: control characters, and the first sign of an expression.
+    r"""Shorten a text and remove what a record cannot contain: control characters, and the first sign of an expression.
 
     >>> recordable_text("$CT\n phantoms")
     'CT phantoms'

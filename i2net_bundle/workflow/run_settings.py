@@ -41,7 +41,7 @@ class SettingsRecord:
         num_cases: number of training cases.
 
     Raises:
-        ValueError: a record cannot hold one of the names or values.
+        ValueError: a record cannot contain one of the names or values.
     """
 
     def __init__(

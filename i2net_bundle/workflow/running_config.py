@@ -40,7 +40,7 @@ NOT_DECISIVE = LOCATION_AND_RESOURCES | frozenset(
         "extend",
         "init_weights",
         "resume",
-        # the record holds what follows from it
+        # the record contains what follows from it
         "label_table",
     }
 )
@@ -88,8 +88,8 @@ def component_settings(id: str) -> dict[str, Any] | None:
 def training_settings() -> dict[str, Any]:
     """Top-level settings of the running configuration that determine the result, by name.
 
-    These are all plain values that something refers to, except derived values, values that the record holds elsewhere,
-    and values that may differ in a resumed run.
+    These are all plain values that something refers to, except derived values, values that the record contains
+    elsewhere, and values that may differ in a resumed run.
     """
     parser = running_parser()
     config = parser.get()

@@ -10,7 +10,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from i2net_bundle.labels import class_names
+
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, -2, 0, 20], [0, 0, 3, -60], [0, 0, 0, 1]])  # LPS, 2 x 2 x 3 mm
+LAS = AFFINE @ np.diag([1, -1, 1, 1.0]) + [[0] * 4, [0, 0, 0, -18], [0] * 4, [0] * 4]  # the same box, rows reversed
 SHAPE = (12, 10, 8)
 FIELDS = {  # offset and type in the header of NIfTI-1
     "dim1": (42, "h"),
@@ -39,17 +42,7 @@ ORGANS = {
     "gallbladder": ((52, 46, -22), (15, 20, 26)),
     "aorta": ((-10, -30, 0), (11, 11, 80)),
 }
-CLASS_NAMES = (
-    "background",
-    "aorta",
-    "gallbladder",
-    "left kidney",
-    "right kidney",
-    "liver",
-    "pancreas",
-    "spleen",
-    "stomach",
-)
+CLASS_NAMES = tuple(class_names("synapse"))
 ORGAN_AFFINE = np.array([[5.0, 0, 0, -160], [0, 5, 0, -125], [0, 0, 6, -120], [0, 0, 0, 1]])  # RAS
 ORGAN_SHAPE = (65, 51, 41)
 

@@ -113,7 +113,7 @@ def test_cases_that_cannot_be_used_stop_the_work_and_all_are_named(tmp_path: Pat
         CheckedCases(given, PLAIN)
     first, second = str(caught.value).splitlines()
     assert first.startswith(f"{given[0]['image']}: looks like HU + 1024: ")
-    assert second.startswith(f"{given[2]['label']}: holds 300, 301, 302, 303, 304, 305, 306, 307, 308, which ")
+    assert second.startswith(f"{given[2]['label']}: contains 300, 301, 302, 303, 304, 305, 306, 307, 308, which ")
 
 
 def test_cases_that_cannot_be_used_are_left_out_where_asked_and_named(
@@ -136,7 +136,7 @@ def test_a_damaged_dicom_series_is_left_out_without_the_name_of_its_patient(tmp_
     start(cases, tmp_path / "run")
     (row,) = rows_of(tmp_path / "run" / "failed.csv")[1:]
     hidden = str(tmp_path / "[hidden]")
-    assert row[0] == hidden and row[1].startswith(f"{hidden}: holds 1 slice that cannot be read")
+    assert row[0] == hidden and row[1].startswith(f"{hidden}: contains 1 slice that cannot be read")
 
 
 def test_where_no_case_is_left_the_work_stops_even_if_faults_are_to_be_skipped(tmp_path: Path) -> None:

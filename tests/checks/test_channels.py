@@ -18,20 +18,7 @@ from i2net_bundle.data import load_cases
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
 from tests.checks.ct_files import AFFINE, SHAPE, hu_volume, label_volume, save
-
-MR = VolumeOptions(channels=("T2", "ADC"))
-
-
-def mr_volume(seed: int = 0, scale: float = 400.0) -> np.ndarray:
-    """Positive values of no unit, as of an MR; int16."""
-    return np.random.default_rng(seed).gamma(2.0, scale, SHAPE).astype(np.int16)
-
-
-def write_channels(folder: Path, second_affine: np.ndarray = AFFINE) -> list[str]:
-    return [
-        save(folder / "p_0000.nii.gz", mr_volume(0)),
-        save(folder / "p_0001.nii.gz", mr_volume(1, 1000.0), second_affine),
-    ]
+from tests.checks.mr_files import MR, mr_volume, write_channels
 
 
 def test_one_file_per_channel_is_stacked_in_their_order(tmp_path: Path) -> None:
@@ -67,7 +54,8 @@ def test_a_file_of_another_number_of_volumes_is_refused_with_the_channels(
     tmp_path: Path, shape: tuple[int, ...], held: str
 ) -> None:
     path = save(tmp_path / "p.nii.gz", np.random.default_rng(0).integers(0, 900, shape).astype(np.int16))
-    with pytest.raises(DataError, match=rf"p\.nii\.gz: holds {held}, and the channels are T2, ADC\. Give one file per"):
+    message = rf"p\.nii\.gz: contains {held}, and the channels are T2, ADC\. Provide one file per"
+    with pytest.raises(DataError, match=message):
         load_volume(path, MR)
 
 
@@ -123,7 +111,7 @@ def test_an_empty_channel_is_an_error_alone_and_a_warning_beside_others(tmp_path
     (beside,) = check_volume(files, None, MR)
     (alone,) = check_volume(files[1], None, VolumeOptions(channels=("ADC",)))
     assert (beside.severity, alone.severity) == ("warning", "error")
-    assert beside.problem == "holds one value, 0, as channel ADC"
+    assert beside.problem == "contains one value, 0, as channel ADC"
 
 
 def test_a_label_is_compared_with_the_grid_of_the_channels(tmp_path: Path) -> None:
@@ -154,7 +142,7 @@ def test_ignored_labels_are_allowed_beyond_the_classes(tmp_path: Path) -> None:
     options = VolumeOptions(classes=("background", "a", "b"), channels=("T2",), ignore_id=7)
     assert check_volume(image, path, options) == []
     (found,) = check_volume(image, path, VolumeOptions(classes=("background", "a", "b"), channels=("T2",)))
-    assert found.problem == "holds 7, which is no class; the classes are 0 to 2 (background, a, b)"
+    assert found.problem == "contains 7, which is no class; the classes are 0 to 2 (background, a, b)"
     assert np.asarray(nib.load(path).dataobj).max() == 7
 
 
@@ -162,7 +150,7 @@ def test_ignored_labels_are_allowed_beyond_the_classes(tmp_path: Path) -> None:
 
 
 def write_set(folder: Path, **splits: list[list[np.ndarray]]) -> Path:
-    """A data set of two channels whose labels hold classes 0 to 2."""
+    """A data set of two channels whose labels contain classes 0 to 2."""
     lists: dict[str, list[dict[str, object]]] = {}
     for split, cases in splits.items():
         for number, channels in enumerate(cases):

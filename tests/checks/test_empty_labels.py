@@ -39,7 +39,7 @@ def data_set(folder: Path, empty: int, cases: int = 3, volumes: bool = True) -> 
 @pytest.mark.parametrize("volumes", [True, False], ids=["volumes", "images"])
 def test_labels_that_are_all_empty_are_one_warning(volumes: bool, tmp_path: Path) -> None:
     (found,) = check_path(data_set(tmp_path, empty=3, volumes=volumes)).findings
-    assert found.problem == "holds only background, and so do all 3 labels of its list"
+    assert found.problem == "contains only background, and so do all 3 labels of its list"
     assert Path(found.file).name == f"label0{'.nii.gz' if volumes else '.png'}"
 
 
@@ -52,11 +52,11 @@ def test_training_reports_empty_labels_too(tmp_path: Path) -> None:
     data_set(tmp_path, empty=2, cases=2, volumes=False)
     cases = [{kind: str(tmp_path / f"{kind}{number}.png") for kind in ("image", "label")} for number in range(2)]
     (found,) = CheckedCases(cases, HistologyOptions()).findings
-    assert found.problem.startswith("holds only background")
+    assert found.problem.startswith("contains only background")
 
 
 def test_an_empty_annotation_of_a_single_image_is_reported(tmp_path: Path) -> None:
     Image.new("RGB", (8, 9), (200, 150, 180)).save(tmp_path / "a.png")
     Image.new("L", (8, 9)).save(tmp_path / "a_anno.png")
     (found,) = check_path(tmp_path).findings
-    assert found.problem == "holds only background"
+    assert found.problem == "contains only background"

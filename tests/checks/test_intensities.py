@@ -117,20 +117,20 @@ def test_values_stretched_to_16_bits_are_refused(phantom: np.ndarray) -> None:
 
 def test_one_value_alone_is_refused() -> None:
     (found,) = intensity_findings(np.full((4, 4, 4), -1024), FILE)
-    assert str(found) == f"{FILE}: holds one value, -1024. Use the original scan."
+    assert str(found) == f"{FILE}: contains one value, -1024. Use the original scan."
 
 
 def test_padding_alone_is_refused() -> None:
     voxels = np.where(np.arange(64) % 2, -2000, -3024).reshape(4, 4, 4)
     (found,) = intensity_findings(voxels, FILE)
-    assert str(found) == (f"{FILE}: holds only padding: values run from -3024 to -2000. Use the original scan.")
+    assert str(found) == (f"{FILE}: contains only padding: values run from -3024 to -2000. Use the original scan.")
 
 
 def test_a_crop_without_air_or_fat_passes_with_a_warning() -> None:
     voxels = np.random.default_rng(0).normal(40, 15, (20, 20, 10)).round()
     assert voxels.min() < 0
     found = the_finding(voxels, Severity.WARNING)
-    assert found.problem.startswith("holds neither air nor fat: ")
+    assert found.problem.startswith("contains neither air nor fat: ")
     assert found.remedy == "Pass the whole scan; the network was not trained on such crops."
 
 
@@ -147,7 +147,7 @@ def test_voxels_without_a_finite_value_are_counted() -> None:
     (found,) = nonfinite_findings(voxels, FILE)
     assert found.severity is Severity.ERROR
     assert str(found) == (
-        f"{FILE}: holds 3 NaN and 2 infinite voxels of 960. Convert the scan again, or fill them with "
+        f"{FILE}: contains 3 NaN and 2 infinite voxels of 960. Convert the scan again, or fill them with "
         "fill_nonfinite: -1024 (--fill-nonfinite -1024)."
     )
 
@@ -221,13 +221,13 @@ def test_padding_brighter_than_tissue_is_a_warning(phantom: np.ndarray, padding:
     padded[:3] = padding
     (found,) = intensity_findings(padded, FILE)
     assert found.severity is Severity.WARNING
-    assert found.problem == f"holds {padding} HU in a corner of a slice, more than any tissue: probably padding"
+    assert found.problem == f"has {padding} HU in a corner of a slice, more than any tissue: probably padding"
 
 
 def test_numbers_above_those_of_16_signed_bits_are_refused(phantom: np.ndarray) -> None:
     (found,) = intensity_findings(metal(phantom, 62512), FILE)
     assert found.severity is Severity.ERROR
-    assert found.problem == "holds values up to 62512 HU: padding or negative numbers stored as unsigned"
+    assert found.problem == "contains values up to 62512 HU: padding or negative numbers stored as unsigned"
 
 
 def test_padding_does_not_hide_another_fault(phantom: np.ndarray) -> None:

@@ -1,8 +1,7 @@
-"""A CT and its label are read as HU and classes on one grid, or refused with the file, the fault and the remedy."""
+"""A CT is read as HU and a label as classes, or refused with the file, the fault and the remedy."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from i2net_bundle.checks.scans import check_volume, load_volume, load_volume_label, load_volume_pair, pair_findings
-from i2net_bundle.io.findings import DataError, Finding, Severity
+from i2net_bundle.checks.scans import check_volume, load_volume, load_volume_label
+from i2net_bundle.io.findings import Severity
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.transforms import volume_preprocessing, volume_reading
 from tests.checks.ct_files import AFFINE, CLASS_NAMES, ORGAN_AFFINE, hu_volume, label_volume, organ_labels, save
+from tests.io.refusals import refusal
 
 PLAIN = VolumeOptions()
 KEYS = ("image", "label")
@@ -24,42 +24,6 @@ MAP_REMEDY = (
 )
 CLASSES = f"the classes are 0 to 8 ({', '.join(CLASS_NAMES)})"
 GO_ON = "If these are Hounsfield units after all, set any_intensities (--any-intensities)."
-
-SHIFTED = AFFINE + np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 4.5], [0, 0, 0, 0]])
-MIRRORED = AFFINE @ np.diag([1, -1, 1, 1.0])  # LAS, where the image is LPS
-
-OTHER_GEOMETRY = pytest.mark.parametrize(
-    ("label_affine", "apart_mm", "described"),
-    [
-        # the last row lies 9 * 2 mm before the first one instead of behind it
-        (SHIFTED, "4.5", "LPS, spacing 2 x 2 x 3 mm, origin (30, 20, -55.5)"),
-        (MIRRORED, "36.0", "LAS, spacing 2 x 2 x 3 mm, origin (30, 20, -60)"),
-    ],
-    ids=["shifted", "mirrored"],
-)
-
-
-def refusal(load: Callable[..., Any], path: str, options: VolumeOptions = PLAIN) -> Finding:
-    """The one error that a file is refused with."""
-    with pytest.raises(DataError) as caught:
-        load(path, options)
-    (finding,) = caught.value.findings
-    assert (finding.severity, finding.file) == (Severity.ERROR, path)
-    assert str(caught.value) == f"{path}: {finding.problem}. {finding.remedy}"
-    return finding
-
-
-def save_pair(folder: Path, label_affine: np.ndarray = AFFINE, **label_fields: float) -> dict[str, str]:
-    """A CT and its label, voxel by voxel the same place whatever the label's header says."""
-    return {
-        "image": save(folder / "image.nii.gz", hu_volume()),
-        "label": save(folder / "label.nii.gz", label_volume(), label_affine, **label_fields),
-    }
-
-
-def message_of(error: BaseException | None) -> str:
-    """What MONAI's wrappers say, down to the first cause."""
-    return "" if error is None else f"{error}\n{message_of(error.__cause__)}"
 
 
 # Options
@@ -73,7 +37,7 @@ def message_of(error: BaseException | None) -> str:
     ],
     ids=["header", "geometry"],
 )
-def test_options_take_no_other_values(values: Mapping[str, Any], message: str) -> None:
+def test_other_values_of_options_are_refused(values: Mapping[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VolumeOptions(**values)
 
@@ -88,7 +52,7 @@ def test_class_names_of_a_configuration_become_a_tuple() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
-def test_a_ct_is_read_as_it_is_without_a_word(tmp_path: Path, suffix: str) -> None:
+def test_a_ct_is_read_unchanged_without_findings(tmp_path: Path, suffix: str) -> None:
     image, findings = load_volume(save(tmp_path / f"ct{suffix}", hu_volume()), PLAIN)
     assert findings == []
     assert image.get_data_dtype() == np.int16
@@ -122,7 +86,7 @@ def test_slope_and_intercept_give_hu(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.dataobj, hu)
 
 
-def test_hu_with_an_offset_are_refused_until_it_is_given(tmp_path: Path) -> None:
+def test_hu_with_an_offset_are_refused_until_the_offset_is_declared(tmp_path: Path) -> None:
     path = save(tmp_path / "ct.nii.gz", np.clip(hu_volume() + 1024, 0, None).astype(np.int16))
     found = refusal(load_volume, path)
     assert found.rule == "offset"
@@ -133,12 +97,12 @@ def test_hu_with_an_offset_are_refused_until_it_is_given(tmp_path: Path) -> None
     np.testing.assert_array_equal(image.dataobj, np.clip(hu_volume(), -1024, None))
 
 
-def test_voxels_without_a_finite_value_are_refused_until_a_filling_is_given(tmp_path: Path) -> None:
+def test_voxels_without_a_finite_value_are_refused_until_a_fill_value_is_set(tmp_path: Path) -> None:
     voxels = hu_volume().astype(np.float32)
     voxels[0, 0, :2], voxels[1, 0, 0], voxels[2, 0, 0] = np.nan, np.inf, -np.inf
     path = save(tmp_path / "ct.nii.gz", voxels)
     assert str(refusal(load_volume, path)) == (
-        f"{path}: holds 2 NaN and 2 infinite voxels of 960. Convert the scan again, or fill them with "
+        f"{path}: contains 2 NaN and 2 infinite voxels of 960. Convert the scan again, or fill them with "
         "fill_nonfinite: -1024 (--fill-nonfinite -1024)."
     )
     image, (found,) = load_volume(path, VolumeOptions(fill_nonfinite=-1024))
@@ -149,12 +113,12 @@ def test_voxels_without_a_finite_value_are_refused_until_a_filling_is_given(tmp_
     np.testing.assert_array_equal(image.dataobj, np.where(np.isfinite(voxels), voxels, -1024))
 
 
-def test_a_filling_changes_nothing_in_a_file_that_needs_none(tmp_path: Path) -> None:
+def test_a_fill_value_changes_nothing_in_a_file_that_needs_none(tmp_path: Path) -> None:
     path = save(tmp_path / "ct.nii.gz", hu_volume().astype(np.float32))
     assert load_volume(path, VolumeOptions(fill_nonfinite=-1024))[1] == []
 
 
-def test_any_intensities_are_read_where_the_user_says_so(tmp_path: Path) -> None:
+def test_any_intensities_are_read_if_the_user_allows_them(tmp_path: Path) -> None:
     voxels = (np.clip(hu_volume() + 125.0, 0, 400) / 400).astype(np.float32)
     path = save(tmp_path / "ct.nii.gz", voxels)
     assert refusal(load_volume, path).remedy == f"Use the CT in Hounsfield units. {GO_ON}"
@@ -176,7 +140,7 @@ def test_padding_outside_the_scanner_circle_is_clipped_by_the_window(tmp_path: P
     assert seen.max() > 0
 
 
-def test_the_chosen_volume_is_judged_alone(tmp_path: Path) -> None:
+def test_only_the_chosen_volume_is_checked(tmp_path: Path) -> None:
     volumes = np.stack([hu_volume() + 1024, hu_volume()], axis=-1)
     path = save(tmp_path / "ct.nii.gz", volumes)
     assert refusal(load_volume, path).rule == "4d"
@@ -217,24 +181,24 @@ def test_whole_numbers_of_any_type_are_labels(tmp_path: Path, dtype: type) -> No
         ),
         (
             (label_volume() / 2).astype(np.float32),
-            "holds labels that are not whole numbers (0.5, 1.5, 2.5, ...)",
+            "contains labels that are not whole numbers (0.5, 1.5, 2.5, ...)",
             "Use the original label map, or resample it by nearest neighbour.",
         ),
         (
             np.where(label_volume() == 3, np.nan, label_volume()).astype(np.float32),
-            "holds labels that are not whole numbers (nan, ...)",
+            "contains labels that are not whole numbers (nan, ...)",
             "Use the original label map, or resample it by nearest neighbour.",
         ),
         (
             np.where(label_volume() == 3, np.inf, label_volume()).astype(np.float32),
-            "holds labels that are not whole numbers (inf, ...)",
+            "contains labels that are not whole numbers (inf, ...)",
             "Use the original label map, or resample it by nearest neighbour.",
         ),
-        (label_volume().astype(np.int16) - 1, f"holds -1, which is no class; {CLASSES}", MAP_REMEDY),
-        (label_volume() + np.uint8(5), f"holds 9, 10, 11, 12, 13, which are no classes; {CLASSES}", MAP_REMEDY),
+        (label_volume().astype(np.int16) - 1, f"contains -1, which is no class; {CLASSES}", MAP_REMEDY),
+        (label_volume() + np.uint8(5), f"contains 9, 10, 11, 12, 13, which are no classes; {CLASSES}", MAP_REMEDY),
         (
             label_volume().astype(np.int16) * 100,
-            f"holds 100, 200, 300, 400, 500, 600, 700, 800, which are no classes; {CLASSES}",
+            f"contains 100, 200, 300, 400, 500, 600, 700, 800, which are no classes; {CLASSES}",
             MAP_REMEDY,
         ),
     ],
@@ -251,18 +215,18 @@ def test_labels_that_are_no_classes_are_refused(tmp_path: Path, labels: np.ndarr
 def test_without_class_names_labels_up_to_255_pass(tmp_path: Path) -> None:
     assert load_volume_label(save(tmp_path / "a.nii.gz", label_volume() * np.uint8(31)), PLAIN)[1] == []
     path = save(tmp_path / "b.nii.gz", label_volume().astype(np.int16) * 32)
-    assert refusal(load_volume_label, path).problem == "holds 256, which is no class; the classes are 0 to 255"
+    assert refusal(load_volume_label, path).problem == "contains 256, which is no class; the classes are 0 to 255"
 
 
-def test_labels_scaled_by_their_header_are_read_as_what_they_mean(tmp_path: Path) -> None:
+def test_the_scale_in_the_header_of_a_label_is_applied(tmp_path: Path) -> None:
     path = save(tmp_path / "label.nii.gz", label_volume() * np.uint8(10), scl_slope=np.float32(0.1), scl_inter=0)
     found = refusal(load_volume_label, path)  # 0.1 is no 32-bit number, so 10 * 0.1 is not quite 1
-    assert found.problem.startswith("holds labels that are not whole numbers (")
+    assert found.problem.startswith("contains labels that are not whole numbers (")
     halved = save(tmp_path / "halved.nii.gz", label_volume() * np.uint8(2), scl_slope=0.5, scl_inter=0)
     np.testing.assert_array_equal(load_volume_label(halved, PLAIN)[0].dataobj, label_volume())
 
 
-def test_organs_out_of_place_are_warned_of_by_the_name_of_the_label_file(tmp_path: Path) -> None:
+def test_organs_out_of_place_raise_a_warning_that_names_the_label_file(tmp_path: Path) -> None:
     labels = organ_labels()[::-1]
     image = save(tmp_path / "image.nii.gz", hu_volume(labels.shape), ORGAN_AFFINE)
     label = save(tmp_path / "label.nii.gz", labels, ORGAN_AFFINE)
@@ -270,165 +234,3 @@ def test_organs_out_of_place_are_warned_of_by_the_name_of_the_label_file(tmp_pat
     assert (found.severity, found.file) == (Severity.WARNING, label)
     assert found.problem.startswith("the patient seems mirrored left to right: ")
     assert check_volume(image, label, PLAIN) == []
-
-
-# An image and its label
-
-
-def test_a_pair_on_one_grid_raises_no_finding(tmp_path: Path) -> None:
-    pair = save_pair(tmp_path)
-    assert check_volume(pair["image"], pair["label"], PLAIN) == []
-
-
-def test_a_label_in_another_form_of_the_same_header_raises_no_finding(tmp_path: Path) -> None:
-    pair = save_pair(tmp_path, sform_code=0)  # as those of BTCV
-    assert check_volume(pair["image"], pair["label"], PLAIN) == []
-
-
-@OTHER_GEOMETRY
-def test_a_label_with_another_geometry_is_refused_and_both_are_printed(
-    tmp_path: Path, label_affine: np.ndarray, apart_mm: str, described: str
-) -> None:
-    pair = save_pair(tmp_path, label_affine)
-    (found,) = check_volume(pair["image"], pair["label"], PLAIN)
-    assert (found.severity, found.rule, found.file) == (Severity.ERROR, "geometry", pair["label"])
-    assert found.problem == (
-        f"is {apart_mm} mm away from its image {pair['image']}: the image is LPS, spacing 2 x 2 x 3 mm, "
-        f"origin (30, 20, -60); the label is {described}"
-    )
-    assert found.remedy == (
-        "If the two match voxel by voxel, choose which header to use with geometry: image or geometry: label "
-        "(--geometry of i2net); otherwise resample the label to the image's grid."
-    )
-    with pytest.raises(RuntimeError) as caught:
-        volume_reading(KEYS)(pair)
-    assert str(found) in message_of(caught.value)
-
-
-@pytest.mark.parametrize("geometry", KEYS)
-@OTHER_GEOMETRY
-def test_the_chosen_header_holds_for_both_and_is_warned_of(
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    label_affine: np.ndarray,
-    apart_mm: str,
-    described: str,
-    geometry: str,
-) -> None:
-    pair, options = save_pair(tmp_path, label_affine), VolumeOptions(geometry=geometry)
-    (found,) = check_volume(pair["image"], pair["label"], options)
-    assert (found.severity, found.file) == (Severity.WARNING, pair["label"])
-    assert found.problem.startswith(f"is {apart_mm} mm away from its image {pair['image']}: ")
-    assert found.remedy == f"The {geometry}'s header was used for both, as requested."
-    with caplog.at_level(logging.WARNING, logger="i2net.checks"):
-        read = volume_reading(KEYS, options)(pair)
-    assert str(found) in caplog.messages
-    stored = nib.load(pair[geometry]).affine
-    image, label, _ = load_volume_pair(pair["image"], pair["label"], options)
-    for array, loaded in ((hu_volume(), image), (label_volume(), label)):
-        np.testing.assert_array_equal(loaded.dataobj, array)
-        np.testing.assert_array_equal(loaded.affine, stored)
-    np.testing.assert_array_equal(read["image"].affine, read["label"].affine)
-    # wherever reading moves a voxel in the array, in space it stays where the chosen header puts it
-    for key, array in (("image", hu_volume()), ("label", label_volume())):
-        expected = nib.affines.apply_affine(stored, np.argwhere(array == array.max())).mean(0)
-        moved = np.argwhere(read[key][0].numpy() == array.max())
-        np.testing.assert_allclose(nib.affines.apply_affine(read[key].affine.numpy(), moved).mean(0), expected)
-    np.testing.assert_array_equal(np.sort(read["image"], axis=None), np.sort(hu_volume(), axis=None))
-
-
-def test_a_label_of_another_shape_is_refused_whatever_geometry_is_chosen(tmp_path: Path) -> None:
-    image = save(tmp_path / "image.nii.gz", hu_volume())
-    label = save(tmp_path / "label.nii.gz", label_volume((12, 10, 7)))
-    for geometry in (None, *KEYS):
-        (found,) = check_volume(image, label, VolumeOptions(geometry=geometry))
-        assert str(found) == (
-            f"{label}: has shape (12, 10, 7), its image {image} (12, 10, 8). "
-            "Use the label that belongs to this image, on the same grid."
-        )
-        assert found.severity is Severity.ERROR
-
-
-@pytest.mark.parametrize(("shift_mm", "count"), [(0.15, 0), (0.25, 1)], ids=["under", "over"])
-def test_a_tenth_of_a_voxel_is_allowed_between_image_and_label(shift_mm: float, count: int) -> None:
-    shifted = AFFINE.copy()
-    shifted[0, 3] += shift_mm  # the smallest side is 2 mm
-    image, label = nib.Nifti1Image(hu_volume(), AFFINE), nib.Nifti1Image(label_volume(), shifted)
-    assert len(pair_findings("image", image, "label", label, PLAIN)) == count
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [{"sform_code": 0, "qform_code": 0}, {"pixdim1": 0.0}, {"pixdim1": np.nan}, {"qform_code": 0, "srow_z3": np.nan}],
-    ids=["no orientation", "no spacing", "NaN spacing", "NaN affine"],
-)
-def test_a_label_without_a_header_of_use_takes_its_image_s_when_told_to(
-    tmp_path: Path, fields: dict[str, float]
-) -> None:
-    pair = save_pair(tmp_path, **fields)
-    (found,) = check_volume(pair["image"], pair["label"], PLAIN)
-    assert (found.severity, found.file) == (Severity.ERROR, pair["label"])
-    options = VolumeOptions(geometry="image")
-    assert {found.severity for found in check_volume(pair["image"], pair["label"], options)} <= {Severity.WARNING}
-    read = volume_reading(KEYS, options)(pair)
-    np.testing.assert_array_equal(read["label"].affine, read["image"].affine)
-    np.testing.assert_array_equal(read["label"].affine, volume_reading(("image",))(pair)["image"].affine)
-
-
-def test_an_image_without_orientation_is_refused_whatever_geometry_is_chosen(tmp_path: Path) -> None:
-    image = save(tmp_path / "image.nii.gz", hu_volume(), sform_code=0, qform_code=0)
-    for geometry in (None, "image"):
-        (found,) = check_volume(
-            image, save(tmp_path / "label.nii.gz", label_volume()), VolumeOptions(geometry=geometry)
-        )
-        assert (found.severity, found.rule, found.file) == (Severity.ERROR, "no-orientation", image)
-
-
-@pytest.mark.parametrize("mirrored", ["image", "label"])
-def test_organs_are_judged_where_the_chosen_header_places_them(tmp_path: Path, mirrored: str) -> None:
-    wrong = np.diag([-1.0, 1, 1, 1]) @ ORGAN_AFFINE
-    affines = {key: wrong if key == mirrored else ORGAN_AFFINE for key in KEYS}
-    labels = organ_labels()
-    pair = {
-        "image": save(tmp_path / "image.nii.gz", hu_volume(labels.shape), affines["image"]),
-        "label": save(tmp_path / "label.nii.gz", labels, affines["label"]),
-    }
-    for geometry in KEYS:
-        found = check_volume(pair["image"], pair["label"], VolumeOptions(geometry=geometry, classes=CLASS_NAMES))
-        rules = ["geometry"] if geometry != mirrored else ["geometry", "organ-position"]
-        assert sorted(finding.rule for finding in found) == rules
-
-
-# Collecting
-
-
-def test_faults_of_both_files_are_collected_and_none_is_raised(tmp_path: Path) -> None:
-    image = save(tmp_path / "image.nii.gz", hu_volume() + np.int16(1024))
-    label = save(tmp_path / "label.nii.gz", label_volume(), sform_code=0, qform_code=0)
-    found = check_volume(image, label, PLAIN)
-    assert [(finding.file, finding.rule) for finding in found] == [(image, "offset"), (label, "no-orientation")]
-
-
-def test_missing_files_are_collected_too(tmp_path: Path) -> None:
-    paths = [tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"]
-    assert [str(found) for found in check_volume(*paths, PLAIN)] == [
-        f"{path}: cannot be opened (No such file or directory). Check the path." for path in paths
-    ]
-
-
-def test_an_image_is_checked_without_a_label(tmp_path: Path) -> None:
-    assert check_volume(save(tmp_path / "image.nii.gz", hu_volume()), None, PLAIN) == []
-
-
-def test_a_fault_reaches_the_user_through_reading_with_its_file_and_remedy(tmp_path: Path) -> None:
-    image = save(tmp_path / "image.nii.gz", hu_volume() + np.int16(1024))
-    with pytest.raises(RuntimeError) as caught:
-        volume_reading(("image",))({"image": image})
-    assert f"{image}: looks like HU + 1024: " in message_of(caught.value)
-    assert "hu_offset: -1024" in message_of(caught.value)
-
-
-@pytest.mark.parametrize("scan", ["abdomen_3mm", "abdomen_20slices"])
-def test_real_scans_raise_no_finding(shared: Path, scan: str) -> None:
-    files = [shared / "data" / "ct" / f"{scan}_{kind}.nii.gz" for kind in ("ct", "label8")]
-    assert check_volume(*files, VolumeOptions(classes=CLASS_NAMES)) == []

@@ -141,7 +141,7 @@ def test_a_case_with_a_finding_is_reported_each_time(
     assert not (tmp_path / "cache").exists()
 
 
-def test_the_memory_holds_hashes_only(tmp_path: Path, case: Case) -> None:
+def test_the_record_contains_only_hashes(tmp_path: Path, case: Case) -> None:
     known = Verdicts(tmp_path / "cache")
     check_case(case, PLAIN, known)
     check_case(case, VolumeOptions(classes=("background", *"abcdefgh")), known)

@@ -227,15 +227,15 @@ def test_a_wrong_choice_is_status_2(argv: list[str], reported: str, capsys: pyte
     ("argv", "reported"),
     [
         (["check", "absent"], r"absent does not exist\. Pass the folder of a data set, or an image\."),
-        (["check", "empty"], r"empty holds no dataset\.json, no image and no DICOM series\. .*"),
+        (["check", "empty"], r"empty contains no dataset\.json, no image and no DICOM series\. .*"),
         (["check", "set", "--um-per-px", "0"], r"um_per_px is 0\.0; pass a number of micrometres above 0\."),
         (["preview", "empty"], r"No dataset\.json in empty\. .*"),
         (["preview", "set", "--out", "set"], r"set exists and is not empty\. Choose another --out.*"),
-        (["prepare", "synapse", "absent", "--out", "out"], r"absent does not exist\. Name the folder or archive .*"),
+        (["prepare", "synapse", "absent", "--out", "out"], r"absent does not exist\. Pass the folder or archive .*"),
         (["prepare", "synapse", "empty", "--out", "out"], r"empty is not known: looked for img/img0001\.nii\.gz .*"),
         (["prepare", "glas", "empty", "--out", "out"], r"No Grade\.csv in empty\. .*"),
         (["prepare", "glas", "empty", "--out", "set"], r"set exists and is not empty\. .*"),
-        (["prepare", "cityscapes", "empty", "--out", "out"], r"empty: holds neither a folder leftImg8bit nor .*"),
+        (["prepare", "cityscapes", "empty", "--out", "out"], r"empty: contains neither a folder leftImg8bit nor .*"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -24,7 +24,7 @@ def test_root_prints_the_folder_of_the_configurations(capsys: pytest.CaptureFixt
 def test_phantoms_are_written_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     main(["phantoms", "glands", str(tmp_path)])
     assert Path(capsys.readouterr().out.strip()) == tmp_path / "dataset.json"
-    with pytest.raises(SystemExit, match=r"i2net: .*already holds a dataset\.json"):
+    with pytest.raises(SystemExit, match=r"i2net: .*already contains a dataset\.json"):
         main(["phantoms", "glands", str(tmp_path)])
 
 

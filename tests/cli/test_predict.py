@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_used_does_not_stop_the_others(folder: Path, tmp_p
 
 def test_results_are_not_overwritten_by_default(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "masks.txt").touch()
-    with pytest.raises(SystemExit, match="already holds results"):
+    with pytest.raises(SystemExit, match="already contains results"):
         predict(folder, tmp_path)
 
 

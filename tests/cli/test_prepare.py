@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.commands import status_of
-from tests.prepare.lookalikes import write_btcv, write_transunet
+from tests.prepare.ct_lookalikes import write_btcv, write_transunet
 
 IDS = np.array([[0, 1, 1, 0], [0, 2, 0, 7]], np.uint8)
 

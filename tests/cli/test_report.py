@@ -24,7 +24,7 @@ def test_report_prints_where_the_page_is(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_report_of_nothing_says_what_it_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"i2net: .*holds neither training\.csv"):
+    with pytest.raises(SystemExit, match=r"i2net: .*contains neither training\.csv"):
         main(["report", str(tmp_path)])
 
 

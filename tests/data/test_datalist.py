@@ -202,8 +202,8 @@ def test_names_of_labels_are_read_in_either_direction(
         ({"0": "background", "1": "liver", "01": "spleen"}, r"the id 1 has several labels: liver, spleen"),
         ({"0": "background", "1": "liver", "2": "Liver"}, r"two classes have the same name: 'liver' and 'Liver'"),
         ({"0": "background", "1": 5}, r"the name of label 1 must be text, found 5"),
-        ({"0": "background", "1": ""}, r"the name of class 1 is empty or holds control characters"),
-        ({"0": "background", "1": "a\nb"}, r"the name of class 1 is empty or holds control characters"),
+        ({"0": "background", "1": ""}, r"the name of class 1 is empty or contains control characters"),
+        ({"0": "background", "1": "a\nb"}, r"the name of class 1 is empty or contains control characters"),
         ({"background": 0, "liver": -1}, r"must be whole numbers from 0, found -1"),
         ({"background": 0, "liver": True}, r"must be whole numbers from 0, found True"),
         ({"background": 0, "liver": 1.5}, r"must be whole numbers from 0, found 1\.5"),
@@ -276,6 +276,19 @@ def test_2d_images_with_other_channels_are_refused(tmp_path: Path) -> None:
     write_set(tmp_path, training=["a.png"], channels=["red", "infrared"])
     with pytest.raises(DataError, match=r"declares 2 channels, but 2D images are read as RGB"):
         read_datalist(tmp_path / "dataset.json")
+
+
+@pytest.mark.parametrize("value", [0, -0.5, True, "0.5", 1e400, [0.5]])
+def test_an_impossible_size_of_pixels_is_refused(tmp_path: Path, value: Any) -> None:
+    write_set(tmp_path, training=["a.png"], um_per_px=value)
+    with pytest.raises(DataError, match=r'dataset\.json: "um_per_px" must be a number of micrometres above 0, found'):
+        read_datalist(tmp_path / "dataset.json")
+
+
+@pytest.mark.parametrize("value", [0.62005, 1, None])
+def test_the_size_of_pixels_is_read(tmp_path: Path, value: float | None) -> None:
+    write_set(tmp_path, training=["a.png"], um_per_px=value)
+    assert read_datalist(tmp_path / "dataset.json").um_per_px == value
 
 
 @pytest.mark.parametrize("value", ["mask", 1, ["classes"]])

@@ -66,7 +66,7 @@ def test_only_files_with_the_declared_ending_are_listed(tmp_path: Path, ending: 
     assert all(str(case["label"]).endswith(ending) for case in read_datalist(path).cases("training"))
 
 
-def test_a_2d_image_holds_its_colours_in_one_file(tmp_path: Path) -> None:
+def test_a_2d_image_has_its_colours_in_one_file(tmp_path: Path) -> None:
     found = read_datalist(write_folder(tmp_path, file_ending=".png", channel_names={"0": "R", "1": "G", "2": "B"}))
     assert found.cases("training")[0]["image"] == str(tmp_path / "imagesTr/p_1_0000.png")
     assert found.channels == ("R", "G", "B")

@@ -155,7 +155,7 @@ def test_a_patient_is_the_same_on_a_finer_grid() -> None:
     assert (coarse == fine[1::3, 1::3, 1::3]).mean() > 0.999
 
 
-def test_ct_of_unequal_sides_holds_every_organ() -> None:
+def test_ct_of_unequal_sides_contains_every_organ() -> None:
     assert len(np.unique(ct_phantom(0, (100, 72, 20), (0.8, 0.8, 5.0))[1])) == 9
 
 
@@ -176,7 +176,7 @@ def test_hu_are_those_of_a_portal_venous_ct() -> None:
     assert image.max() > 300
 
 
-def test_stomach_holds_gas_in_front() -> None:
+def test_stomach_contains_gas_in_front() -> None:
     image, label = ct_phantom(0)
     stomach = label == ORGANS.index("stomach") + 1
     gas = stomach & (image < -500)
@@ -242,11 +242,11 @@ def test_a_gland_image_that_is_too_small_is_refused() -> None:
         gland_phantom(0, (63, 200))
 
 
-def test_the_smallest_gland_image_holds_a_gland() -> None:
+def test_the_smallest_gland_image_contains_a_gland() -> None:
     assert all(gland_phantom(index, (64, 64))[1].any() for index in range(20))
 
 
-def test_gland_files_are_named_as_in_glas_and_hold_the_pure_phantoms(gland_set: Path) -> None:
+def test_gland_files_are_named_as_in_glas_and_contain_the_pure_phantoms(gland_set: Path) -> None:
     names = [(image.name, label.name) for image, label in pairs_of(gland_set)]
     numbered = ["train_1", "train_2", "train_3", "testA_1", "testA_2"]
     assert names == [(f"{name}.png", f"{name}_anno.png") for name in numbered]
@@ -295,12 +295,12 @@ def test_gland_dataset_json_names_the_pixel_size(gland_set: Path) -> None:
 
 
 @MAKERS
-def test_a_folder_that_holds_a_set_is_refused_and_left_alone(
+def test_a_folder_with_a_data_set_is_refused_and_left_unchanged(
     make: Callable[..., Path], grid: Any, tmp_path: Path
 ) -> None:
     written = make(tmp_path / "set", 1, 0, 0, **grid)
     before = written.read_bytes()
-    with pytest.raises(FileExistsError, match=r"set already holds a dataset\.json\. Delete the folder"):
+    with pytest.raises(FileExistsError, match=r"set already contains a dataset\.json\. Delete the folder"):
         make(tmp_path / "set", 1, 0, 0, seed=1, **grid)
     assert written.read_bytes() == before
 

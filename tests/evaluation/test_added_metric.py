@@ -64,7 +64,7 @@ def test_the_metric_follows_its_rules_and_is_averaged() -> None:
     assert mean_scores([case, shifted])[NAME] == pytest.approx((-0.5 + 0.15) / 2)
 
 
-def test_the_files_of_an_evaluation_hold_it(tmp_path: Path) -> None:
+def test_the_files_of_an_evaluation_contain_it(tmp_path: Path) -> None:
     evaluate(tmp_path)
     with (tmp_path / "evaluation" / "metrics.csv").open(newline="") as file:
         rows = {(row["case"], row["class"]): row for row in csv.DictReader(file)}

@@ -174,3 +174,19 @@ def test_the_metric_needs_monai_s_state_only_when_it_is_completed() -> None:
     engine.state.metric_details = {}
     metric.completed(engine, "dice")
     assert engine.state.metrics["dice"] == 1
+
+
+def test_what_is_predicted_where_the_truth_is_ignored_changes_nothing() -> None:
+    y_pred, y = CASES["all present"]
+    y = y.clone()
+    y[:, :, 6:] = 255
+    metrics = {name: ClasswiseMetric(METRICS[name](), NUM_CLASSES, ignore_index=255) for name in ("dice", "hd95")}
+    states = []
+    for predicted in (0, 1, 3):
+        filled = y_pred.clone()
+        filled[:, :, 6:] = predicted
+        states.append(evaluator_of(metrics, [(filled, y)]).state.metric_details)
+    assert states[0]["dice"].isfinite().any()
+    for state in states[1:]:
+        for name, values in state.items():
+            torch.testing.assert_close(values, states[0][name], equal_nan=True)

@@ -6,28 +6,14 @@ import csv
 import json
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
-from PIL import Image
 
 from i2net_bundle.cli import main
 from i2net_bundle.evaluation.folders import evaluate_folders
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import HistologyOptions
-
-LABEL = np.zeros((12, 10, 8), np.uint8)
-LABEL[2:8, 2:8, 2:6] = 5
-PRED = np.zeros_like(LABEL)
-PRED[2:8, 2:8, 2:4] = 5  # half of the liver: Dice 2/3
-
-
-def save(path: Path, labels: np.ndarray, affine: np.ndarray | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".gz":
-        nib.save(nib.Nifti1Image(labels, np.diag([2.0, 2.0, 3.0, 1.0]) if affine is None else affine), path)
-    else:
-        Image.fromarray(labels).save(path)
+from tests.evaluation.mask_files import LABEL, PRED, save
 
 
 @pytest.fixture
@@ -144,11 +130,11 @@ def test_ignored_voxels_do_not_count(tmp_path: Path) -> None:
     assert summary["classes"]["tumour"]["strict_dice"]["mean"] == pytest.approx(1)
 
 
-def test_a_prediction_that_holds_the_ignored_id_cannot_be_scored(tmp_path: Path) -> None:
+def test_a_prediction_that_contains_the_ignored_id_cannot_be_scored(tmp_path: Path) -> None:
     save(tmp_path / "labels" / "a.nii.gz", LABEL // 5)
     save(tmp_path / "preds" / "a_mask.nii.gz", PRED // 5 * 2)
     write_datalist(tmp_path / "labels", "a", labels={"background": 0, "tumour": 1, "ignore": 2})
-    with pytest.raises(DataError, match=r"a_mask\.nii\.gz: holds 2, which is no class"):
+    with pytest.raises(DataError, match=r"a_mask\.nii\.gz: contains 2, which is no class"):
         evaluate_folders(tmp_path / "preds", tmp_path / "labels", tmp_path / "out")
 
 
@@ -173,7 +159,7 @@ class TestCommand:
 
     def test_results_are_not_overwritten_by_default(self, folders: tuple[Path, Path]) -> None:
         main(["evaluate", *map(str, folders)])
-        with pytest.raises(SystemExit, match="already holds results"):
+        with pytest.raises(SystemExit, match="already contains results"):
             main(["evaluate", *map(str, folders)])
         main(["evaluate", *map(str, folders), "--overwrite"])
 

@@ -23,7 +23,7 @@ from i2net_bundle.evaluation.scores import SegmentationScores, WriteScores
 from i2net_bundle.prediction import run_evaluator
 from i2net_bundle.workflow.folder_lock import lock_folder, unlock_folder
 from i2net_bundle.workflow.stopping import Stopped
-from tests.evaluation.test_folders import LABEL, PRED, save
+from tests.evaluation.mask_files import LABEL, PRED, save
 
 SIGNALS = pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]

@@ -149,6 +149,7 @@ def test_the_table_names_every_class_and_the_mean(summary: dict[str, Any]) -> No
         "mean of 2 cases",
         "95 % interval (cases)",
         "An interval needs at least 6 cases with a value.",
+        "mIoU over all cases together: 0.383 (background 0.400, one 0.750, two 0.000)",
     ]
     assert set(lines[-2].split("  ")[1:]) <= {"", "none", " none"}
 
@@ -157,3 +158,8 @@ def test_the_table_gives_the_unit_of_every_distance(summary: dict[str, Any]) -> 
     header = table(summary).splitlines()[0]
     assert "strict_hd95, mm  " in header and "transunet_hd95, voxels  " in header
     assert "volume_difference_ml  " in header and "strict_dice  " in header
+
+
+def test_the_table_s_miou_marks_classes_in_neither_mask(summary: dict[str, Any]) -> None:
+    summary["iou"]["classes"]["two"] = None
+    assert table(summary).endswith("(background 0.400, one 0.750, two -)")

@@ -63,7 +63,7 @@ def test_histology_is_shown_in_its_own_colours() -> None:
     assert np.allclose(shown[0, 0], np.array([200, 30, 90]) / 255, atol=1e-5)
 
 
-def test_a_prediction_is_shown_where_it_holds_most_classes() -> None:
+def test_a_prediction_is_shown_where_it_contains_most_classes() -> None:
     pred = np.zeros((6, 6, 5), np.uint8)
     pred[1:3, 1:3, 1:4] = 1
     pred[4, 4, 2] = 2

@@ -20,7 +20,7 @@ def test_a_claim_that_the_file_can_hold_passes(ratio: float, stored: int) -> Non
         require_stored("a.nii", LARGE, stored // 2, ratio)
 
 
-def test_a_small_claim_passes_whatever_the_file_holds() -> None:
+def test_a_small_claim_passes_whatever_the_file_contains() -> None:
     require_stored("a.nii", MOST_UNCHECKED_BYTES, 0, 1)
 
 

@@ -33,13 +33,13 @@ def claiming_png(path: Path, width: int, height: int) -> Path:
     return path
 
 
-def test_a_header_that_claims_more_than_its_file_holds_is_refused(tmp_path: Path) -> None:
+def test_a_header_that_claims_more_than_its_file_contains_is_refused(tmp_path: Path) -> None:
     (found,) = check_histology(claiming_png(tmp_path / "a.png", 13000, 13000), None, PLAIN)
     assert found.rule == "claimed-size"
     assert "its header claims 507.0 MB, and a file of" in found.problem
 
 
-def test_an_uncompressed_tiff_holds_all_that_it_claims(tmp_path: Path) -> None:
+def test_an_uncompressed_tiff_contains_all_that_it_claims(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, RGB, photometric="rgb", metadata=None)
     with tifffile.TiffFile(path, mode="r+b") as tiff:

@@ -15,7 +15,7 @@ from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.itk_headers import read_header
 from i2net_bundle.io.options import VolumeOptions
 from tests.checks.ct_files import hu_volume
-from tests.io.test_itk import header_file
+from tests.io.itk_files import header_file
 
 NRRD = (".nhdr", r"^dimension:.*", r"^sizes:.*")
 META = (".mhd", r"^NDims.*", r"^DimSize.*")

@@ -16,7 +16,8 @@ from i2net_bundle.io.itk import read_geometry
 from i2net_bundle.io.itk_process import ItkError, read_with_itk
 from i2net_bundle.io.options import VolumeOptions
 from tests.checks.ct_files import hu_volume, save
-from tests.io.test_volumes import converted
+from tests.io.dicom.files import write_ct
+from tests.io.volume_files import converted
 
 
 @pytest.fixture
@@ -89,6 +90,18 @@ def test_a_file_that_fills_the_memory_is_an_error_of_its_file(volume: Path, monk
     sitk.WriteImage(sitk.Image([1000, 1000, 100], sitk.sitkUInt8), str(large), useCompression=True)
     with pytest.raises(ItkError):
         read_with_itk(large, 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is Linux's")
+def test_a_damaged_group_length_of_dicom_costs_no_memory(volume: Path, tmp_path: Path) -> None:
+    write_ct(tmp_path / "scan")
+    slice_file = tmp_path / "scan" / "1.dcm"
+    content = slice_file.read_bytes()
+    assert content[128:136] == b"DICM\2\0\0\0"
+    slice_file.write_bytes(content[:132] + b"\0" + content[133:])  # GDCM then takes other bytes for lengths
+    check_case({"image": tmp_path / "scan"}, VolumeOptions())
+    peak = Path(f"/proc/{child()}/status").read_text().partition("VmHWM:")[2].split()
+    assert peak[1] == "kB" and int(peak[0]) < 2**20
 
 
 def test_a_forked_process_starts_a_child_of_its_own(volume: Path) -> None:

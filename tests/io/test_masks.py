@@ -91,7 +91,7 @@ def test_masks_of_images_are_black_and_white_for_two_classes_and_indices_for_mor
 
 
 def test_a_mask_of_more_classes_than_said_is_not_squashed(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a\.png: its mask holds class 3 of 2: wrong num_classes"):
+    with pytest.raises(ValueError, match=r"a\.png: its mask contains class 3 of 2: wrong num_classes"):
         write_mask(np.array([[0, 3]]), tmp_path / "a.png", tmp_path / "m.png")
     assert list(tmp_path.iterdir()) == []
 
@@ -154,7 +154,7 @@ def test_a_mask_has_the_shape_of_its_file(
     ],
     ids=["NIfTI-1", "a leftover of Analyze", "NIfTI-2"],
 )
-def test_a_mask_holds_none_of_its_images_free_text(
+def test_a_mask_contains_none_of_its_images_free_text(
     image_class: type[nib.Nifti1Image], fields: tuple[str, ...], tmp_path: Path
 ) -> None:
     image = image_class(np.zeros((2, 3, 4), np.int16), np.eye(4))

@@ -73,7 +73,7 @@ def test_a_link_without_a_target_is_named(suffix: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_path_with_a_nul_character_is_refused_and_printed_escaped(suffix: str) -> None:
     (found,) = check_case({"image": f"a\0b{suffix}"}, VolumeOptions() if suffix in SUFFIXES[:4] else HistologyOptions())
-    assert str(found).startswith(rf"a\x00b{suffix}: cannot be opened (its name holds a NUL character)")
+    assert str(found).startswith(rf"a\x00b{suffix}: cannot be opened (its name contains a NUL character)")
 
 
 def test_a_pipe_does_not_stop_the_check_of_the_other_files(tmp_path: Path) -> None:

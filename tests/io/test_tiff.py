@@ -40,7 +40,7 @@ def whole(tiff: TiledTiff) -> np.ndarray:
     ],
     ids=["all", "one tile", "corner of four tiles", "last pixel", "one column"],
 )
-def test_a_window_holds_the_images_own_pixels(
+def test_a_window_contains_the_images_own_pixels(
     rows: slice, cols: slice, compression: str | None, bigtiff: bool, tmp_path: Path
 ) -> None:
     path = saved(tmp_path / "a.tif", compression=compression, bigtiff=bigtiff)
@@ -152,9 +152,9 @@ def test_a_tile_that_the_scanner_left_out_is_white(tmp_path: Path) -> None:
     [
         (RGB.astype(np.uint16), {}, r"has pixels of 16 bits \(uint16\)\. Export it as RGB with 8 bits"),
         (RGB[..., 0] > 99, {"compression": None}, r"has pixels of 1 bits"),
-        (RGB[..., :1].repeat(4, 2), {"extrasamples": ["unassalpha"]}, "holds 4 channels of kind RGB.*transparency"),
-        (RGB[..., 0], {"photometric": "miniswhite"}, "holds 1 channels of kind MINISWHITE"),
-        (np.moveaxis(RGB, -1, 0), {"planarconfig": "separate"}, "holds each colour as a plane of its own"),
+        (RGB[..., :1].repeat(4, 2), {"extrasamples": ["unassalpha"]}, "contains 4 channels of kind RGB.*transparency"),
+        (RGB[..., 0], {"photometric": "miniswhite"}, "contains 1 channels of kind MINISWHITE"),
+        (np.moveaxis(RGB, -1, 0), {"planarconfig": "separate"}, "contains each colour as a plane of its own"),
         (RGB, {"extratags": [(274, 3, 1, 6, True)]}, r"is stored rotated or mirrored \(orientation 6\)"),
         (RGB, {"tile": None}, "is not stored in tiles"),
     ],
@@ -171,7 +171,7 @@ def test_pages_that_are_not_one_images_resolutions_are_refused(tmp_path: Path) -
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(RGB, photometric="rgb", **TILED)
         writer.write(255 - RGB, photometric="rgb", **TILED)
-    with pytest.raises(DataError, match=r"a\.tif: holds 2 pages that are not .*Save the page you need"):
+    with pytest.raises(DataError, match=r"a\.tif: contains 2 pages that are not .*Save the page you need"):
         TiledTiff(tmp_path / "a.tif")
 
 

@@ -13,7 +13,7 @@ from i2net_bundle.checks.histology import check_histology, load_image
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.images import image_um_per_px, open_image
 from i2net_bundle.io.options import HistologyOptions
-from i2net_bundle.io.tiff import TiledTiff
+from i2net_bundle.io.tiff import TiledTiff, is_tiled_tiff
 from i2net_bundle.io.tiff_headers import stack_size
 
 RGB = np.random.default_rng(0).integers(90, 250, (32, 48, 3), dtype=np.uint8)
@@ -50,6 +50,7 @@ def test_a_chain_of_pages_that_loops_is_refused(
     path = with_last_link(written(tmp_path / "a.tif", pages, bigtiff, byteorder, **how), None)
     (found,) = check_histology(path, None, HistologyOptions())
     assert found.problem == f"is damaged: after {pages} pages, its chain of pages leads back to an earlier one"
+    assert not is_tiled_tiff(path)  # at once, though its tiles could be read
     with pytest.raises(DataError, match="leads back to an earlier one"):
         TiledTiff(path)
 

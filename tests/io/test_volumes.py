@@ -16,29 +16,14 @@ from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.volumes import volume_shape
 from tests.checks.ct_files import AFFINE, hu_volume, save
 from tests.io.dicom.files import CT_UID, OTHER_UID, two_series, write_ct
+from tests.io.volume_files import converted, rotated
 
-SHEARLESS = np.array([[0.0, -1.9, 0.4, 12], [-1.5, 0, 0, 7], [0, 0.6, 2.9, -90], [0, 0, 0, 1]])
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-
-
-def rotated() -> np.ndarray:
-    """An oblique affine with permuted axes, at right angles."""
-    directions, _ = np.linalg.qr(SHEARLESS[:3, :3])
-    affine = SHEARLESS.copy()
-    affine[:3, :3] = directions * [0.8, 1.2, 3.0]
-    return affine
-
-
-def converted(nifti: str, suffix: str) -> Path:
-    """The same volume in another format, written by SimpleITK."""
-    path = Path(nifti).with_name(f"ct{suffix}")
-    sitk.WriteImage(sitk.ReadImage(nifti), str(path))
-    return path
 
 
 @pytest.mark.parametrize("suffix", ITK_SUFFIXES)
 @pytest.mark.parametrize("affine", [AFFINE, rotated()], ids=["LPS", "oblique"])
-def test_itk_formats_hold_what_the_nifti_file_holds(suffix: str, affine: np.ndarray, tmp_path: Path) -> None:
+def test_itk_formats_contain_what_the_nifti_file_contains(suffix: str, affine: np.ndarray, tmp_path: Path) -> None:
     nifti = save(tmp_path / "ct.nii.gz", hu_volume(), affine)
     expected, _ = load_volume(nifti, VolumeOptions())
     path = converted(nifti, suffix)
@@ -53,7 +38,7 @@ def test_itk_formats_hold_what_the_nifti_file_holds(suffix: str, affine: np.ndar
 def test_a_dicom_folder_is_a_volume_in_its_own_order(tmp_path: Path) -> None:
     found, _ = load_volume(write_ct(tmp_path / "scan"), VolumeOptions(any_intensities=True))
     assert found.shape == (6, 5, 4)
-    assert np.asarray(found.dataobj)[0, 0].tolist() == [0, 1, 2, 3]  # each slice holds its number
+    assert np.asarray(found.dataobj)[0, 0].tolist() == [0, 1, 2, 3]  # each slice contains its number
     # LPS: x and y of the first voxel are -3 and -2 there, 3 and 2 in RAS
     np.testing.assert_allclose(found.affine, [[-0.8, 0, 0, 3], [0, -0.9, 0, 2], [0, 0, 5, 0], [0, 0, 0, 1]], atol=1e-6)
 
@@ -80,7 +65,7 @@ def test_of_several_volumes_one_is_chosen(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / "4d.mha" if suffix == ".mha" else tmp_path / "vector.nrrd"
     if suffix == ".nrrd":
         sitk.WriteImage(pixels, str(path))
-    with pytest.raises(DataError, match=r"holds 2 volumes .* Choose one with volume, 0 to 1 \(--volume of i2net\)"):
+    with pytest.raises(DataError, match=r"contains 2 volumes .* Choose one with volume, 0 to 1 \(--volume of i2net\)"):
         load_volume(path, VolumeOptions())
     with pytest.raises(DataError, match="there is no volume 2"):
         load_volume(path, VolumeOptions(volume=2))
@@ -111,7 +96,7 @@ def test_the_voxels_that_a_header_names_must_be_there(tmp_path: Path) -> None:
         load_volume(path, VolumeOptions())
 
 
-def test_the_checks_of_intensities_hold_for_every_format(tmp_path: Path) -> None:
+def test_intensities_are_checked_in_every_format(tmp_path: Path) -> None:
     nifti = save(tmp_path / "ct.nii.gz", (hu_volume() + 1024).astype(np.int16))
     with pytest.raises(DataError, match=r"ct\.nrrd: looks like HU \+ 1024"):
         load_volume(converted(nifti, ".nrrd"), VolumeOptions())

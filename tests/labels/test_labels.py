@@ -184,7 +184,7 @@ def test_values_that_the_numbering_does_not_declare_are_refused_and_the_file_is_
     labels = np.array([0, 1, 9, 200])
     with pytest.raises(
         ValueError,
-        match=r"^raw/label0001\.nii\.gz: holds labels 9, 200, which the numbering does not declare \(it declares "
+        match=r"^raw/label0001\.nii\.gz: contains labels 9, 200, which the numbering does not declare \(it declares "
         r"0, 1, 2, 3, 4, 5, 6, 7, 8\)\. Pass the numbering that this file uses\.$",
     ):
         map_labels(labels, SYNAPSE.source_map("btcv8"), "raw/label0001.nii.gz")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from i2net_bundle.losses.segmentation import BoundaryWeightedLoss, CrossEntropyDiceLoss
+from i2net_bundle.losses.segmentation import BoundaryWeightedLoss, CrossEntropyDiceLoss, OhemCrossEntropyLoss
 
 LN2 = math.log(2)
 
@@ -152,7 +152,9 @@ class TestBoundaryWeightedLoss:
 
 
 @pytest.mark.parametrize(
-    ("loss", "classes"), [(CrossEntropyDiceLoss(), 2), (BoundaryWeightedLoss(), 1)], ids=["ce-dice", "boundary"]
+    ("loss", "classes"),
+    [(CrossEntropyDiceLoss(), 2), (BoundaryWeightedLoss(), 1), (OhemCrossEntropyLoss(), 2)],
+    ids=["ce-dice", "boundary", "ohem"],
 )
 @pytest.mark.parametrize("size", [(1, 1), (7, 5)], ids=str)
 def test_loss_and_gradient_are_finite_at_extreme_logits(loss: nn.Module, classes: int, size: tuple[int, int]) -> None:
@@ -193,7 +195,7 @@ def slow_boundary_weighted_classes(logits: torch.Tensor, target: torch.Tensor, k
     return total / batch
 
 
-LOSSES = [CrossEntropyDiceLoss, BoundaryWeightedLoss]
+LOSSES = [CrossEntropyDiceLoss, BoundaryWeightedLoss, OhemCrossEntropyLoss]
 
 
 class TestSeveralClasses:
@@ -224,7 +226,7 @@ class TestIgnoredPixels:
     @pytest.mark.parametrize("loss", LOSSES)
     @pytest.mark.parametrize("outputs", [1, 3])
     def test_what_is_predicted_there_changes_nothing(self, loss: type[nn.Module], outputs: int) -> None:
-        if loss is CrossEntropyDiceLoss and outputs == 1:
+        if loss is not BoundaryWeightedLoss and outputs == 1:
             outputs = 2
         target = torch.randint(0, max(outputs, 2), (2, 1, 8, 8))
         target[:, :, 3:6, 2:7] = 255
@@ -236,7 +238,7 @@ class TestIgnoredPixels:
     @pytest.mark.parametrize("loss", LOSSES)
     @pytest.mark.parametrize("outputs", [1, 3])
     def test_without_any_the_value_is_that_of_the_plain_loss(self, loss: type[nn.Module], outputs: int) -> None:
-        if loss is CrossEntropyDiceLoss and outputs == 1:
+        if loss is not BoundaryWeightedLoss and outputs == 1:
             outputs = 2
         logits, target = torch.randn(2, outputs, 8, 8), torch.randint(0, max(outputs, 2), (2, 1, 8, 8))
         assert loss(ignore_index=255)(logits, target).item() == pytest.approx(loss()(logits, target).item(), abs=1e-5)
@@ -249,3 +251,82 @@ class TestIgnoredPixels:
         assert torch.isfinite(value)
         assert logits.grad is not None
         assert not logits.grad.any()
+
+
+def logits_of(probabilities: list[float]) -> torch.Tensor:
+    """Logits (1, 2, 1, N) of two classes, with these probabilities of class 0."""
+    p = torch.tensor(probabilities, dtype=torch.float64)
+    return torch.stack([p.log(), (1 - p).log()])[None, :, None]
+
+
+def slow_ohem(logits: torch.Tensor, target: torch.Tensor, threshold: float, min_kept: int, ignored: int) -> float:
+    """Sort the counted pixels by the probability of their true class, and keep from the lowest on."""
+    probability = logits.softmax(dim=1)
+    found = []
+    for b, _, y, x in (target != ignored).nonzero().tolist():
+        found.append(probability[b, target[b, 0, y, x], y, x].item())
+    kept = [p for rank, p in enumerate(sorted(found)) if rank < min_kept or p < threshold]
+    return sum(-math.log(p) for p in kept) / len(kept)
+
+
+class TestOhemCrossEntropyLoss:
+    def test_pixels_below_the_threshold_count_by_hand(self) -> None:
+        logits, target = logits_of([0.1, 0.5, 0.69, 0.71, 0.9]), torch.zeros(1, 1, 1, 5)
+        loss = OhemCrossEntropyLoss(0.7, min_kept=1)(logits, target)
+        assert loss.item() == pytest.approx(-math.log(0.1 * 0.5 * 0.69) / 3)
+
+    def test_at_least_the_hardest_count_by_hand(self) -> None:
+        logits, target = logits_of([0.9, 0.5, 0.99, 0.8]), torch.zeros(1, 1, 1, 4)
+        loss = OhemCrossEntropyLoss(0.7, min_kept=3)(logits, target)
+        assert loss.item() == pytest.approx(-math.log(0.5 * 0.8 * 0.9) / 3)
+
+    def test_ties_at_the_last_place_all_count(self) -> None:
+        logits, target = logits_of([0.9, 0.5, 0.9, 0.95, 0.9]), torch.zeros(1, 1, 1, 5)
+        loss = OhemCrossEntropyLoss(0.7, min_kept=2)(logits, target)
+        assert loss.item() == pytest.approx(-math.log(0.5 * 0.9**3) / 4)
+
+    def test_all_count_if_there_are_fewer_than_the_least(self) -> None:
+        logits, target = torch.randn(2, 4, 5, 3), torch.randint(0, 4, (2, 1, 5, 3))
+        found = OhemCrossEntropyLoss(0.7, min_kept=100)(logits, target)
+        torch.testing.assert_close(found, nn.functional.cross_entropy(logits, target[:, 0]))
+        target[0, 0, :3] = 255
+        found = OhemCrossEntropyLoss(0.7, min_kept=100, ignore_index=255)(logits, target)
+        torch.testing.assert_close(found, nn.functional.cross_entropy(logits, target[:, 0], ignore_index=255))
+
+    @pytest.mark.parametrize(("threshold", "min_kept"), [(0.7, 0), (0.3, 20), (0.3, 45), (0.05, 3), (1.0, 1)])
+    def test_loss_equals_a_loop_over_sorted_pixels(self, threshold: float, min_kept: int) -> None:
+        logits, target = 2 * torch.randn(2, 3, 6, 5, dtype=torch.float64), torch.randint(0, 3, (2, 1, 6, 5))
+        target[:, :, 1:3, 2:4] = 255
+        found = OhemCrossEntropyLoss(threshold, min_kept, ignore_index=255)(logits, target)
+        assert found.item() == pytest.approx(slow_ohem(logits, target, threshold, min_kept, 255), rel=1e-9)
+
+    def test_a_batch_without_hard_pixels_costs_nothing(self) -> None:
+        logits = logits_of([0.9, 0.95]).requires_grad_()
+        value = OhemCrossEntropyLoss(0.7, min_kept=0)(logits, torch.zeros(1, 1, 1, 2))
+        value.backward()
+        assert value.item() == 0 and not logits.grad.any()
+
+    def test_only_pixels_that_count_have_a_gradient(self) -> None:
+        logits = logits_of([0.1, 0.9, 0.2, 0.3]).requires_grad_()
+        target = torch.tensor([[[[0, 0, 255, 0]]]])
+        OhemCrossEntropyLoss(0.7, min_kept=1, ignore_index=255)(logits, target).backward()
+        assert logits.grad.abs().sum((0, 1, 2)).gt(0).tolist() == [True, False, False, True]
+
+    def test_it_can_be_differentiated_twice(self) -> None:
+        logits, target = torch.randn(1, 3, 3, 4, dtype=torch.float64), torch.randint(0, 3, (1, 1, 3, 4))
+        target[..., 0] = 255
+        loss = OhemCrossEntropyLoss(0.4, min_kept=3, ignore_index=255)
+        assert torch.autograd.gradgradcheck(lambda item: loss(item, target), logits.requires_grad_())
+
+    def test_an_invalid_network_s_loss_is_not_hidden(self) -> None:
+        logits = torch.randn(1, 2, 4, 4)
+        logits[0, :, 1, 1] = math.nan
+        assert OhemCrossEntropyLoss(0.7, min_kept=2)(logits, torch.zeros(1, 1, 4, 4)).isnan()
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [({"threshold": 0.0}, "threshold"), ({"threshold": 70}, "threshold"), ({"min_kept": -1}, "min_kept")],
+    )
+    def test_settings_that_select_nothing_are_refused(self, arguments: dict[str, float], named: str) -> None:
+        with pytest.raises(ValueError, match=f"^{named} must"):
+            OhemCrossEntropyLoss(**arguments)

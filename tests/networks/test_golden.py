@@ -29,7 +29,7 @@ def assert_matches(name: str, found: torch.Tensor, expected: torch.Tensor) -> No
 
 
 class NeckAndDecoder(nn.Module):
-    """The part of the network that the decoder files hold."""
+    """The part of the network that the decoder files contain."""
 
     def __init__(self, num_learners: int) -> None:
         super().__init__()

@@ -109,7 +109,7 @@ def test_a_file_without_checksums_is_read_with_a_warning(
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["archive", "old format"])
-def test_a_file_that_holds_code_is_refused_by_name_and_nothing_suggests_to_run_it(zipped: bool, tmp_path: Path) -> None:
+def test_a_file_with_code_is_refused_by_name_and_nothing_suggests_running_it(zipped: bool, tmp_path: Path) -> None:
     class Payload:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "code_ran",)

@@ -49,7 +49,7 @@ def run_in(package: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
-def test_a_package_holds_the_files_that_a_model_zoo_asks_for(package: Path) -> None:
+def test_a_package_contains_the_files_that_a_model_zoo_asks_for(package: Path) -> None:
     for name in ("LICENSE", "configs/metadata.json", "configs/inference.json", "models/model.pt", "docs/README.md"):
         assert (package / name).is_file()
     assert not list(package.rglob("__pycache__"))

@@ -7,26 +7,19 @@ import gzip
 import json
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813, its usual name
-import torch
 
-from i2net_bundle.io.dicom.volume import read_series
-from i2net_bundle.io.findings import DataError
-from i2net_bundle.networks import synapse_i2net
 from i2net_bundle.prediction import case_files
 from i2net_bundle.prediction.case_prediction import Prediction
 from i2net_bundle.prediction.cohort import predict_files
-from i2net_bundle.prediction.inputs import find_inputs
 from i2net_bundle.prediction.predictor import Predictor
 from tests.checks.ct_files import hu_volume, save
 from tests.io.dicom.files import (
-    CT_UID,
     DESCRIPTION,
     OTHER_UID,
     PATIENT,
@@ -35,22 +28,11 @@ from tests.io.dicom.files import (
     truncated,
     two_series,
     write_ct,
-    write_scout,
     write_slice,
 )
-from tests.io.test_volumes import converted
+from tests.io.volume_files import converted
 
 FOLDER_UID = "1.2.840.113.555"
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of an untrained network."""
-    path = tmp_path_factory.mktemp("weights") / "model.pt"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch.save(synapse_i2net().state_dict(), path)
-    yield path
 
 
 def predictor(weights: Path, **reading: object) -> Predictor:
@@ -88,105 +70,8 @@ def test_a_chosen_series_gives_nifti_and_dicom_seg_and_no_name_elsewhere(weights
         assert not any(secret.encode() in path.read_bytes() for secret in PATIENT.values())
 
 
-def test_a_dicom_folder_is_one_volume_and_a_folder_of_files_is_many(tmp_path: Path) -> None:
-    series = write_ct(tmp_path / "scan")
-    volume = save(tmp_path / "ct.nii.gz", hu_volume())
-    assert images([series]) == [str(series)]
-    assert images([tmp_path]) == [str(volume), str(series)]
-
-
-def images(inputs: list[Path], series: int | str | None = None) -> list[str]:
-    """Images found in the inputs."""
-    return [case["image"] for case in find_inputs(inputs, True, series)]
-
-
-def test_every_patient_of_a_cohort_is_a_case(tmp_path: Path) -> None:
-    for name in ("p1", "p2"):
-        write_ct(tmp_path / name / "DICOM", uid=f"1.2.3.{name[1]}")
-    write_scout(tmp_path / "p2" / "scout")
-    assert images([tmp_path]) == [str(tmp_path / "p1"), str(tmp_path / "p2")]
-
-
-def test_a_series_in_several_folders_is_one_case(tmp_path: Path) -> None:
-    for name, heights in (("a", (0, 5)), ("b", (10, 15))):
-        write_ct(tmp_path / "split" / name, heights)
-    assert images([tmp_path / "split"]) == [str(tmp_path / "split")]
-    assert read_series(tmp_path / "split")[0].GetSize()[2] == 4
-    write_ct(tmp_path / "other", uid=OTHER_UID)
-    assert images([tmp_path]) == [str(tmp_path / "other"), str(tmp_path / "split")]
-
-
-def test_no_series_is_read_in_part_if_folders_share_one(tmp_path: Path) -> None:
-    write_ct(tmp_path / "a", (0, 5))
-    write_ct(tmp_path / "b", (10, 15))
-    write_slice(tmp_path / "b" / "other.dcm", (-3, -2, 0), uid=OTHER_UID)
-    assert images([tmp_path]) == [str(tmp_path)]
-    with pytest.raises(DataError, match="holds 2 series"):
-        read_series(tmp_path)
-    write_ct(tmp_path / "c", uid="1.2.3.7")
-    assert images([tmp_path]) == [str(tmp_path), str(tmp_path / "c")]
-
-
-def test_a_series_in_a_folder_and_one_in_its_subfolder_are_two_cases(tmp_path: Path) -> None:
-    write_ct(tmp_path / "scan")
-    write_ct(tmp_path / "scan" / "below", (0, 3), uid=OTHER_UID)
-    found = images([tmp_path])
-    assert found == [str(tmp_path / "scan"), str(tmp_path / "scan" / "below")]
-    assert [read_series(folder)[0].GetSize()[2] for folder in found] == [4, 2]
-
-
-def test_a_chosen_series_is_searched_in_the_whole_input(tmp_path: Path) -> None:
-    two_series(tmp_path)
-    assert images([tmp_path]) == [str(tmp_path / "arterial"), str(tmp_path / "portal")]
-    assert images([tmp_path], 1) == images([tmp_path], CT_UID) == [str(tmp_path)]
-
-
-def test_a_folder_of_damaged_slices_is_a_case_that_fails(tmp_path: Path) -> None:
-    write_ct(tmp_path / "whole")
-    truncated(tmp_path / "damaged")
-    for number in range(3):
-        (tmp_path / "damaged" / f"{number}.dcm").unlink()
-    assert images([tmp_path]) == [str(tmp_path / "damaged"), str(tmp_path / "whole")]
-
-
-def test_reports_and_dicomdir_are_not_cases(tmp_path: Path) -> None:
-    write_ct(tmp_path / "scan")
-    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
-    (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "SR000001").write_bytes(bytes(128) + b"DICM")
-    assert images([tmp_path]) == [str(tmp_path)]
-
-
-def test_finding_one_series_or_many_volumes_reads_no_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    series = write_ct(tmp_path / "scan")
-    (tmp_path / "volumes").mkdir()
-    volume = save(tmp_path / "volumes" / "ct.nii.gz", hu_volume())
-    monkeypatch.setattr("i2net_bundle.io.dicom.series.read_header", lambda path: pytest.fail(f"reads {path}"))
-    assert images([series, tmp_path / "volumes"]) == [str(series), str(volume)]
-
-
-def test_dicom_folders_named_by_uids_or_patients_get_neutral_names(tmp_path: Path) -> None:
-    shown = {
-        "1.2.840.113.555": ("dicom_2", "dicom_2"),
-        "DOE^JANE/scan": ("scan", "scan"),
-        "DOE^JOHN": ("dicom_3", "dicom_3"),
-        "dicom_1": ("dicom_1", str(tmp_path / "dicom_1")),
-        "p 2.1": ("p 2.1", str(tmp_path / "p 2.1")),
-    }
-    inputs = [write_ct(tmp_path / name, uid=f"1.2.3.{number}") for number, name in enumerate(shown)]
-    found = [(case["case"], case["shown"]) for case in find_inputs(inputs, volumes=True)]
-    assert found == list(shown.values())
-
-
-def test_names_of_patient_folders_never_become_part_of_case_names(tmp_path: Path) -> None:
-    for number, name in enumerate(("DOE^JANE", "DOE^JOHN")):
-        write_ct(tmp_path / name / "scan", uid=f"1.2.3.{number}")
-    inputs = [tmp_path / name / "scan" for name in ("DOE^JANE", "DOE^JOHN")]
-    assert [case["case"] for case in find_inputs(inputs, volumes=True)] == ["dicom_1", "dicom_2"]
-
-
 @pytest.mark.parametrize(("chosen", "reported"), [(1, 1), (OTHER_UID, "chosen by UID")], ids=["number", "UID"])
-def test_the_record_holds_the_number_of_a_series_but_no_uid(
+def test_the_record_contains_the_number_of_a_series_but_no_uid(
     chosen: int | str, reported: int | str, weights: Path, tmp_path: Path
 ) -> None:
     two_series(tmp_path / "study")
@@ -234,19 +119,6 @@ def test_no_output_or_log_identifies_the_patient(
             gzip.decompress(content) if path.suffix == ".gz" else content
         )
     assert [secret for secret in secrets if secret.encode() in reported] == []
-
-
-def test_a_missing_input_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nothing does not exist"):
-        find_inputs([tmp_path / "nothing"], volumes=True)
-
-
-def test_an_image_named_twice_is_segmented_once(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        save(tmp_path / f"{name}.nii.gz", hu_volume())
-    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "a.nii.gz")  # a name of its own
-    inputs = [tmp_path / "b.nii.gz", tmp_path, tmp_path / ".." / tmp_path.name / "b.nii.gz"]
-    assert [case["case"] for case in find_inputs(inputs, volumes=True)] == ["b", "a", "link"]
 
 
 def test_images_with_equal_names_in_different_folders_get_different_masks(weights: Path, tmp_path: Path) -> None:

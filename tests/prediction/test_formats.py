@@ -20,7 +20,7 @@ from i2net_bundle.prediction import SaveMaskd
 from i2net_bundle.transforms import volume_preprocessing
 from tests.checks.ct_files import hu_volume, save
 from tests.io.dicom.files import OTHER_UID, PATIENT, two_series, write_ct
-from tests.io.test_volumes import converted, rotated
+from tests.io.volume_files import converted, rotated
 
 ORGANS = label_table("synapse").classes
 
@@ -92,7 +92,7 @@ def decoded(path: Path, folder: Path) -> tuple[np.ndarray, dict[int, str]]:
 
 
 @pytest.mark.parametrize("heights_mm", [(0, 5, 10, 15), (15, 0, 10, 5)], ids=["in order", "out of order"])
-def test_a_dicom_seg_holds_every_voxel_at_its_slice(heights_mm: tuple[float, ...], tmp_path: Path) -> None:
+def test_a_dicom_seg_contains_every_voxel_at_its_slice(heights_mm: tuple[float, ...], tmp_path: Path) -> None:
     folder = write_ct(tmp_path / "scan", heights_mm)
     mask = np.random.default_rng(0).integers(0, 9, (6, 5, 4)).astype(np.uint8)
     mask[..., 2] = 0

@@ -233,3 +233,39 @@ def test_the_first_of_equal_logits_wins() -> None:
 def test_a_size_that_is_not_rows_and_columns_is_refused(size: Any) -> None:
     with pytest.raises(ValueError, match=r"image_size must be two numbers, rows and columns such as \[224,224\]; got"):
         SlicewiseInferer(size)
+
+
+class TestWindows:
+    """Sliding windows of a whole image."""
+
+    def test_logits_of_windows_are_averaged_where_they_overlap(self) -> None:
+        seen: list[tuple[int, ...]] = []
+
+        def network(images: Tensor) -> Tensor:
+            seen.append(tuple(images.shape[2:]))
+            return torch.full_like(images, float(len(seen)))
+
+        inferer = WholeImageInferer(window=[8, 6], overlap=0.5)
+        inferer.readout = lambda logits: logits
+        found = inferer(torch.zeros(1, 1, 8, 12), network)
+        assert seen == [(8, 6)] * 3
+        assert found[0, 0, 0].tolist() == [1, 1, 1, 1.5, 1.5, 1.5, 2.5, 2.5, 2.5, 3, 3, 3]
+
+    @pytest.mark.parametrize("size", [(20, 26), (9, 40), (5, 7)], ids=["larger", "wider", "smaller"])
+    def test_a_network_that_sees_single_pixels_segments_as_in_one_pass(self, size: tuple[int, int]) -> None:
+        images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+        one_by_one = nn.Conv2d(3, 4, 1)
+        found = WholeImageInferer(window=[12, 10], average_flips=True)(images, one_by_one)
+        assert torch.equal(found, WholeImageInferer()(images, one_by_one))
+
+    def test_a_window_is_padded_to_the_divisor(self) -> None:
+        def network(images: Tensor) -> Tensor:
+            assert tuple(images.shape[2:]) == (8, 12)
+            return images
+
+        assert WholeImageInferer(window=[7, 9], divisor=4)(torch.zeros(1, 2, 14, 18), network).shape == (1, 1, 14, 18)
+
+    @pytest.mark.parametrize("window", [[769], [769, 0], 769])
+    def test_a_window_that_is_no_size_is_refused(self, window: Any) -> None:
+        with pytest.raises(ValueError, match="window must be two positive numbers"):
+            WholeImageInferer(window=window)

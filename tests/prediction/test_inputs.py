@@ -8,6 +8,7 @@ import pytest
 
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.prediction.inputs import find_inputs
+from tests.checks.ct_files import hu_volume, save
 from tests.io.dicom.files import write_ct
 
 
@@ -73,7 +74,7 @@ def test_pictures_inside_an_input_folder_are_not_inputs(tmp_path: Path) -> None:
 
 def test_a_folder_of_results_alone_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "out/a_mask.png")
-    with pytest.raises(FileNotFoundError, match="holds no image outside the output folder"):
+    with pytest.raises(FileNotFoundError, match="contains no image outside the output folder"):
         find_inputs([tmp_path], volumes=False, out_dir=tmp_path / "out")
 
 
@@ -130,3 +131,16 @@ def test_a_folder_of_pictures_alone_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a.png")
     with pytest.raises(ValueError, match=r"a\.png is a 2D image, but the task reads volumes"):
         find_inputs([tmp_path], volumes=True)
+
+
+def test_a_missing_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing does not exist"):
+        find_inputs([tmp_path / "nothing"], volumes=True)
+
+
+def test_an_image_named_twice_is_segmented_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.nii.gz", hu_volume())
+    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "a.nii.gz")  # a name of its own
+    inputs = [tmp_path / "b.nii.gz", tmp_path, tmp_path / ".." / tmp_path.name / "b.nii.gz"]
+    assert [case["case"] for case in find_inputs(inputs, volumes=True)] == ["b", "a", "link"]

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from i2net_bundle.io.writing import DiskFullError
-from i2net_bundle.networks import synapse_i2net
 from i2net_bundle.prediction import case_files, cohort
 from i2net_bundle.prediction.case_prediction import Prediction
 from i2net_bundle.prediction.cohort import predict_files
@@ -25,15 +24,6 @@ from i2net_bundle.workflow.stopping import Stopped
 from tests.checks.ct_files import hu_volume, save
 
 CASES = ("a", "b", "c")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "model.pt"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch.save(synapse_i2net().state_dict(), path)
-    return path
 
 
 @pytest.fixture
@@ -149,14 +139,14 @@ def test_continuing_with_other_settings_is_refused_and_names_them(weights: Path,
 def test_a_folder_without_a_record_is_not_continued(weights: Path, scans: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a_mask.nii.gz").write_bytes(b"somebody's mask")
-    with pytest.raises(FileExistsError, match=r"holds files but no prediction\.json"):
+    with pytest.raises(FileExistsError, match=r"contains files but no prediction\.json"):
         predict_files([scans], tmp_path / "out", predictor(weights), resume=True)
     assert (tmp_path / "out" / "a_mask.nii.gz").read_bytes() == b"somebody's mask"
 
 
 def test_predictions_are_not_overwritten_by_default(weights: Path, scans: Path, tmp_path: Path) -> None:
     predict_files([scans], tmp_path / "out", predictor(weights), pictures=False)
-    with pytest.raises(FileExistsError, match=r"already holds predictions\. Add --continue .*--overwrite"):
+    with pytest.raises(FileExistsError, match=r"already contains predictions\. Add --continue .*--overwrite"):
         predict_files([scans], tmp_path / "out", predictor(weights), pictures=False)
 
 

@@ -29,7 +29,7 @@ def outlines(mask: np.ndarray) -> Polygons:
 
 
 def painted(parts: Polygons, shape: tuple[int, ...]) -> np.ndarray:
-    """How many polygons hold each pixel's centre, by scikit-image's own rule."""
+    """How many polygons contain each pixel's centre, by scikit-image's own rule."""
     count = np.zeros(shape, int)
     for exterior, *holes in parts:
         for sign, ring in [(1, exterior), *((-1, hole) for hole in holes)]:

@@ -64,7 +64,7 @@ def one_pass(image: np.ndarray, network: Callable[[Tensor], Tensor]) -> np.ndarr
     ("height", "width", "core", "margin"),
     [(64, 64, 32, 32), (100, 70, 32, 64), (31, 500, 64, 0), (1, 1, 1024, 256), (640, 768, 256, 256)],
 )
-def test_every_pixel_lies_in_one_core_whose_window_holds_the_margin_as_far_as_the_image_goes(
+def test_every_pixel_lies_in_one_core_whose_window_contains_the_margin_as_far_as_the_image_goes(
     height: int, width: int, core: int, margin: int
 ) -> None:
     covered = np.zeros((height, width), int)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from i2net_bundle.data import load_cases
+from i2net_bundle.data.phantoms import make_street_phantoms
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.prepare.cityscapes import prepare_cityscapes
 
@@ -52,6 +53,16 @@ def read(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
+def test_phantoms_are_named_as_such(tmp_path: Path) -> None:
+    make_street_phantoms(tmp_path / "source", 1, 1, 1, (64, 64))
+    content = json.loads(prepare_cityscapes(tmp_path / "source", tmp_path / "out").read_text())
+    assert content["name"] == "Street phantoms"
+    assert [len(content[split]) for split in ("training", "validation", "test")] == [1, 1, 1]
+    assert "label" not in content["test"][0]
+    named = json.loads(prepare_cityscapes(write_source(tmp_path / "real"), tmp_path / "named").read_text())
+    assert named["name"] == "Cityscapes"
+
+
 def test_label_ids_become_train_ids_and_what_does_not_count_255(tmp_path: Path) -> None:
     out = prepare_cityscapes(write_source(tmp_path / "source"), tmp_path / "out").parent
     for name in (*SCENES["train"], *SCENES["val"]):
@@ -87,7 +98,7 @@ def test_images_that_cannot_be_linked_are_named(tmp_path: Path, monkeypatch: pyt
         prepare_cityscapes(source, tmp_path / "out", link=True)
 
 
-def test_the_data_list_holds_the_three_splits_and_no_label_of_void_test_annotations(tmp_path: Path) -> None:
+def test_the_data_list_contains_the_three_splits_and_no_label_of_void_test_annotations(tmp_path: Path) -> None:
     content = json.loads(prepare_cityscapes(write_source(tmp_path / "source"), tmp_path / "out").read_text())
     assert content["name"] == "Cityscapes"
     assert (len(content["labels"]), content["labels"]["0"], content["labels"]["18"]) == (19, "road", "bicycle")
@@ -173,7 +184,9 @@ def test_faults_within_an_archive_are_named_by_the_archive(tmp_path: Path) -> No
 def test_a_missing_part_is_named(part: str, tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
     shutil.rmtree(source / part)
-    message = rf"source: holds neither a folder {part} nor {part}_trainvaltest\.zip\. Name the folder that holds both"
+    message = (
+        rf"source: contains neither a folder {part} nor {part}_trainvaltest\.zip\. Pass the folder that contains both"
+    )
     with pytest.raises(DataError, match=message):
         prepare_cityscapes(source, tmp_path / "out")
 
@@ -222,7 +235,7 @@ def test_a_test_image_needs_no_annotation(tmp_path: Path) -> None:
 def test_unknown_ids_are_refused(tmp_path: Path) -> None:
     source = write_source(tmp_path / "source")
     Image.fromarray(LABEL_IDS + 20).save(label_file(source, "val", SCENES["val"][0]))
-    message = r"lindau_000002_000019_gtFine_labelIds\.png: is not .*holds labels 43, 45, 53.*as distributed"
+    message = r"lindau_000002_000019_gtFine_labelIds\.png: is not .*contains labels 43, 45, 53.*as distributed"
     with pytest.raises(DataError, match=message):
         prepare_cityscapes(source, tmp_path / "out")
 

@@ -17,12 +17,20 @@ from i2net_bundle.checks.dataset import check_path
 from i2net_bundle.data.phantoms import ct_phantom
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.options import VolumeOptions
-from i2net_bundle.labels import class_names
 from i2net_bundle.prepare import prepare_synapse
 from i2net_bundle.prepare.ct_cases import TEST_CASES, TRAINING_CASES
-from i2net_bundle.prepare.transunet import read_transunet
+from i2net_bundle.prepare.transunet_files import read_transunet
 from i2net_bundle.transforms import volume_reading
-from tests.prepare.lookalikes import RAW_ID, SHAPE, SPACING_MM, mirrored, patient, stored, write_btcv, write_transunet
+from tests.prepare.ct_lookalikes import (
+    RAW_ID,
+    SHAPE,
+    SPACING_MM,
+    mirrored,
+    patient,
+    stored,
+    write_btcv,
+    write_transunet,
+)
 
 KEYS = ("image", "label")
 
@@ -67,7 +75,7 @@ def test_every_organ_keeps_its_voxels(raw: Path, prepared: Path, number: int) ->
 
 
 @pytest.mark.parametrize("number", [5, 6, 7, 8, 22], ids=lambda number: f"case {number}")
-def test_kidneys_lie_on_their_own_sides_of_the_world(prepared: Path, number: int) -> None:
+def test_the_kidneys_are_on_their_own_sides_in_world_space(prepared: Path, number: int) -> None:
     label = label_of(prepared, number)
     aorta, left, right = (centre_mm(label, index)[0] for index in (1, 3, 4))
     assert left < aorta < right  # RAS: x grows to the patient's right
@@ -84,7 +92,7 @@ def test_files_are_canonical_with_one_geometry_in_every_field(prepared: Path) ->
     assert not check_path(prepared.parent).findings
 
 
-def test_images_keep_their_hounsfield_units_and_lie_under_their_labels(prepared: Path) -> None:
+def test_images_keep_their_hounsfield_units_and_stay_aligned_with_their_labels(prepared: Path) -> None:
     for number in (5, 6, 8):
         (path,) = prepared.parent.glob(f"images*/case{number:04d}.nii.gz")
         image, label = nib.load(path), label_of(prepared, number)
@@ -115,7 +123,7 @@ def test_a_mirrored_image_is_refused_with_both_headers_and_what_the_organs_say(r
     assert "--geometry" in failed
 
 
-def test_undeclared_labels_beside_two_headers_leave_the_choice_of_headers_to_be_made_first(tmp_path: Path) -> None:
+def test_headers_that_disagree_are_reported_before_undeclared_labels(tmp_path: Path) -> None:
     source = write_btcv(tmp_path / "raw", [5], mirrored_image=[5])
     path = source / "label" / "label0005.nii.gz"
     label = nib.load(path)
@@ -139,7 +147,7 @@ def test_a_missing_label_counts_as_missing(raw: Path, tmp_path: Path) -> None:
         prepare_synapse(source, tmp_path / "out")
 
 
-def test_the_archive_as_downloaded_is_taken(raw: Path, prepared: Path, tmp_path: Path) -> None:
+def test_the_archive_is_accepted_as_downloaded(raw: Path, prepared: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "RawData.zip", "w") as archive:
         for path in raw.rglob("*.nii.gz"):
             archive.write(path, Path("RawData", "Training", path.relative_to(raw)))
@@ -158,28 +166,9 @@ def test_undeclared_labels_are_refused_with_the_numberings_to_choose_from(tmp_pa
     changed[0, 0, 0] = 14
     nib.save(nib.Nifti1Image(changed, label.affine, label.header), path)
     with pytest.raises(
-        DataError, match=r"label0005\.nii\.gz: holds labels 14, .*--numbering \(btcv, transunet, btcv8\)"
+        DataError, match=r"label0005\.nii\.gz: contains labels 14, .*--numbering \(btcv, transunet, btcv8\)"
     ):
         prepare_synapse(source, tmp_path / "out", allow_missing=True)
-
-
-def test_another_numbering_in_circulation_is_recognised_by_its_organs(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    image, label = ct_phantom(5, SHAPE, SPACING_MM)
-    gapless = np.array([0, 7, 4, 3, 2, 5, 8, 1, 6], np.uint8)[label]  # the challenge's order without its gaps
-    (tmp_path / "source").mkdir()
-    for name, array in zip(KEYS, (image, gapless), strict=True):
-        nib.save(stored(array, "LPS"), tmp_path / "source" / f"{name}.nii.gz")
-    names = {str(index): name for index, name in enumerate(class_names("synapse"))}  # as if it were this bundle's order
-    contents = {"labels": names, "training": [{"image": "./image.nii.gz", "label": "./label.nii.gz"}]}
-    (tmp_path / "source" / "dataset.json").write_text(json.dumps(contents))
-    prepare_synapse(tmp_path / "source", tmp_path / "wrong")
-    assert "organs out of place" in caplog.text
-    assert "label.nii.gz: fits the numbering 'btcv8' better" in caplog.text
-    right = prepare_synapse(tmp_path / "source", tmp_path / "right", numbering="btcv8")
-    (case,) = json.loads(right.read_text())["training"]
-    np.testing.assert_array_equal(np.asarray(nib.load(right.parent / case["label"]).dataobj), label)
 
 
 @pytest.mark.parametrize("orientation", ["SLA", "SLP", "SPL", "SAR", "IRP"])
@@ -206,7 +195,7 @@ def test_slices_of_both_sources_show_the_network_the_same(prepared: Path, tmp_pa
     assert [item["image"].meta["length_unit"] for item in seen] == ["mm", "voxel"]
 
 
-def test_an_orientation_that_organs_do_not_show_is_asked_for(tmp_path: Path) -> None:
+def test_an_orientation_that_the_organs_do_not_show_is_requested(tmp_path: Path) -> None:
     source = write_transunet(tmp_path / "tu", [5], [], "SLA")
     for path in source.glob("train_npz/*.npz"):
         with np.load(path) as arrays:
@@ -232,67 +221,17 @@ def test_a_slice_that_is_no_archive_is_named(tmp_path: Path) -> None:
 def test_slices_in_hounsfield_units_are_not_taken_for_scaled_ones(tmp_path: Path) -> None:
     path = tmp_path / "case0005_slice000.npz"
     np.savez(path, image=np.full((4, 4), 40.0), label=np.zeros((4, 4)))
-    with pytest.raises(DataError, match="holds values from 40 to 40, not from 0 to 1"):
+    with pytest.raises(DataError, match="contains values from 40 to 40, not from 0 to 1"):
         read_transunet([path], "SLA")
 
 
-def write_decathlon(folder: Path, labels: dict[str, Any], orientation: str = "LPS") -> Path:
-    folder.mkdir()
-    image, raw = patient(5)
-    for name, array in zip(KEYS, (image, raw), strict=True):
-        nib.save(stored(array, orientation), folder / f"{name}.nii.gz")
-    contents = {"labels": labels, "validation": [{"image": "./image.nii.gz", "label": "./label.nii.gz"}]}
-    (folder / "dataset.json").write_text(json.dumps(contents))
-    return folder
-
-
-BTCV_NAMES = [
-    "background",
-    "Spleen",
-    "kidney_right",
-    "Left Kidney",
-    "gall bladder",
-    "esophagus",
-    "liver",
-    "stomach",
-    "aorta",
-    "postcava",
-    "portal vein and splenic vein",
-    "pancreas",
-    "right adrenal gland",
-    "left adrenal gland",
-]
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        {str(index): name for index, name in enumerate(BTCV_NAMES)},
-        {name: index for index, name in enumerate(BTCV_NAMES)},
-    ],
-    ids=["ids to names, as the Decathlon", "names to ids, as nnU-Net"],
-)
-def test_a_decathlon_folder_is_mapped_by_the_names_of_its_labels(tmp_path: Path, labels: dict[str, Any]) -> None:
-    prepared = prepare_synapse(write_decathlon(tmp_path / "source", labels), tmp_path / "out")
-    contents = json.loads(prepared.read_text())
-    (case,) = contents["validation"]
-    label = np.asarray(nib.load(prepared.parent / case["label"]).dataobj)
-    np.testing.assert_array_equal(label, ct_phantom(5, SHAPE, SPACING_MM)[1])
-
-
-def test_an_unknown_organ_of_a_decathlon_folder_is_refused(tmp_path: Path) -> None:
-    labels = {"0": "background", "1": "spleen", "2": "heart"}
-    with pytest.raises(ValueError, match=r"Label 2 'heart' is not a class of synapse"):
-        prepare_synapse(write_decathlon(tmp_path / "source", labels), tmp_path / "out")
-
-
-def test_an_unknown_source_is_told_what_was_looked_for(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_source_lists_what_was_expected(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"empty is not known: looked for img/img0001\.nii\.gz"):
         prepare_synapse(tmp_path / "empty", tmp_path / "out")
 
 
-def test_a_folder_that_holds_something_is_never_written_to(raw: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_never_written_to(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="exists and is not empty"):
         prepare_synapse(raw, tmp_path, allow_missing=True)
@@ -312,7 +251,7 @@ def test_names_in_a_header_do_not_reach_the_prepared_files(tmp_path: Path) -> No
         assert b"Doe" not in content
 
 
-def test_the_manifest_holds_hashes_shapes_and_versions_and_no_path_of_the_machine(raw: Path, prepared: Path) -> None:
+def test_the_manifest_contains_hashes_shapes_and_versions_and_no_path_of_the_machine(raw: Path, prepared: Path) -> None:
     text = prepared.with_name("manifest.json").read_text()
     manifest = json.loads(text)
     case = manifest["cases"]["case0006"]
@@ -323,78 +262,7 @@ def test_the_manifest_holds_hashes_shapes_and_versions_and_no_path_of_the_machin
     assert str(raw) not in text
 
 
-def test_the_real_volumes_are_prepared_without_a_finding(
-    shared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    names = class_names("synapse")
-    cases = []
-    for volume in ("abdomen_3mm", "abdomen_20slices"):
-        for part in ("ct", "label8"):
-            (source / f"{volume}_{part}.nii.gz").symlink_to(shared / "data" / "ct" / f"{volume}_{part}.nii.gz")
-        cases.append({"image": f"./{volume}_ct.nii.gz", "label": f"./{volume}_label8.nii.gz"})
-    contents = {"labels": {str(index): name for index, name in enumerate(names)}, "training": cases}
-    (source / "dataset.json").write_text(json.dumps(contents))
-    prepared = prepare_synapse(source, tmp_path / "out")
-    assert not caplog.records
-    for case, after in zip(cases, json.loads(prepared.read_text())["training"], strict=True):
-        for key in KEYS:
-            before = nib.as_closest_canonical(nib.load(source / case[key]))
-            written = nib.load(prepared.parent / after[key])
-            np.testing.assert_array_equal(np.asarray(written.dataobj), np.asarray(before.dataobj))
-            np.testing.assert_allclose(written.affine, before.affine, atol=1e-3)
-
-
 def test_the_lookalikes_mirror_what_they_say() -> None:
     image = stored(patient(5)[0], "LPS")
     assert nib.aff2axcodes(mirrored(image).affine) == ("R", "P", "S")
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (0, 1)
-
-
-# nnU-Net's folders
-
-
-def write_nnunet(folder: Path, channels: int = 1, cases: int = 2) -> Path:
-    """CT phantoms in nnU-Net's form, with a tumour that is no class of the table left out."""
-    for index in range(cases):
-        image, label = ct_phantom(index, SHAPE, SPACING_MM)
-        for channel in range(channels):
-            path = folder / "imagesTr" / f"p{index}_000{channel}.nii.gz"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            nib.save(stored(image, "LPS"), path)
-        path = folder / "labelsTr" / f"p{index}.nii.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(stored(label, "LPS"), path)
-    folder.mkdir(exist_ok=True)
-    labels = {name: index for index, name in enumerate(class_names("synapse"))}
-    names = {str(channel): "CT" for channel in range(channels)}
-    content = {"channel_names": names, "labels": labels, "file_ending": ".nii.gz"}
-    (folder / "dataset.json").write_text(json.dumps(content))
-    return folder
-
-
-def test_an_nnunet_folder_is_prepared_by_the_names_of_its_labels(tmp_path: Path) -> None:
-    out = prepare_synapse(write_nnunet(tmp_path / "source"), tmp_path / "out")
-    content = json.loads(out.read_text())
-    assert [case["image"] for case in content["training"]] == ["./imagesTr/p0.nii.gz", "./imagesTr/p1.nii.gz"]
-    for index, case in enumerate(content["training"]):
-        wanted = ct_phantom(index, SHAPE, SPACING_MM)
-        for key, array in zip(KEYS, wanted, strict=True):
-            np.testing.assert_array_equal(np.asarray(nib.load(out.parent / case[key]).dataobj), array)
-
-
-def test_a_folder_that_an_archive_packed_is_looked_into(tmp_path: Path) -> None:
-    write_nnunet(tmp_path / "source" / "Dataset001_CT", cases=1)
-    assert json.loads(prepare_synapse(tmp_path / "source", tmp_path / "out").read_text())["training"]
-
-
-def test_an_nnunet_folder_without_cases_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"dataset\.json: lists no cases, and its imagesTr is empty or missing"):
-        prepare_synapse(write_nnunet(tmp_path / "source", cases=0), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_several_channels_are_refused_with_what_to_do_instead(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has 2 channels, and this preparation takes CT\. .*trained on as it is"):
-        prepare_synapse(write_nnunet(tmp_path / "source", channels=2), tmp_path / "out")

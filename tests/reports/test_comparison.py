@@ -139,7 +139,7 @@ def test_runs_that_cannot_be_paired_are_refused(tmp_path: Path) -> None:
         compare_runs([a, run(tmp_path / "f", {"x": [1, 1, 1]})], common_only=True)
     with pytest.raises(ValueError, match="two runs or more"):
         compare_runs([a])
-    with pytest.raises(ValueError, match="named twice"):
+    with pytest.raises(ValueError, match="given twice"):
         compare_runs([a, a / "evaluation"])
     with pytest.raises(FileNotFoundError, match="Evaluate first"):
         compare_runs([a, tmp_path])
@@ -168,7 +168,7 @@ def test_tables_have_the_papers_layout_and_mark_the_best(tmp_path: Path) -> None
     assert r"\begin{tabular}{lrrrrr}" in text and "$-$5.00" in text
 
 
-def test_the_csv_holds_every_mean_and_difference(tmp_path: Path) -> None:
+def test_the_csv_contains_every_mean_and_difference(tmp_path: Path) -> None:
     steps = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07]
     comparison = compare_runs([run(tmp_path / "a", BASE), run(tmp_path / "b", shifted(steps))])
     rows = list(csv.DictReader(csv_text(comparison).splitlines()))

@@ -1,4 +1,4 @@
-"""A preview shows every case in radiological orientation, those with faults first."""
+"""The page of a preview lists every case, with the findings first."""
 
 from __future__ import annotations
 
@@ -12,86 +12,19 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from PIL import Image
 
-from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.labels import label_table
-from i2net_bundle.labels.colors import PALETTE
-from i2net_bundle.prepare import prepare_synapse
-from i2net_bundle.reports.contact_sheet import draw_sheet
 from i2net_bundle.reports.preview import preview_dataset
-from tests.checks.ct_files import AFFINE, SHAPE, hu_volume, save
-from tests.prepare.lookalikes import SPACING_MM, write_btcv
-
-ORGAN_COLORS = [item.color for item in label_table("synapse").classes[1:]]
-NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-MARKED = "#b3261e"
-
-
-def sheet(page: Path, number: int = 1) -> np.ndarray:
-    """Pixels (H, W, 3) of a contact sheet."""
-    with Image.open(page.with_name(f"page_{number:02d}.png")) as picture:
-        return np.asarray(picture.convert("RGB")).astype(int)
-
-
-def pixels_of(picture: np.ndarray, color: str, within: int = 2) -> np.ndarray:
-    """Where (rows, columns) a colour is; ``within`` allows for thin lines, which smoothing mixes with what is below."""
-    return np.argwhere(np.abs(picture - np.rint(255 * np.array(to_rgb(color)))).max(axis=-1) <= within)
-
-
-def html(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
-
-
-def table_rows(page: Path) -> dict[str, list[str]]:
-    """Case to the cells after its split, as written, "header" to the names of the columns."""
-    rows = re.findall(r"<tr>(.*?)</tr>", html(page))
-    names = re.findall(r"<th>(.*?)</th>", rows[0])
-    cells = [re.findall(r"<td.*?</td>", row) for row in rows[1:]]
-    return {"header": names[2:], **{re.sub("<.*?>", "", row[0]): row[2:] for row in cells}}
-
-
-def written(folder: Path, **contents: Any) -> Path:
-    (folder / "dataset.json").write_text(json.dumps(contents), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def ct_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Preview of two CT phantoms for training, one for validation, one for test."""
-    folder = make_ct_phantoms(tmp_path_factory.mktemp("ct"), 2, 1, 1, (48, 48, 16), (8.0, 8.0, 15.0)).parent
-    return preview_dataset(folder)
-
-
-@pytest.fixture(scope="module")
-def gland_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Preview of two gland phantoms for training, one for validation, one for test."""
-    folder = make_gland_phantoms(tmp_path_factory.mktemp("glands"), 2, 1, 1, (64, 80)).parent
-    return preview_dataset(folder)
-
-
-@pytest.fixture(scope="module")
-def faulty_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Preview of patients of whom 5 cannot be read, 6 has a huge aorta, 7 is sound and 8 mirrored."""
-    folder = tmp_path_factory.mktemp("faulty")
-    raw = write_btcv(folder / "raw", [5, 6, 7, 8], mirrored_image=[8])
-    prepared = prepare_synapse(raw, folder / "out", options=VolumeOptions(geometry="image"), allow_missing=True).parent
-    image = prepared / "imagesTr" / "case0005.nii.gz"
-    image.write_bytes(image.read_bytes()[:2000])
-    path = prepared / "labelsTr" / "case0006.nii.gz"
-    label = nib.load(path)
-    labels = np.asarray(label.dataobj).copy()
-    labels[18:30, 8:20, 4:14] = 1
-    nib.save(nib.Nifti1Image(labels, label.affine, label.header), path)
-    return preview_dataset(prepared)
-
+from tests.checks.ct_files import SHAPE, hu_volume, save
+from tests.prepare.ct_lookalikes import SPACING_MM
+from tests.reports.previews import MARKED, NOISE, html, pixels_of, sheet, table_rows, written
 
 # The page
 
 
-def test_the_page_lies_in_the_data_set_s_folder_unless_told_otherwise(ct_page: Path, tmp_path: Path) -> None:
+def test_the_page_is_written_into_the_data_set_s_folder_by_default(ct_page: Path, tmp_path: Path) -> None:
     folder = ct_page.parents[1]
     assert ct_page == folder / "preview" / "index.html"
     assert sorted(path.name for path in ct_page.parent.iterdir()) == ["index.html", "page_01.png"]
@@ -152,7 +85,7 @@ def test_findings_come_first_and_errors_before_warnings(faulty_page: Path) -> No
     assert not any("case0007" in finding for finding in findings)
 
 
-def test_the_table_tells_volumes_in_millilitres(ct_page: Path) -> None:
+def test_the_table_lists_volumes_in_millilitres(ct_page: Path) -> None:
     rows = table_rows(ct_page)
     assert rows["header"] == label_table("synapse").names[1:]
     assert "Volumes, mL" in html(ct_page)
@@ -176,7 +109,7 @@ def test_what_cannot_be_measured_is_a_dash(faulty_page: Path) -> None:
     assert table_rows(faulty_page)["case0005.nii.gz"] == ["<td>–</td>"] * 8
 
 
-def test_of_images_the_table_tells_the_share_that_is_labelled(gland_page: Path) -> None:
+def test_for_images_the_table_lists_the_share_that_is_labelled(gland_page: Path) -> None:
     folder = gland_page.parents[1]
     assert "Share of the image" in html(gland_page)
     rows = table_rows(gland_page)
@@ -185,7 +118,7 @@ def test_of_images_the_table_tells_the_share_that_is_labelled(gland_page: Path) 
     assert rows["train_1.png"] == [f"<td>{share:.0%}</td>"]
 
 
-def test_of_class_maps_the_table_has_the_first_class_too_and_what_is_ignored_counts_for_none(tmp_path: Path) -> None:
+def test_for_class_maps_the_table_includes_the_first_class_and_ignored_pixels_count_for_none(tmp_path: Path) -> None:
     Image.fromarray(NOISE).save(tmp_path / "a.png")
     ids = np.full((40, 60), 255, np.uint8)
     ids[:10], ids[10:20, :30] = 0, 2  # a quarter, an eighth
@@ -198,7 +131,7 @@ def test_of_class_maps_the_table_has_the_first_class_too_and_what_is_ignored_cou
 
 
 @pytest.mark.parametrize("page", ["ct_page", "gland_page", "faulty_page"])
-def test_the_page_says_nothing_of_the_machine(page: str, request: pytest.FixtureRequest) -> None:
+def test_the_page_contains_no_path_of_the_machine(page: str, request: pytest.FixtureRequest) -> None:
     path = request.getfixturevalue(page)
     assert str(path.parents[1]) not in html(path)
     assert str(Path.home()) not in html(path)
@@ -228,119 +161,6 @@ def test_names_are_escaped_in_the_page_and_taken_as_they_are_in_the_picture(tmp_
     page = preview_dataset(written(tmp_path, name="<script>alert(1)</script>", labels=labels, training=[case]))
     assert "&lt;b&gt;&amp;&#34;$x_{$.png" in html(page)
     assert not re.search(r"<b>|<i>gland|<script", html(page))
-
-
-# The pictures
-
-
-@pytest.mark.parametrize("page", ["ct_page", "gland_page", "faulty_page"])
-def test_no_tile_of_a_sheet_is_blank(page: str, request: pytest.FixtureRequest) -> None:
-    picture = sheet(request.getfixturevalue(page))
-    height, width = picture.shape[0] // 2, picture.shape[1] // 3  # 2 rows of 3 tiles
-    for row, column in ((0, 0), (0, 1), (0, 2), (1, 0)):
-        part = picture[row * height : (row + 1) * height, column * width : (column + 1) * width]
-        unread = page == "faulty_page" and (row, column) == (0, 0)
-        assert part.std() > (2 if unread else 30)
-    assert (picture[height:, width + 10 :] == 255).all()  # four cases leave two tiles empty
-
-
-def test_every_organ_is_outlined_in_its_colour(ct_page: Path) -> None:
-    picture = sheet(ct_page)
-    assert all(len(pixels_of(picture, color)) > 20 for color in ORGAN_COLORS)
-
-
-def test_every_gland_is_outlined(gland_page: Path) -> None:
-    glands = np.unique(np.asarray(Image.open(gland_page.parents[1] / "annotations" / "train_1_anno.png")))
-    picture = sheet(gland_page)
-    tile = picture[: picture.shape[0] // 2, : picture.shape[1] // 3]
-    assert all(len(pixels_of(tile, PALETTE[index - 1])) > 5 for index in glands if index)
-
-
-def test_the_tiles_of_cases_with_findings_are_marked(faulty_page: Path) -> None:
-    picture = sheet(faulty_page)
-    height, width = picture.shape[0] // 2, picture.shape[1] // 3
-    marks = {(row // height, min(column // width, 2)) for row, column in pixels_of(picture, MARKED)}
-    assert marks == {(0, 0), (0, 1), (1, 0)}  # cases 5, 6 and 8; 7 is the third
-
-
-def write_block(folder: Path, orientation: str = "LPS") -> Path:
-    """A patient whose only organ lies right, in front and high up, stored with its axes in that orientation."""
-    folder.mkdir(parents=True)
-    hu = hu_volume((40, 36, 20))
-    labels = np.zeros(hu.shape, np.uint8)
-    labels[30:36, 26:32, 14:18] = 1
-    affine = np.diag([4.0, 4, 6, 1])
-    affine[:3, 3] = -80, -70, -60
-    turn = nib.orientations.ornt_transform(
-        nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(orientation)
-    )
-    for name, array in (("a", hu), ("a_label", labels)):
-        turned = nib.Nifti1Image(array, affine).as_reoriented(turn)
-        save(folder / f"{name}.nii.gz", np.asarray(turned.dataobj), turned.affine)
-    return written(folder, training=[{"image": "a.nii.gz", "label": "a_label.nii.gz"}])
-
-
-def test_slices_are_shown_as_a_radiologist_sees_them(tmp_path: Path) -> None:
-    picture = sheet(preview_dataset(write_block(tmp_path / "block")))
-    picture = picture[30:]  # below the title
-    shown = (picture < 250).any(axis=-1)
-    middle = picture.shape[1] // 2
-    right = np.flatnonzero(shown[:, middle + 10 :].any(axis=1))
-    gap = right[np.flatnonzero(np.diff(right) > 1)[0]] + 1  # between the two slices on the right
-    panels = {
-        "axial": (slice(None), slice(0, middle)),  # right on the left, front up
-        "coronal": (slice(0, gap), slice(middle, None)),  # right on the left, head up
-        "sagittal": (slice(gap, None), slice(middle, None)),  # front on the left, head up
-    }
-    for name, part in panels.items():
-        row, column = np.argwhere(shown[part]).mean(axis=0)
-        outline = pixels_of(picture[part], PALETTE[0], within=70)
-        assert len(outline) > 20, name
-        assert (outline.mean(axis=0) < (row - 5, column - 5)).all(), name
-
-
-@pytest.mark.parametrize("orientation", ["RAS", "LAS", "SPL", "AIR"])
-def test_a_patient_looks_the_same_however_it_is_stored(tmp_path: Path, orientation: str) -> None:
-    pictures = [sheet(preview_dataset(write_block(tmp_path / axes, axes))) for axes in ("LPS", orientation)]
-    np.testing.assert_array_equal(*pictures)
-
-
-def test_a_single_slice_is_drawn(tmp_path: Path) -> None:
-    labels = np.zeros((20, 18), np.uint8)
-    labels[5:12, 4:11] = 1
-    save(tmp_path / "a.nii.gz", hu_volume((20, 18)), AFFINE)
-    save(tmp_path / "a_label.nii.gz", labels, AFFINE)
-    page = preview_dataset(written(tmp_path, training=[{"image": "a.nii.gz", "label": "a_label.nii.gz"}]))
-    assert len(pixels_of(sheet(page), PALETTE[0])) > 20
-
-
-def test_a_mask_that_covers_the_whole_image_is_outlined_at_its_border(tmp_path: Path) -> None:
-    Image.fromarray(NOISE // 4).save(tmp_path / "a.png")
-    Image.fromarray(np.ones((40, 60), np.uint8)).save(tmp_path / "a_anno.png")
-    page = preview_dataset(written(tmp_path, training=[{"image": "a.png", "label": "a_anno.png"}]))
-    assert len(pixels_of(sheet(page), PALETTE[0], within=90)) > 500
-
-
-def test_a_large_image_is_drawn_smaller(tmp_path: Path) -> None:
-    Image.fromarray(np.tile(NOISE, (40, 40, 1))).save(tmp_path / "a.png")  # 1600 × 2400
-    page = preview_dataset(written(tmp_path, test=["a.png"]))
-    assert max(sheet(page).shape) < 600
-
-
-@pytest.mark.parametrize(("num_cases", "sizes"), [(13, [12, 1]), (12, [12])], ids=["13 cases", "12 cases"])
-def test_a_sheet_has_twelve_cases(num_cases: int, sizes: list[int], tmp_path: Path) -> None:
-    names = [f"{index:02d}.png" for index in range(num_cases)]
-    for index, name in enumerate(names):
-        Image.fromarray(NOISE + np.uint8(index)).save(tmp_path / name)
-    page = preview_dataset(written(tmp_path, training=names[:7], test=names[7:]))
-    pages = [f"page_{number + 1:02d}.png" for number in range(len(sizes))]
-    assert sorted(path.name for path in page.parent.iterdir()) == ["index.html", *pages]
-    for number, (name, size) in enumerate(zip(pages, sizes, strict=True), 1):
-        assert f'<img src="{name}" alt="Contact sheet {number} of {len(pages)}">' in html(page)
-        picture = sheet(page, number)
-        columns, rows = min(3, size), -(-size // 3)
-        assert picture.shape[:2] == (int(rows * 396), int(columns * 450))  # 3.96 × 4.5 inches at 100 dpi
-        assert picture.std() > 30
 
 
 # Which cases
@@ -399,10 +219,10 @@ def test_options_for_ct_reach_the_files(tmp_path: Path) -> None:
     assert "The checks found nothing." in html(page)
 
 
-# What stops it
+# Errors
 
 
-def test_a_folder_that_holds_something_is_not_written_into(gland_page: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_not_written_to(gland_page: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(FileExistsError, match=rf"{tmp_path} exists and is not empty\. Choose another --out"):
         preview_dataset(gland_page.parents[1], tmp_path)
@@ -449,7 +269,7 @@ def legend_of(page: Path) -> dict[str, str]:
     return {name: color for color, name in found}
 
 
-def test_classes_are_called_as_the_data_list_names_them(tmp_path: Path) -> None:
+def test_classes_have_the_names_of_the_data_list(tmp_path: Path) -> None:
     page = preview_dataset(own_ct(tmp_path, {"0": "background", "1": "spleen", "2": "tumour"}))
     assert table_rows(page)["header"] == ["spleen", "tumour"]
     assert "aorta" not in html(page)
@@ -457,7 +277,7 @@ def test_classes_are_called_as_the_data_list_names_them(tmp_path: Path) -> None:
     assert all(len(pixels_of(sheet(page), color)) > 20 for color in legend_of(page).values())
 
 
-def test_a_label_table_of_the_users_gives_the_colours_and_the_volumes_that_are_judged(tmp_path: Path) -> None:
+def test_a_label_table_of_the_user_sets_the_colours_and_the_usual_volumes(tmp_path: Path) -> None:
     table = tmp_path / "own.json"
     classes = [{"name": "background"}, {"name": "lump", "color": "#AA00AA", "volume_ml": [500, 900]}]
     table.write_text(json.dumps({"classes": classes}), encoding="utf-8")
@@ -492,19 +312,3 @@ def test_histology_of_several_classes_shows_each_in_its_colour(tmp_path: Path) -
     shares = [f"<td>{(ids == index).mean():.0%}</td>" for index in range(3)]
     assert table_rows(page) == {"header": list(labels.values()), "a.png": shares}
     assert all(len(pixels_of(sheet(page), color, within=70)) > 20 for color in legend_of(page).values())
-
-
-@pytest.mark.parametrize("orientation", ["LPS", "RAS", "AIR"])
-def test_slices_carry_the_letters_of_the_patients_sides(
-    orientation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[Any] = []
-
-    def draw(tiles: Sequence[Any], colors: Sequence[str]) -> Any:
-        figure = draw_sheet(tiles, colors)
-        drawn.extend([text.get_text() for text in axis.texts] for axis in figure.get_axes())
-        return figure
-
-    monkeypatch.setattr("i2net_bundle.reports.preview.draw_sheet", draw)
-    preview_dataset(write_block(tmp_path / "block", orientation))
-    assert drawn == [["R", "L"], ["R", "L"], ["A", "P"]]  # axial, coronal, sagittal

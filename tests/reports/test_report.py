@@ -99,6 +99,22 @@ def test_the_gallery_is_limited_to_max_cases(run: Path) -> None:
     assert len(gallery.pictures) == 2 and gallery.text.startswith("2 of 3 cases")
 
 
+def test_the_pooled_miou_of_the_summary_is_a_table(run: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "run"))
+    path = copied / "evaluation" / "summary.json"
+    iou = {"mean": 0.25, "classes": {"road": 0.5, "sidewalk": 0.0, "train": None}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"iou": iou}))
+    tables = [{table.title: table for table in report_sections(read_run(folder))[0].folded} for folder in (copied, run)]
+    title = "Intersection over union, all cases together"
+    assert [list(row) for row in tables[0][title].rows] == [
+        ["road", "0.500"],
+        ["sidewalk", "0.000"],
+        ["train", "–"],
+        ["mean over classes (mIoU)", "0.250"],
+    ]
+    assert title not in tables[1]
+
+
 def test_a_network_without_gates_has_no_word_about_gates(tmp_path: Path) -> None:
     results = read_run(write_run(tmp_path / "run", num_learners=0))
     found = {section.id: section for section in report_sections(results)}
@@ -203,7 +219,7 @@ def test_a_broken_file_is_named_and_leaves_no_report(tmp_path: Path) -> None:
     write_training(tmp_path / "run")
     write_views(tmp_path / "run", ["case_000"])
     (tmp_path / "run" / "evaluation" / "views" / "case_000.npz").write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(ValueError, match=r"case_000\.npz is damaged or holds no views"):
+    with pytest.raises(ValueError, match=r"case_000\.npz is damaged or contains no views"):
         write_report(tmp_path / "run")
     assert not (tmp_path / "run" / "report").exists()
 

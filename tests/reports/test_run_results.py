@@ -50,11 +50,11 @@ def test_patients_are_known_only_if_every_case_names_one(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no scores"),
-        ("case,class,strict_dice\n", "holds no scores"),
+        ("", "contains no scores"),
+        ("case,class,strict_dice\n", "contains no scores"),
         ("name,value\nx,1\n", "every row needs a case and a class"),
         ("case,class,dice\na,liver,0.5\n", "has neither strict_dice nor transunet_dice"),
-        ("case,class,strict_dice\na,liver,0.5\na,liver,0.6\n", "holds liver of a twice"),
+        ("case,class,strict_dice\na,liver,0.5\na,liver,0.6\n", "contains liver of a twice"),
     ],
 )
 def test_files_that_are_not_tables_of_scores_are_named(text: str, message: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Views hold what the network saw and did, at its own size, and change nothing about it."""
+"""Views contain what the network saw and did, at its own size, and change nothing about it."""
 
 from __future__ import annotations
 
@@ -62,6 +62,12 @@ def test_of_flips_the_image_itself_is_kept(network: I2Net) -> None:
     image = torch.rand(1, 16, 16)
     forward = watch(network, WholeImageInferer(average_flips=True), image, None)
     assert len(forward.inputs) == 1 and torch.equal(forward.inputs[0], image)
+
+
+def test_of_windows_the_records_are_of_one_pass(network: I2Net) -> None:
+    image, inferer = torch.rand(1, 16, 32), WholeImageInferer(window=[16, 16])
+    forward = watch(network, inferer, image, None)
+    assert forward.inputs.shape == (1, 1, 16, 32) and inferer.window == [16, 16]
 
 
 def test_watching_leaves_a_training_network_as_it_was(network: I2Net) -> None:
@@ -138,7 +144,7 @@ def test_a_broken_file_of_views_is_named(tmp_path: Path) -> None:
     save_views(tmp_path / "case.npz", [make_view()])
     whole = (tmp_path / "case.npz").read_bytes()
     (tmp_path / "case.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"case\.npz is damaged or holds no views .*Evaluate again"):
+    with pytest.raises(ValueError, match=r"case\.npz is damaged or contains no views .*Evaluate again"):
         load_views(tmp_path / "case.npz")
 
 

@@ -103,7 +103,7 @@ def test_other_settings_than_those_of_the_run_are_refused(tmp_path: Path) -> Non
 def test_a_run_that_no_study_made_is_refused(tmp_path: Path) -> None:
     cell = fake_cell(tmp_path, "i2net")
     (cell.folder / "evaluation").mkdir(parents=True)
-    with pytest.raises(CellSettingsError, match=r"holds a run without cell\.json, so its settings are unknown"):
+    with pytest.raises(CellSettingsError, match=r"contains a run without cell\.json, so its settings are unknown"):
         require_same_settings(cell)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from i2net_bundle.studies.page import page, pictures
-from tests.studies.test_study_tables import make_tables
+from tests.studies.tables import make_tables
 
 
 def images(html: str) -> list[str]:
@@ -19,7 +19,7 @@ def images(html: str) -> list[str]:
     return [base64.b64decode(data).decode() for data in found]
 
 
-def test_the_page_holds_plots_tables_and_notes_and_loads_nothing(tmp_path: Path) -> None:
+def test_the_page_contains_plots_tables_and_notes_and_loads_nothing(tmp_path: Path) -> None:
     html = page(make_tables(tmp_path))
     HTMLParser().feed(html)
     assert len(images(html)) == 2 and all(text.startswith("<?xml") for text in images(html))

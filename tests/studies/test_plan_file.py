@@ -49,8 +49,11 @@ FAULTS = {
     "a repeated key": (SMALL + "task: ct\n", "the key 'task' occurs twice"),
     "an unknown task": (SMALL.replace("histology", "histologie"), "task 'histologie' is unknown. Use one of: ct, mr"),
     "a tag": (SMALL + "title: !!python/object/apply:os.system [ls]\n", "not valid YAML: could not determine"),
-    "an expression": (SMALL.replace("epochs: 3", "epochs: $__import__('os')"), "epochs holds an expression"),
-    "an expression in a list": (SMALL.replace("epochs: 3", "image_size: ['@x', 2]"), "image_size holds an expression"),
+    "an expression": (SMALL.replace("epochs: 3", "epochs: $__import__('os')"), "epochs contains an expression"),
+    "an expression in a list": (
+        SMALL.replace("epochs: 3", "image_size: ['@x', 2]"),
+        "image_size contains an expression",
+    ),
     "a target": (SMALL.replace("epochs: 3", "'network_def::_target_': os.system"), "is not the id of a setting"),
     "a section": (SMALL.replace("epochs: 3", "optimizer: {lr: 2}"), "must be a number, a text, true, false"),
     "a path of an overlay": (SMALL.replace("peer.yaml", "../peer.yaml"), "must be the file name of an overlay"),
@@ -82,5 +85,5 @@ def test_a_faulty_description_is_refused(name: str, write) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.yaml does not exist\. Name the YAML file of a study"):
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml does not exist\. Pass the YAML file of a study"):
         read_plan(tmp_path / "none.yaml")

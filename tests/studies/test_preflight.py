@@ -78,7 +78,7 @@ def test_overlays_of_the_user_are_found_only_in_the_folder_that_is_named(plan_of
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "my_net.yaml").write_text("divisor: 64\n")
     plan = plan_of(SMALL.replace("peer.yaml", "my_net.yaml").replace("{decoder: bilinear}", "{}"))
-    with pytest.raises(PlanError, match=r"Name the folder of your own overlays with --overlays"):
+    with pytest.raises(PlanError, match=r"Pass the folder of your own overlays with --overlays"):
         workflows(plan, plan.arms[1])
     found = workflows(plan, plan.arms[1], tmp_path / "mine")
     assert found.trained["divisor"] == 64

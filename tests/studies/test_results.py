@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 from scipy.stats import wilcoxon
 
 from i2net_bundle.metrics.holm import holm
+from i2net_bundle.reports.markup import MARKDOWN
+from i2net_bundle.studies.costs import Cost
 from i2net_bundle.studies.results import joined, study_results
+from i2net_bundle.studies.study_tables import StudyTables, text_tables
 from tests.studies.grids import make_cells, make_folds, make_plan
 
 DICE = ("transunet", 0)
@@ -46,6 +50,19 @@ def test_scores_are_means_over_cases_of_means_over_seeds(tmp_path: Path) -> None
 def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
     plan, folds = make_plan("ab"), make_folds()
     assert study_results(plan, folds, make_cells(tmp_path, plan, folds, score)).arms[0].deviations[DICE] is None
+
+
+def test_the_miou_of_every_finished_cell_is_kept_and_shown(tmp_path: Path) -> None:
+    plan, folds = make_plan("ab"), make_folds()
+    cells = make_cells(tmp_path, plan, folds, score)
+    for cell, value in zip([cell for cell in cells if cell.arm == "a"], (0.5, 0.6), strict=True):
+        (cell.folder / "evaluation" / "summary.json").write_text(json.dumps({"iou": {"mean": value, "classes": {}}}))
+    results = study_results(plan, folds, cells)
+    assert [arm.mean_ious for arm in results.arms] == [(0.5, 0.6), ()]
+    costs = {arm.name: Cost(1, 1, (1, 3, 8, 8)) for arm in plan.arms}
+    table = list(text_tables(StudyTables(results, costs, {}, {}, None), MARKDOWN))[-1]
+    assert table.header == ["Method", "runs", "mIoU"]
+    assert [row[1:] for row in table.rows] == [["2", "0.550 ± 0.071"], ["0", "-"]]
 
 
 def test_p_is_that_of_wilcoxon_corrected_over_the_arms(tmp_path: Path) -> None:

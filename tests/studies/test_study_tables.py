@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from pathlib import Path
 
 import pytest
 
 from i2net_bundle.reports.markup import MARKDOWN
-from i2net_bundle.studies.costs import Cost
-from i2net_bundle.studies.plan import Published
-from i2net_bundle.studies.published import published_table
-from i2net_bundle.studies.results import study_results
 from i2net_bundle.studies.study_tables import (
     StudyTables,
     costs_csv,
@@ -23,27 +18,7 @@ from i2net_bundle.studies.study_tables import (
     text_tables,
     write_tables,
 )
-from tests.studies.grids import make_cells, make_folds, make_plan
-
-ARMS = ("i2net", "carafe", "mine")
-
-
-def score(arm: str, seed: int, case: int) -> float:
-    return 0.6 + 0.01 * case + 0.02 * ARMS.index(arm) + 0.005 * seed
-
-
-def make_tables(
-    folder: Path, seeds: tuple[int, ...] = (0, 1), comparable: bool = False, cases: int = 8, missing: str = ""
-) -> StudyTables:
-    plan, folds = make_plan(ARMS, seeds, Published("table1_glas", comparable)), make_folds(cases)
-    cells = make_cells(folder, plan, folds, score)
-    if missing:
-        shutil.rmtree(folder / "cells" / missing)
-    costs = {name: Cost(11_400_000 + n, 12_300_000_000, (1, 3, 512, 512)) for n, name in enumerate(ARMS)}
-    results = study_results(plan, folds, cells)
-    return StudyTables(
-        results, costs, {"i2net": 1.5}, {"i2net": 0.25}, published_table("table1_glas"), "Gland phantoms"
-    )
+from tests.studies.tables import make_tables
 
 
 def cells_of(tables: StudyTables, caption: str) -> list[list[str]]:
@@ -103,7 +78,7 @@ def test_the_notes_say_what_is_published_open_and_computed(tmp_path: Path) -> No
     assert "corrected by Holm's method" in text
 
 
-def test_the_csv_files_hold_every_number_and_no_mark(tmp_path: Path) -> None:
+def test_the_csv_files_contain_every_number_and_no_mark(tmp_path: Path) -> None:
     tables = make_tables(tmp_path)
     row = next(
         row

@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from i2net_bundle import hardware
 from i2net_bundle.losses import CrossEntropyDiceLoss, I2NetLoss
 from i2net_bundle.networks import I2Net, learner_parameters
-from i2net_bundle.training import SegmentationTrainer, TrainingNetwork
+from i2net_bundle.training import AuxiliaryHead, SegmentationTrainer, TrainingNetwork
 from tests.networks.small_networks import small_i2net
 from tests.training.runs import Make, Run, run_maker
+from tests.training.steps import LEARNING_RATE
 
 
 @pytest.fixture(scope="session")
@@ -67,13 +69,14 @@ def make_trainer(make_loss: Callable[..., I2NetLoss]) -> Callable[..., Segmentat
         optimizer: torch.optim.Optimizer | None = None,
         weights: dict[str, float] | None = None,
         loss: nn.Module | None = None,
+        auxiliary: AuxiliaryHead | None = None,
         **kwargs: Any,
     ) -> SegmentationTrainer:
         arguments = {"device": torch.device("cpu"), "max_epochs": 1, **kwargs}
         return SegmentationTrainer(
             train_data_loader=batches,
-            network=TrainingNetwork(network),
-            optimizer=optimizer or torch.optim.SGD(network.parameters(), lr=0.01),
+            network=TrainingNetwork(network, auxiliary),
+            optimizer=optimizer or torch.optim.SGD(network.parameters(), lr=LEARNING_RATE),
             loss_function=loss or make_loss(network, **(weights or {})),
             **arguments,
         )
@@ -93,3 +96,9 @@ def uninterrupted(make_run: Make, tmp_path: Path) -> Run:
     run = make_run(tmp_path / "whole")
     run.trainer.run()
     return run
+
+
+@pytest.fixture
+def bfloat16_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use bfloat16 even on processors that emulate it: the results are the same."""
+    monkeypatch.setattr(hardware, "multiplies_bfloat16", lambda device_type: True)

@@ -20,6 +20,7 @@ from i2net_bundle.data import load_cases
 from i2net_bundle.data.phantoms import make_ct_phantoms
 from i2net_bundle.networks import I2Net
 from i2net_bundle.training import (
+    AuxiliaryHead,
     InitialWeights,
     IterationSeed,
     RunCheckpoint,
@@ -27,6 +28,7 @@ from i2net_bundle.training import (
     TrainingRecord,
     UpdateAverage,
     WeightAverage,
+    parameter_groups,
 )
 from i2net_bundle.training.slices import EpochSampler, SliceDataset
 from i2net_bundle.transforms import volume_reading, volume_training
@@ -72,6 +74,7 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
         num_workers: int = 0,
         extend: bool = False,
         settings: dict[str, str] | None = None,
+        auxiliary_weight: float = 0.0,
         **trainer_options: Any,
     ) -> Run:
         torch.manual_seed(99 if resume else 1)  # nothing may depend on the global state
@@ -83,16 +86,21 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
         )
         network = make_network(seed=7 if resume else 0, num_classes=9)
         average = WeightAverage(network, weight_average)
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+        auxiliary = AuxiliaryHead(network, 9, stage=2) if auxiliary_weight else None
+        groups = parameter_groups(network, 0.05, 1.0, auxiliary)
+        optimizer = torch.optim.SGD(groups, lr=0.05, momentum=0.9, weight_decay=1e-4)
         scheduler = PolynomialLR(optimizer, total_iters=max_epochs * len(loader), power=0.9)
         validator = (
             None
             if scores is None
             else SimpleNamespace(state=SimpleNamespace(epoch=0, metrics={}, key_metric_name="mean_dice"))
         )
+        if auxiliary is not None:
+            trainer_options |= {"auxiliary": auxiliary, "weights": {"auxiliary_weight": auxiliary_weight}}
         trainer = make_trainer(network, loader, optimizer, max_epochs=max_epochs, **trainer_options)
         record = TrainingRecord(output_dir, optimizer, validator)
         state = {"optimizer": optimizer, "lr_scheduler": scheduler, "average": average, "record": record}
+        state["auxiliary_head"] = auxiliary
 
         def validate(engine: SegmentationTrainer) -> None:
             if engine.state.epoch in (scores or {}):

@@ -24,6 +24,7 @@ from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.labels import class_names
 from i2net_bundle.training.cache import CaseCache
 from i2net_bundle.transforms import histology_reading, volume_reading
+from tests.causes import message_of
 from tests.training.counting import Count
 from tests.training.small_cases import (
     KEYS,
@@ -43,13 +44,8 @@ REAL_SAVE = np.save
 Start = Callable[[list[dict[str, str]], Path, list[Path]], None]
 
 
-def message_of(error: BaseException) -> str:
-    """What the first error of the chain says, which a command line shows last (see `i2net_bundle.workflow.errors`)."""
-    return str(error) if error.__cause__ is None else message_of(error.__cause__)
-
-
 @pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-def test_slices_hold_labels_as_uint8_and_hu_as_int16(tmp_path: Path, on_disk: bool) -> None:
+def test_slices_contain_labels_as_uint8_and_hu_as_int16(tmp_path: Path, on_disk: bool) -> None:
     case = write_case(tmp_path)
     read = CaseCache(volume_reading(KEYS), tmp_path / "cache" if on_disk else None).read(case)
     assert len(read) == SHAPE[2]
@@ -278,10 +274,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("wrong", "found"),
         [
-            (0.5, "holds labels that are not whole numbers (0.5, ...)"),
-            (-1.0, "holds -1, which is no class; the classes are 0 to 255"),
-            (256.0, "holds 256, which is no class; the classes are 0 to 255"),
-            (np.nan, "holds labels that are not whole numbers (nan, ...)"),
+            (0.5, "contains labels that are not whole numbers (0.5, ...)"),
+            (-1.0, "contains -1, which is no class; the classes are 0 to 255"),
+            (256.0, "contains 256, which is no class; the classes are 0 to 255"),
+            (np.nan, "contains labels that are not whole numbers (nan, ...)"),
         ],
         ids=["fraction", "negative", "over 255", "nan"],
     )

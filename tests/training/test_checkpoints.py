@@ -49,7 +49,7 @@ def test_the_comparison_detects_a_run_with_other_initial_weights(
         assert_equal(load(tmp_path / "other" / "model.pt"), load(tmp_path / "whole" / "model.pt"))
 
 
-def test_checkpoints_hold_batch_normalisation_momentum_and_schedule(uninterrupted: Run, tmp_path: Path) -> None:
+def test_checkpoints_contain_batch_normalisation_momentum_and_schedule(uninterrupted: Run, tmp_path: Path) -> None:
     contents = load(tmp_path / "whole" / "checkpoints" / "epoch_0004.pt")
     assert contents.keys() >= {"network", "optimizer", "lr_scheduler", "average", "trainer", "best", "record"}
     assert contents["network"]["encoder.stem.1.num_batches_tracked"] == 12

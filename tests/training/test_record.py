@@ -18,8 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from i2net_bundle.training import LossProgressBar, SegmentationTrainer, TrainingRecord
 from i2net_bundle.training.trainer import TERMS
-
-Make = Callable[..., Any]
+from tests.training.runs import Make
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def read_rows(output_dir: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_rows_hold_the_mean_of_every_term_over_the_epoch(make_recorded: Make, tmp_path: Path) -> None:
+def test_rows_contain_the_mean_of_every_term_over_the_epoch(make_recorded: Make, tmp_path: Path) -> None:
     trainer, terms = make_recorded(tmp_path), []
     trainer.add_event_handler(
         Events.ITERATION_COMPLETED, lambda e: terms.append({k: v.item() for k, v in e.state.output[TERMS].items()})
@@ -148,7 +147,7 @@ def test_a_new_run_discards_the_rows_of_another(make_recorded: Make, tmp_path: P
     assert [row["epoch"] for row in read_rows(tmp_path)] == ["1", "2"]
 
 
-def test_tensorboard_holds_every_iteration_and_epoch_once_also_after_a_resume(
+def test_tensorboard_contains_every_iteration_and_epoch_once_also_after_a_resume(
     make_recorded: Make, tmp_path: Path
 ) -> None:
     state = states_of(make_recorded(tmp_path, max_epochs=3, scores={1: {"mean_dice": 0.5}}))[1]

@@ -20,6 +20,7 @@ from i2net_bundle.labels import class_names
 from i2net_bundle.training.cache import CaseCache
 from i2net_bundle.training.slices import EpochSampler, SliceDataset
 from i2net_bundle.transforms import histology_reading, histology_training, volume_reading, volume_training
+from tests.causes import message_of
 from tests.training.counting import Count
 
 INSTANCES = HistologyOptions(label_values="instances")
@@ -46,11 +47,6 @@ def same(item: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return item["case"] == other["case"] and all(torch.equal(item[key], other[key]) for key in KEYS)
 
 
-def message_of(error: BaseException) -> str:
-    """Message of the first error in the chain."""
-    return str(error) if error.__cause__ is None else message_of(error.__cause__)
-
-
 def order_of(length: int, seed: int, epoch: int) -> list[tuple[int, int]]:
     sampler = EpochSampler(range(length), seed=seed)
     sampler.set_epoch(epoch)
@@ -74,7 +70,7 @@ def test_items_are_the_axial_slices_of_the_volumes_in_turn(plain: SliceDataset, 
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 8])
-def test_an_epoch_holds_every_slice_exactly_once(plain: SliceDataset, batch_size: int) -> None:
+def test_an_epoch_contains_every_slice_exactly_once(plain: SliceDataset, batch_size: int) -> None:
     loader = DataLoader(plain, batch_size=batch_size, sampler=EpochSampler(plain))
     for epoch in range(2):
         loader.sampler.set_epoch(epoch)
@@ -223,7 +219,7 @@ def test_a_class_that_the_network_lacks_is_refused_and_its_file_named(ct_dir: Pa
     reading = volume_reading(KEYS, VolumeOptions(classes=tuple(class_names("synapse")[:5])))
     with pytest.raises((ValueError, RuntimeError)) as caught:
         SliceDataset(load_cases(ct_dir, "training"), reading, as_cached())
-    assert "labelsTr/case_000.nii.gz: holds 5, 6, 7, 8, which are no classes;" in message_of(caught.value)
+    assert "labelsTr/case_000.nii.gz: contains 5, 6, 7, 8, which are no classes;" in message_of(caught.value)
 
 
 def test_an_empty_training_list_is_refused() -> None:

@@ -13,14 +13,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from i2net_bundle.training import UpdateAverage, WeightAverage
-from tests.training.runs import KilledError, Run, assert_equal, load, load_checkpoint, run_maker
-
-Make = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def make_run(tmp_path_factory: pytest.TempPathFactory, make_network: Make, make_trainer: Make) -> Callable[..., Run]:
-    return run_maker(tmp_path_factory.mktemp("ct"), make_network, make_trainer)
+from tests.training.runs import KilledError, Make, Run, assert_equal, load, load_checkpoint
 
 
 def train(average: WeightAverage, tensor: torch.Tensor, values: Sequence[float]) -> list[float]:
@@ -132,7 +125,7 @@ def uninterrupted(make_run: Make, whole_dir: Path) -> Run:
 class TestRuns:
     """Runs of 4 epochs of 3 iterations."""
 
-    def test_plain_weights_are_the_average_and_checkpoints_hold_both(
+    def test_plain_weights_are_the_average_and_checkpoints_contain_both(
         self, make_network: Make, uninterrupted: Run, whole_dir: Path
     ) -> None:
         network, average = uninterrupted.network.state_dict(), uninterrupted.average.network.state_dict()

@@ -17,7 +17,7 @@ from i2net_bundle.training.cache import CaseCache
 from i2net_bundle.transforms import volume_intensity, volume_preprocessing, volume_reading, volume_training
 from i2net_bundle.transforms.normalization import rescale, z_score
 from tests.checks.ct_files import SHAPE, hu_volume, label_volume, save
-from tests.checks.test_channels import MR, mr_volume, write_channels
+from tests.checks.mr_files import MR, mr_volume, write_channels
 
 KEYS = ("image", "label")
 

@@ -85,7 +85,7 @@ def test_the_same_size_changes_nothing(resize: object) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32])
-def test_labels_keep_their_type_and_hold_no_new_value(dtype: torch.dtype) -> None:
+def test_labels_keep_their_type_and_contain_no_new_value(dtype: torch.dtype) -> None:
     labels = random_labels(dtype)
     resized = resize_labels(labels, (31, 7))
     assert resized.dtype == dtype

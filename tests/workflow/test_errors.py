@@ -31,7 +31,7 @@ except {kind} as error:
 """
 REFUSED = """
 from i2net_bundle.workflow.run_folders import check_results_dir
-logging.getLogger("ignite.engine.engine.Engine").error("Engine run is terminating due to exception: already holds")
+logging.getLogger("ignite.engine.engine.Engine").error("Engine run is terminating due to exception: already contains")
 try:
     check_results_dir("tests", overwrite=False)
 except ValueError:
@@ -55,7 +55,7 @@ def test_an_error_of_the_user_is_one_line() -> None:
 
 def test_an_engines_report_of_the_same_error_is_silenced() -> None:
     (line,) = stderr_of(REFUSED)
-    assert line.startswith("Error: tests already holds results.")
+    assert line.startswith("Error: tests already contains results.")
 
 
 def test_control_characters_are_escaped_in_errors_and_logs() -> None:

@@ -14,7 +14,7 @@ from i2net_bundle.workflow.run_folders import check_output_dir, check_results_di
 def test_a_run_is_not_started_over_another(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "epoch_0001.pt").touch()
-    with pytest.raises(FileExistsError, match=rf"{tmp_path} already holds a training run.*--resume true"):
+    with pytest.raises(FileExistsError, match=rf"{tmp_path} already contains a training run.*--resume true"):
         check_output_dir(tmp_path, resume=False)
 
 
@@ -50,7 +50,7 @@ def test_resuming_where_nothing_was_trained_is_refused(tmp_path: Path) -> None:
 def test_results_are_replaced_only_on_request(tmp_path: Path) -> None:
     (tmp_path / "summary.json").touch()
     with pytest.raises(
-        FileExistsError, match=rf"{tmp_path} already holds results.*--overwrite \(monai\.bundle: --overwrite true\)"
+        FileExistsError, match=rf"{tmp_path} already contains results.*--overwrite \(monai\.bundle: --overwrite true\)"
     ):
         check_results_dir(tmp_path, overwrite=False)
     check_results_dir(tmp_path, overwrite=True)

@@ -95,7 +95,7 @@ def test_text_that_a_configuration_would_evaluate_is_refused(text: str, place: A
 @pytest.mark.parametrize("key", ["_target_", "_requires_", "_mode_"])
 def test_markers_of_a_component_are_refused(key: str, tmp_path: Path) -> None:
     weights = write(tmp_path, training={"x": {key: "os.system", "command": "touch x"}})
-    with pytest.raises(ValueError, match=f"holds the key '{key}'"):
+    with pytest.raises(ValueError, match=f"contains the key '{key}'"):
         run_record(weights)
 
 

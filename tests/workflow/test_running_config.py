@@ -48,7 +48,7 @@ def test_a_network_other_than_a_component_is_not_recorded() -> None:
     assert network_of("$torch.nn.Identity()") is None  # type: ignore[arg-type]
 
 
-def test_the_record_holds_every_setting_that_must_not_change() -> None:
+def test_the_record_contains_every_setting_that_must_not_change() -> None:
     parser = ConfigParser()
     parser.read_config(config_files("train.json"))
     parser["warmup"] = 5

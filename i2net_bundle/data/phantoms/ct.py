@@ -183,7 +183,7 @@ def make_ct_phantoms(
         the path of ``dataset.json``.
 
     Raises:
-        FileExistsError: ``out_dir`` already holds a ``dataset.json``.
+        FileExistsError: ``out_dir`` already contains a ``dataset.json``.
     """
 
     def write_case(split: str, index: int) -> dict[str, str]:

@@ -30,11 +30,13 @@ def write_dataset(
         the path of ``dataset.json``.
 
     Raises:
-        FileExistsError: ``out_dir`` already holds a ``dataset.json``.
+        FileExistsError: ``out_dir`` already contains a ``dataset.json``.
     """
     dataset_json = Path(out_dir) / "dataset.json"
     if dataset_json.exists():
-        raise FileExistsError(f"{out_dir} already holds a dataset.json. Delete the folder, or choose another out_dir.")
+        raise FileExistsError(
+            f"{out_dir} already contains a dataset.json. Delete the folder, or choose another out_dir."
+        )
     splits: dict[str, list[dict[str, str]]] = {split: [] for split in num_cases}
     order = [split for split, count in num_cases.items() for _ in range(count)]
     for index, split in enumerate(tqdm(order, desc=header["name"], unit="case", disable=None)):

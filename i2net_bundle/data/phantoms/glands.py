@@ -103,7 +103,7 @@ def make_gland_phantoms(
         the path of ``dataset.json``.
 
     Raises:
-        FileExistsError: ``out_dir`` already holds a ``dataset.json``.
+        FileExistsError: ``out_dir`` already contains a ``dataset.json``.
     """
     first_test = num_training + num_validation
 

@@ -48,7 +48,7 @@ def write_dicom_seg(
         folder: folder of the series; subfolders are searched.
         path: output file; written under a temporary name and renamed.
         classes: background first; `segment_concept` finds the code of a class without a SNOMED code.
-        chosen: number or UID of the series if the folder holds several.
+        chosen: number or UID of the series if the folder contains several.
 
     Raises:
         ImportError: highdicom is not installed.
@@ -140,7 +140,7 @@ def _segmentation(mask: np.ndarray, sources: Sequence[Any], classes: Sequence[La
             f"{folder}: the slices lack attributes that a DICOM-SEG requires ({reason}). Use the NIfTI mask, or the "
             "series before its attributes were removed."
         ) from None
-    segmentation.SpecificCharacterSet = _UTF_8  # class names may hold characters outside the set of the slices
+    segmentation.SpecificCharacterSet = _UTF_8  # class names may contain characters outside the set of the slices
     if any(concept.kind.scheme_designator == PRIVATE_SCHEME for concept in concepts):
         segmentation.CodingSchemeIdentificationSequence = [private_scheme()]
     return segmentation

@@ -120,7 +120,7 @@ def _read(path: Path, start: bytes) -> DicomSlice | OtherObject:
         num_frames = int(content.get("NumberOfFrames") or 1)
         bits_stored = int(content.get("BitsStored") or pixels[3])
         signed = bool(content.get("PixelRepresentation"))
-    except Exception:  # damaged bytes lead pydicom to many errors, whose messages may hold values
+    except Exception:  # damaged bytes lead pydicom to many errors, whose messages may contain values
         raise DamagedFileError("truncated or damaged") from None
     if not class_uid:
         raise DamagedFileError("truncated or damaged")
@@ -173,7 +173,7 @@ def _attributes(content: Any, bits_stored: int) -> tuple[dict[str, Any], list[st
                 faults.extend([f"no {keyword}"] * required)
                 return None
             found = tuple(float(item) for item in (value if count > 1 else [value]))
-        except Exception:  # not a number; the message would hold the value
+        except Exception:  # not a number; the message would contain the value
             found = ()
         if len(found) != count or not all(map(math.isfinite, found)):
             faults.append(f"an invalid {keyword}")
@@ -222,6 +222,6 @@ def _text(content: Any, keyword: str) -> str:
     try:
         value = content.get(keyword) or ""
         text = value if isinstance(value, str) else "\\".join(map(str, value))
-    except Exception:  # not text; the message would hold the value
+    except Exception:  # not text; the message would contain the value
         return ""
     return "".join(letter if letter.isprintable() else "?" for letter in text.strip(" \0"))

@@ -1,7 +1,7 @@
 """Find the series in a DICOM folder, and the one to read.
 
 Only attributes that describe the images are read, so no name, number or date of a patient can reach a message or a
-result. Messages refer to series by number; `i2net series` shows their UIDs and descriptions, which may hold a name.
+result. Messages refer to series by number; `i2net series` shows their UIDs and descriptions, which may contain a name.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def list_series(folder: str | Path) -> list[DicomSeries]:
         the series in the order of the paths of their first slices; their numbers are their places in it, from 1.
 
     Raises:
-        DataError: the folder does not exist, holds no slice, or holds slices that cannot be read.
+        DataError: the folder does not exist, contains no slice, or contains slices that cannot be read.
     """
     return _intact_content(Path(folder)).series
 
@@ -187,12 +187,13 @@ def damage_finding(folder: str | Path, damaged: Sequence[Path], what: str, remed
     """
     slices = "1 slice" if len(damaged) == 1 else f"{len(damaged)} slices"
     listed = _named(folder, {path: "" for path in damaged})
-    return error("dicom-unreadable", folder, f"holds {slices} that cannot be {what}{listed}", remedy)
+    return error("dicom-unreadable", folder, f"contains {slices} that cannot be {what}{listed}", remedy)
 
 
 def _intact_content(folder: Path) -> DicomContent:
     if not folder.is_dir():
-        raise DataError([error("dicom-none", folder, "is not a folder", "Pass the folder that holds the DICOM files.")])
+        remedy = "Pass the folder that contains the DICOM files."
+        raise DataError([error("dicom-none", folder, "is not a folder", remedy)])
     content = group_series(folder, files_below(folder))
     if content.damaged:
         remedy = "Copy or export the series again."
@@ -202,8 +203,8 @@ def _intact_content(folder: Path) -> DicomContent:
     if not content.series:
         kinds = {path: kind for path, kind in content.skipped.items() if kind}
         others = f", only other objects{_named(folder, kinds)}" if kinds else ""
-        remedy = "Pass the folder that holds the slices of a CT or MR series, or a NIfTI file."
-        raise DataError([error("dicom-none", folder, f"holds no DICOM slices{others}", remedy)])
+        remedy = "Pass the folder that contains the slices of a CT or MR series, or a NIfTI file."
+        raise DataError([error("dicom-none", folder, f"contains no DICOM slices{others}", remedy)])
     return content
 
 
@@ -213,13 +214,13 @@ def _chosen(folder: Path, series: list[DicomSeries], chosen: int | str | None) -
         inside = [item for item in candidates if folder in item.folders]
         if len(inside) == 1 and all(len(item.folders) == 1 for item in candidates):
             return inside[0]
-        problem = f"holds {len(candidates)} series" if candidates else "holds only localisers"
+        problem = f"contains {len(candidates)} series" if candidates else "contains only localisers"
     elif isinstance(chosen, int):
         candidates = series[chosen - 1 : chosen]
-        problem = f"holds {len(series)} series, so there is no number {chosen}"
+        problem = f"contains {len(series)} series, so there is no number {chosen}"
     else:
         candidates = [item for item in series if item.uid == chosen]
-        problem = "holds no series with the given UID"
+        problem = "contains no series with the given UID"
     if len(candidates) == 1:
         return candidates[0]
     listed = "".join(f"\n  {number}. {item.summary}" for number, item in enumerate(series, 1))
@@ -233,7 +234,7 @@ def _skipped_findings(folder: Path, skipped: dict[Path, str]) -> list[Finding]:
     files = "1 file that is not a DICOM slice"
     if len(skipped) > 1:
         files = f"{len(skipped)} files that are not DICOM slices"
-    problem = f"holds {files}; skipped{_named(folder, skipped)}"
+    problem = f"contains {files}; skipped{_named(folder, skipped)}"
     return [warning("dicom-skipped", folder, problem, "Check that no slice of the series is among them.")]
 
 

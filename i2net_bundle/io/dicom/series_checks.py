@@ -85,7 +85,8 @@ def _attribute_findings(folder: str | Path, series: DicomSeries) -> list[Finding
 def _line_findings(folder: str | Path, series: DicomSeries) -> list[Finding]:
     """Every slice must lie within half a pixel of the line along the normal through the others.
 
-    With a tilted gantry, each slice is shifted in its plane in proportion to its height, which no regular grid holds.
+    With a tilted gantry, each slice is shifted in its plane in proportion to its height, which no regular grid can
+    represent.
     """
     orientation, spacing, heights = series.slices[0].orientation, series.slices[0].spacing_mm, series.heights_mm
     assert orientation is not None and spacing is not None and heights is not None

@@ -13,12 +13,12 @@ from i2net_bundle.io.file_listing import files_below
 def dicom_folders(folder: str | Path, volumes: Sequence[str | Path] = ()) -> list[Path]:
     """Find the DICOM cases among a folder and its subfolders.
 
-    A folder is one case if the DICOM files in and below it are one series, localisers aside, and it holds no other
+    A folder is one case if the DICOM files in and below it are one series, localisers aside, and it contains no other
     volume. Otherwise each subfolder is examined separately, and the files directly in the folder are a case. Folders
     that share a series are not split, so that no series is read in part: their common parent is the case, and reading
     it lists its series.
 
-    Headers are read only if several folders hold DICOM files, or there are other volumes.
+    Headers are read only if several folders contain DICOM files, or there are other volumes.
 
     Args:
         folder: root of the tree.

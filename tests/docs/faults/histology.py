@@ -15,7 +15,7 @@ from PIL import Image
 
 from i2net_bundle.checks.histology import check_histology
 from i2net_bundle.io.options import HistologyOptions
-from tests.checks.test_histology import IDS, RGB, half_of, mask, pages, rotated, with_alpha
+from tests.checks.histology_files import IDS, RGB, half_of, mask, pages, rotated, with_alpha
 from tests.docs.faults.table import Make, Printed, found
 from tests.io.test_images import claiming_png, png_chunk
 
@@ -116,7 +116,7 @@ FAULTS: dict[str, Make] = {
     "unknown format": image("a.png", lambda path: Image.fromarray(RGB).save(path, format="GIF")),
     "truncated": image("a.png", half_of(".png")),
     "too large": too_large,
-    "header that claims more than the file holds": image("a.png", lambda path: claiming_png(path, 13000, 13000)),
+    "header that claims more than the file contains": image("a.png", lambda path: claiming_png(path, 13000, 13000)),
     "several pages": image("a.tif", pages),
     "ImageJ stack in one page": image("a.tif", imagej_stack),
     "pages that form a loop": image("a.tif", endless_pages),

@@ -12,8 +12,8 @@ from i2net_bundle.checks.scans import check_volume
 from i2net_bundle.io.options import VolumeOptions
 from tests.checks.ct_files import hu_volume, save
 from tests.docs.faults.table import Make, Printed, found
-from tests.io.test_itk import FAULTS as HEADERS
-from tests.io.test_itk import header_file
+from tests.io.itk_files import FAULTS as HEADERS
+from tests.io.itk_files import header_file
 
 
 def header(suffix: str, *replacements: tuple[str, str]) -> Make:

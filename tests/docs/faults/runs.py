@@ -40,7 +40,7 @@ from tests.training.test_cache_damage import file_of, one_bit_flipped_in_slice_2
 
 
 def folder_with(name: str, check: Callable[[Path], object]) -> Make:
-    """A folder that holds one file."""
+    """A folder that contains one file."""
 
     def make(folder: Path) -> Printed:
         path = folder / "runs" / "synapse" / name

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import SimpleITK as sitk  # noqa: N813  the library's own abbreviation
+from pydicom.uid import CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage
 
 CT_UID, OTHER_UID, SCOUT_UID = "1.2.3.4", "1.2.3.5", "1.2.3.6"
 AXIAL, CORONAL = (1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1)
@@ -16,8 +17,9 @@ FILE_UID = "1.3.12.2.1107.5.1"
 PATIENT = {"0010|0010": "Doe^Jane", "0010|0020": "JD-4711", "0010|0030": "19700131"}
 DESCRIPTION = "Arterial Doe"
 SECRETS = (*PATIENT.values(), CT_UID, OTHER_UID, SCOUT_UID, FILE_UID, DESCRIPTION)
-"""Values that no message, table or file name may hold."""
+"""Values that no message, table or file name may contain."""
 SPACING_MM = (0.8, 0.9)
+_CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
 
 
 def write_slice(
@@ -27,11 +29,11 @@ def write_slice(
     orientation: Sequence[float] = AXIAL,
     value: int = 40,
     size: tuple[int, int] = (6, 5),
+    modality: str = "CT",
     **headers: str,
 ) -> None:
     """Write one slice (columns, rows) with a constant HU value."""
     tags = {
-        "modality": "0008|0060",
         "image_type": "0008|0008",
         "description": "0008|103e",
         "intercept": "0028|1052",
@@ -39,7 +41,6 @@ def write_slice(
         "thickness": "0018|0050",
     }
     defaults = {
-        "modality": "CT",
         "image_type": "ORIGINAL\\PRIMARY\\AXIAL",
         "description": "Abdomen",
         "intercept": "-1024",
@@ -49,7 +50,7 @@ def write_slice(
     image = sitk.GetImageFromArray(np.full(size[::-1], value, np.int16))
     image.SetSpacing(SPACING_MM)
     content = {tags[name]: text for name, text in {**defaults, **headers}.items()} | PATIENT
-    content |= {"0020|000d": "1.2.3", "0020|000e": uid, "0020|0052": "1.2.9"}
+    content |= {"0008|0060": "CT", "0020|000d": "1.2.3", "0020|000e": uid, "0020|0052": "1.2.9"}
     content |= {"0020|0032": "\\".join(map(str, position)), "0020|0037": "\\".join(map(str, orientation))}
     for tag, text in content.items():
         image.SetMetaData(tag, text)
@@ -61,6 +62,8 @@ def write_slice(
     writer.Execute(image)
     content = pydicom.dcmread(path)
     content.RescaleType = "HU"  # GDCM writes "US", unspecified
+    content.Modality = modality  # GDCM may write other modalities as multi-frame objects, without their geometry
+    content.SOPClassUID = content.file_meta.MediaStorageSOPClassUID = _CLASSES[modality]
     content.save_as(path)
 
 

@@ -32,7 +32,7 @@ def without_preamble(path: Path) -> Path:
     return target
 
 
-def test_a_header_holds_nothing_of_the_patient(tmp_path: Path) -> None:
+def test_a_header_contains_nothing_of_the_patient(tmp_path: Path) -> None:
     write_slice(tmp_path / "0.dcm", (0, 0, 0))
     item = read_header(tmp_path / "0.dcm")
     assert isinstance(item, DicomSlice) and item.position_mm == (0, 0, 0)
@@ -43,7 +43,7 @@ def test_files_without_a_preamble_are_read(tmp_path: Path) -> None:
     write_ct(tmp_path)
     for path in sorted(tmp_path.glob("*.dcm")):
         assert is_dicom(without_preamble(path))
-    assert read_series(tmp_path)[0].GetSize() == (6, 5, 4)
+    assert read_series(tmp_path)[0].size == (6, 5, 4)
 
 
 @pytest.mark.parametrize("name", ["README.txt", "a.nii", "IM1"])

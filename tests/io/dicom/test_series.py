@@ -67,7 +67,7 @@ def test_a_series_in_the_folder_itself_precedes_those_of_subfolders(tmp_path: Pa
     write_ct(tmp_path / "below", (0, 3), uid=OTHER_UID)
     assert find_series(tmp_path)[0].num_slices == 4
     write_slice(tmp_path / "below" / "more.dcm", (-3, -2, 20))  # of the folder's own series
-    with pytest.raises(DataError, match=r"holds 2 series\. Choose one"):
+    with pytest.raises(DataError, match=r"contains 2 series\. Choose one"):
         find_series(tmp_path)
 
 
@@ -95,20 +95,20 @@ def test_a_description_cannot_act_on_the_terminal(tmp_path: Path) -> None:
 def test_a_path_that_is_not_a_folder_is_refused(kind: str, tmp_path: Path) -> None:
     if kind == "a file":
         (tmp_path / "scan").touch()
-    with pytest.raises(DataError, match=r"scan: is not a folder\. Pass the folder that holds the DICOM files"):
+    with pytest.raises(DataError, match=r"scan: is not a folder\. Pass the folder that contains the DICOM files"):
         list_series(tmp_path / "scan")
 
 
 def test_a_folder_without_dicom_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(DataError, match=r"holds no DICOM slices\. Pass the folder that holds the slices"):
+    with pytest.raises(DataError, match=r"contains no DICOM slices\. Pass the folder that contains the slices"):
         list_series(tmp_path)
 
 
 def test_several_series_are_listed_by_number(tmp_path: Path) -> None:
     two_series(tmp_path)
     message = (
-        r"holds 2 series\. Choose one with --series NUMBER; `i2net series FOLDER` shows descriptions and UIDs\.\n"
+        r"contains 2 series\. Choose one with --series NUMBER; `i2net series FOLDER` shows descriptions and UIDs\.\n"
         r"  1\. CT, 2 slices of 6 × 5, 0\.8 × 0\.9 × 3 mm, axial\n"
         r"  2\. CT, 4 slices of 6 × 5, 0\.8 × 0\.9 × 5 mm, axial\n"
         r"  3\. CT, 1 slice of 6 × 5, 0\.8 × 0\.9 × 4 mm, coronal, localiser$"
@@ -120,13 +120,13 @@ def test_several_series_are_listed_by_number(tmp_path: Path) -> None:
 
 def test_only_a_localiser_is_refused(tmp_path: Path) -> None:
     write_scout(tmp_path)
-    with pytest.raises(DataError, match=r"holds only localisers\. Choose one .*\n  1\. CT, 1 slice"):
+    with pytest.raises(DataError, match=r"contains only localisers\. Choose one .*\n  1\. CT, 1 slice"):
         find_series(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("chosen", "problem"),
-    [("9.9.8.7", r"holds no series with the given UID"), (2, r"holds 1 series, so there is no number 2")],
+    [("9.9.8.7", r"contains no series with the given UID"), (2, r"contains 1 series, so there is no number 2")],
 )
 def test_an_unknown_series_is_refused_with_the_list_and_without_uids(
     chosen: int | str, problem: str, tmp_path: Path
@@ -139,10 +139,11 @@ def test_an_unknown_series_is_refused_with_the_list_and_without_uids(
 
 def test_a_truncated_slice_is_named_unless_its_name_is_a_uid(tmp_path: Path) -> None:
     truncated(tmp_path / "scan")
-    with pytest.raises(DataError, match=r"holds 1 slice that cannot be read: truncated or damaged \(3\.dcm\)\. Copy"):
+    message = r"contains 1 slice that cannot be read: truncated or damaged \(3\.dcm\)\. Copy"
+    with pytest.raises(DataError, match=message):
         list_series(tmp_path / "scan")
     named_by_uids(tmp_path / "scan")
-    with pytest.raises(DataError, match=r"holds 1 slice that cannot be read: truncated or damaged\. Copy"):
+    with pytest.raises(DataError, match=r"contains 1 slice that cannot be read: truncated or damaged\. Copy"):
         list_series(tmp_path / "scan")
 
 
@@ -156,7 +157,7 @@ def test_other_files_are_skipped_with_a_warning_that_names_them(tmp_path: Path) 
     series, (found,) = find_series(tmp_path)
     assert (series.num_slices, found.severity, found.rule) == (4, Severity.WARNING, "dicom-skipped")
     assert str(found) == (
-        f"{tmp_path}: holds 2 files that are not DICOM slices; skipped (logo.png, report.pdf). "
+        f"{tmp_path}: contains 2 files that are not DICOM slices; skipped (logo.png, report.pdf). "
         "Check that no slice of the series is among them."
     )
 
@@ -182,7 +183,7 @@ def test_other_dicom_objects_are_skipped_by_their_kind(class_uid: str, kind: str
     edit(tmp_path / "other", change)
     series, (found,) = find_series(tmp_path)
     assert series.num_slices == 4
-    assert f"holds 1 file that is not a DICOM slice; skipped (other/0.dcm [{kind}])" in found.problem
+    assert f"contains 1 file that is not a DICOM slice; skipped (other/0.dcm [{kind}])" in found.problem
 
 
 def test_a_folder_of_other_dicom_objects_is_refused_by_their_kind(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_messages_hide_folders_that_are_named_by_a_patient(tmp_path: Path) -> No
     assert found.file == str(tmp_path / "[hidden]" / "[hidden]" / "scan")
 
 
-def test_a_listed_series_holds_nothing_of_the_patient(tmp_path: Path) -> None:
+def test_a_listed_series_contains_nothing_of_the_patient(tmp_path: Path) -> None:
     write_ct(tmp_path)
     assert b"Doe^Jane" in (tmp_path / "0.dcm").read_bytes()
     (series,) = list_series(tmp_path)

@@ -172,12 +172,12 @@ def test_a_ct_whose_unit_is_unknown_is_read_with_a_warning(
 
 def test_a_slice_off_by_less_than_a_tenth_of_the_spacing_is_allowed(tmp_path: Path) -> None:
     write_ct(tmp_path, (0, 5.4, 10, 15))
-    assert read_series(tmp_path)[0].GetSpacing()[2] == pytest.approx(5)
+    assert read_series(tmp_path)[0].spacing[2] == pytest.approx(5)
 
 
 def test_a_slice_off_its_line_by_less_than_half_a_pixel_is_allowed(tmp_path: Path) -> None:
     moved(4, along_x_mm=0.3)(tmp_path)  # a pixel is 0.8 mm wide
-    assert read_series(tmp_path)[0].GetSize()[2] == 10
+    assert read_series(tmp_path)[0].size[2] == 10
 
 
 def test_every_fault_of_a_series_is_returned(tmp_path: Path) -> None:
@@ -196,5 +196,5 @@ def test_an_oblique_series_is_read_along_its_normal(tmp_path: Path) -> None:
         write_slice(tmp_path / f"{number}.dcm", 5 * number * normal, orientation=orientation, value=number)
     image, findings = read_series(tmp_path)
     assert findings == []
-    assert image.GetSpacing()[2] == pytest.approx(5, abs=1e-4)
-    assert np.reshape(image.GetDirection(), (3, 3))[:, 2] == pytest.approx(normal, abs=1e-6)
+    assert image.spacing[2] == pytest.approx(5, abs=1e-4)
+    assert np.reshape(image.direction, (3, 3))[:, 2] == pytest.approx(normal, abs=1e-6)

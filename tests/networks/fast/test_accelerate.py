@@ -85,7 +85,7 @@ def test_the_proof_is_given_once_and_leaves_the_random_state_alone() -> None:
     torch.set_rng_state(before)
 
 
-def test_the_proof_holds_inside_inference_mode() -> None:
+def test_the_self_check_works_inside_inference_mode() -> None:
     with torch.inference_mode():
         assert self_check.disagreement(CPU) is None
 

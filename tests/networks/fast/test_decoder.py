@@ -12,8 +12,8 @@ from i2net_bundle.losses.orthogonalization import learner_cosines, learner_gradi
 from i2net_bundle.networks import ImplicitDecoder
 from i2net_bundle.networks.fast import folded, gated_linear, precision
 from i2net_bundle.networks.fast.decoder import FastImplicitDecoder
+from tests.networks.small_decoders import EVEN_SIZES, ODD_SIZES, make_decoder, make_features
 from tests.networks.small_networks import assert_gradients_close
-from tests.networks.test_decoder import EVEN_SIZES, ODD_SIZES, make_decoder, make_features
 
 
 @pytest.fixture(autouse=True)

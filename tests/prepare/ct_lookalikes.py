@@ -31,7 +31,7 @@ def patient(number: int, without_gallbladder: bool = False) -> tuple[np.ndarray,
 
 
 def stored(array: np.ndarray, orientation: str) -> nib.Nifti1Image:
-    """A volume in RAS order as a file would hold it: axes turned, sform code 0, qform code 1."""
+    """A volume in RAS order as a file would contain it: axes turned, sform code 0, qform code 1."""
     affine = np.diag([*SPACING_MM, 1.0])
     affine[:3, 3] = (-190, -180, -600)
     turn = nib.orientations.ornt_transform(

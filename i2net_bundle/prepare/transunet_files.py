@@ -1,6 +1,6 @@
 """Read TransUNet's prepared Synapse files.
 
-``train_npz/case0005_slice000.npz`` holds one slice ("image" windowed to [0, 1], "label"), and
+``train_npz/case0005_slice000.npz`` contains one slice ("image" windowed to [0, 1], "label"), and
 ``test_vol_h5/case0001.npy.h5`` a volume, slices first. They record no spacing, origin or orientation. Spacing and
 origin stay unknown; the orientation is inferred from the organs: of the 48 possible orientations, the one that places
 them as in a patient.
@@ -55,18 +55,18 @@ def read_transunet(
         orientation: axis codes of (slices, rows, columns) as stored, such as "SLA"; default: inferred from the organs.
 
     Returns:
-        CT in HU (int16; between the window's bounds, since the files hold no more) and label (uint8), RAS, both marked
-        as without geometry; and the orientation.
+        CT in HU (int16; between the window's bounds, since the files contain no more) and label (uint8), RAS, both
+        marked as without geometry; and the orientation.
 
     Raises:
         DataError: a file is damaged or not TransUNet's, slices are missing, or the orientation cannot be inferred.
     """
     image, label = _read_volume(files[0]) if len(files) == 1 and files[0].suffix == ".h5" else _stack_slices(files)
     if image.shape != label.shape or image.ndim != 3:
-        problem = f"holds an image of shape {image.shape} and a label of shape {label.shape}"
+        problem = f"contains an image of shape {image.shape} and a label of shape {label.shape}"
         raise DataError([error("shape", files[0], problem, "Download it again.")])
     if image.min() < -1e-3 or image.max() > 1 + 1e-3:
-        problem = f"holds values from {image.min():g} to {image.max():g}, not from 0 to 1"
+        problem = f"contains values from {image.min():g} to {image.max():g}, not from 0 to 1"
         raise DataError([error("normalised", files[0], problem, "Take the files as TransUNet distributes them.")])
     low, high = WINDOW_HU
     hu = np.rint(low + (high - low) * image).astype(np.int16)
@@ -93,7 +93,7 @@ def _find_orientation(label: np.ndarray, path: Path) -> str:
     runner_up = max(score for codes, score in scores.items() if codes != best)
     if scores[best] < 6 or scores[best] - runner_up < 2:  # one misplaced pair must not decide
         problem = f"does not show its orientation: {best} fits {scores[best]} more positions of organs than it breaks"
-        remedy = "Name it with --orientation, the directions of (slices, rows, columns), such as SLA."
+        remedy = "Specify it with --orientation, the directions of (slices, rows, columns), such as SLA."
         raise DataError([error("orientation", path, problem, remedy)])
     return best
 
@@ -170,7 +170,7 @@ def _whole(labels: np.ndarray, path: Path) -> np.ndarray:
     whole: np.ndarray = np.rint(labels).astype(np.int64)
     if not np.array_equal(whole, labels) or whole.min() < 0 or whole.max() > 255:
         raise DataError(
-            [error("labels", path, "holds labels that are not whole numbers from 0 to 255", "Download it again.")]
+            [error("labels", path, "contains labels that are not whole numbers from 0 to 255", "Download it again.")]
         )
     return whole.astype(np.uint8)
 
