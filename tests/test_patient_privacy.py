@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -26,6 +28,7 @@ from i2net_bundle.data.phantoms import ct_phantom
 from i2net_bundle.networks import synapse_i2net
 from tests.io.dicom.files import write_slice
 
+ROOT = Path(__file__).resolve().parents[1]
 GROUPS = (0x0008, 0x0010, 0x0012, 0x0032, 0x0038, 0x0040)
 """Identification, patient, clinical trial, study, visit and procedure."""
 FURTHER = ("StudyID", "FrameOfReferenceUID", "DeviceSerialNumber", "ProtocolName", "StudyInstanceUID", "ImageComments")
@@ -81,31 +84,39 @@ def plant(content: Dataset, malformed: bool) -> set[str]:
     return secrets
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["valid values", "malformed values"])
-def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
-    """A data set of one planted DICOM series with its label, and untrained weights."""
-    root = tmp_path_factory.mktemp("study")
-    hu, label = ct_phantom(0, (40, 40, 12), (9, 9, 20))
+def write_scan(folder: Path, label: Path, seed: int, malformed: bool) -> set[str]:
+    """Write a phantom as a planted DICOM series with its label, and return the texts to search for."""
+    hu, organs = ct_phantom(seed, (40, 40, 12), (9, 9, 20))
     secrets: set[str] = set()
-    (root / "scan").mkdir()
+    folder.mkdir()
     for number in range(hu.shape[2]):
-        path = root / "scan" / f"{number:03d}.dcm"
+        path = folder / f"{number:03d}.dcm"
         write_slice(path, (-180, -180, 20 * number), size=(40, 40), thickness="20")
         with pydicom.config.disable_value_validation():
             content = pydicom.dcmread(path)
             content.PixelSpacing = [9, 9]
             content.RescaleIntercept = 0
             content.PixelData = np.ascontiguousarray(hu[::-1, ::-1, number].T).astype("<i2").tobytes()
-            secrets = plant(content, request.param)
+            secrets = plant(content, malformed)
             content.save_as(path)
     affine = np.diag([-9.0, -9.0, 20.0, 1.0])
     affine[:3, 3] = 180, 180, 0
-    nib.save(nib.Nifti1Image(label[::-1, ::-1], affine), root / "label.nii.gz")
+    nib.save(nib.Nifti1Image(organs[::-1, ::-1], affine), label)
+    return secrets
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["valid values", "malformed values"])
+def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
+    """A data set of one planted DICOM series with its label, a list of two, and untrained weights."""
+    root = tmp_path_factory.mktemp("study")
+    secrets = write_scan(root / "scan", root / "label.nii.gz", 0, request.param)
+    write_scan(root / "other", root / "other_label.nii.gz", 1, request.param)
     names = ("background", "aorta", "gallbladder", "left kidney", "right kidney", "liver", "pancreas", "spleen")
     labels = {str(number): name for number, name in enumerate((*names, "stomach"))}
-    case = {"image": "scan", "label": "label.nii.gz"}
+    case, other = {"image": "scan", "label": "label.nii.gz"}, {"image": "other", "label": "other_label.nii.gz"}
     content = {"name": "S", "labels": labels, "modality": {"0": "CT"}, "training": [case]}
     (root / "dataset.json").write_text(json.dumps(content))
+    (root / "two.json").write_text(json.dumps({**content, "validation": [other]}))
     torch.manual_seed(0)
     torch.save(synapse_i2net().state_dict(), root / "model.pt")
     return root, secrets
@@ -154,3 +165,47 @@ def test_the_values_are_where_the_commands_could_find_them(study: tuple[Path, se
     content = (root / "scan" / "000.dcm").read_bytes()
     assert len(secrets) > 300
     assert all(secret.encode() in content for secret in secrets)
+
+
+RUN = ("--output_dir", "OUT/run", "--dataset_dir", "STUDY", "--datalist", "two.json", "--device", "cpu")
+TRAIN = ("--encoder_weights", "none", "--image_size", "[32,32]", "--epochs", "1", "--val_interval", "1")
+WORKFLOWS: dict[str, tuple[str, ...]] = {
+    "training": ("monai.bundle", "run", "training", "--config_file", "CONFIGS/train.json", *RUN, *TRAIN),
+    "evaluation": (
+        *("monai.bundle", "run", "evaluating", "--config_file", "CONFIGS/evaluate.json", *RUN),
+        *("--split", "validation", "--num_workers", "0"),
+    ),
+    "report": ("i2net_bundle", "report", "OUT/run"),
+    "evaluation of masks": (
+        *("i2net_bundle", "evaluate", "OUT/run/evaluation/masks", "STUDY", "--out", "OUT/scores"),
+        *("--datalist", "two.json", "--split", "validation"),
+    ),
+}
+
+
+def searched(path: Path) -> bytes:
+    """Content of a file; of weights, everything but the numbers."""
+    if path.suffix != ".pt":
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        return b"".join(archive.read(name) for name in archive.namelist() if name.endswith(".pkl"))
+
+
+@pytest.mark.slow
+def test_a_run_prints_and_writes_no_planted_value(study: tuple[Path, set[str]], tmp_path: Path) -> None:
+    root, secrets = study
+    places = {"STUDY": str(root), "OUT": str(tmp_path), "CONFIGS": str(ROOT / "configs")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "always", "COLUMNS": "200"}
+    said: dict[str, bytes] = {}
+    for name, command in WORKFLOWS.items():
+        arguments = [re.sub("STUDY|OUT|CONFIGS", lambda found: places[found[0]], part) for part in command]
+        done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, (name, done.stderr[-3000:])
+        said |= {f"stdout of {name}": done.stdout, f"stderr of {name}": done.stderr}
+    said |= {str(path): searched(path) for path in tmp_path.rglob("*") if path.is_file()}
+    said |= {f"name of {path}": path.name.encode() for path in tmp_path.rglob("*")}
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+    tokens = [secret.encode() for secret in secrets if secret != PLANTED]  # two letters occur in pictures by chance
+    found = {(token, where) for token in tokens for where, content in said.items() if token in content}
+    found |= {(match, where) for where, content in said.items() for match in re.findall(rb"ZQ[0-9A-F]{8}", content)}
+    assert not found

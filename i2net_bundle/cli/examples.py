@@ -38,7 +38,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "phantoms": (
         "i2net phantoms ct data/synapse",
         "i2net phantoms glands data/glas --seed 1",
-        "i2net phantoms streets streets && i2net prepare cityscapes streets --out data/streets",
+        "i2net phantoms streets streets",
+        "i2net prepare cityscapes streets --out data/streets",
     ),
     "demo": ("i2net demo --out runs/demo",),
     "package": (

@@ -95,8 +95,9 @@ def run_maker(folder: Path, make_network: Make, make_trainer: Make) -> Callable[
             if scores is None
             else SimpleNamespace(state=SimpleNamespace(epoch=0, metrics={}, key_metric_name="mean_dice"))
         )
-        own = {"auxiliary": auxiliary, "weights": {"auxiliary_weight": auxiliary_weight}}
-        trainer = make_trainer(network, loader, optimizer, max_epochs=max_epochs, **trainer_options, **own)
+        if auxiliary is not None:
+            trainer_options |= {"auxiliary": auxiliary, "weights": {"auxiliary_weight": auxiliary_weight}}
+        trainer = make_trainer(network, loader, optimizer, max_epochs=max_epochs, **trainer_options)
         record = TrainingRecord(output_dir, optimizer, validator)
         state = {"optimizer": optimizer, "lr_scheduler": scheduler, "average": average, "record": record}
         state["auxiliary_head"] = auxiliary
