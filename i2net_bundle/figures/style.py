@@ -13,7 +13,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 SERIES = (
     ("#0072B2", "-", "o"),
@@ -53,6 +55,18 @@ _FALLBACK_FONTS = (
     *("Hiragino Sans", "Yu Gothic", "Malgun Gothic", "Noto Sans", "Noto Sans Devanagari", "Noto Sans Arabic"),
 )
 """Fonts for scripts that Matplotlib's default font lacks; those that are installed are used."""
+
+
+def label_log_axis(axis: Axis) -> None:
+    """Label the ticks of a logarithmic axis with plain numbers: at powers of ten, and between them on a short axis.
+
+    Matplotlib's own labels are mathtext, which is not parsed here.
+    """
+    axis.axes.autoscale_view()
+    low, high = sorted(axis.get_view_interval())
+    plain = FuncFormatter(lambda value, _: f"{value:,g}")
+    axis.set_major_formatter(plain)
+    axis.set_minor_formatter(plain if high < 10 * low else NullFormatter())
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
-from i2net_bundle.figures.style import HATCHES, REFERENCE, SERIES, Picture, wrapped
+from i2net_bundle.figures.style import HATCHES, REFERENCE, SERIES, Picture, label_log_axis, wrapped
 from i2net_bundle.metrics.mask_pair import FOUND, INVENTED, MISSED
 from i2net_bundle.metrics.registry import DIAGONAL, Metric
 from i2net_bundle.metrics.uncertainty import FEWEST
@@ -236,7 +236,7 @@ def reliability_diagram(calibration: Mapping[str, Any]) -> Picture:
     diagram.legend(loc="lower right")
     counts.set(xlabel="confidence: probability of the predicted class", ylabel="pixels")
     counts.set_yscale("log")
-    counts.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    label_log_axis(counts.yaxis)
     return Picture(
         "reliability",
         figure,

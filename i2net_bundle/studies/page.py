@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import i2net_bundle
-from i2net_bundle.figures.style import REFERENCE, SERIES, Picture, report_style, wrapped
+from i2net_bundle.figures.style import REFERENCE, SERIES, Picture, label_log_axis, report_style, wrapped
 from i2net_bundle.io.counted import counted
 from i2net_bundle.reports.comparison import Column
 from i2net_bundle.reports.markup import HTML
@@ -116,6 +116,7 @@ def _scatter(axis: Axes, x: list[float], y: list[float], names: list[str]) -> No
         axis.annotate(name, (across, up), xytext=(6, 4), textcoords="offset points", fontsize=8)
     if x and max(x) > 5 * min(x):
         axis.set_xscale("log")
+        label_log_axis(axis.xaxis)
     axis.margins(x=0.2, y=0.15)
 
 
