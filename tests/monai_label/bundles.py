@@ -34,15 +34,21 @@ def fresh_clone(folder: Path) -> Path:
 
 
 def undecided(network: nn.Module, images: torch.Tensor) -> nn.Module:
-    """Random weights, with every class about equally frequent on ``images``: otherwise one would win everywhere."""
+    """Random weights, with every class about equally frequent on ``images``: otherwise one would win everywhere.
+
+    Logits of 0 lie in the widest gap near the median, so that rounding does not decide the class of a pixel.
+    """
     network.eval()
     head = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)][-1]
     assert head.bias is not None
     with torch.no_grad():
         logits = network(images).transpose(0, 1).flatten(1)  # (classes, pixels)
-        scale = 1 / logits.std(dim=1)
+        count, scale = logits.shape[1], 1 / logits.std(dim=1)
+        middle = logits.sort(dim=1).values[:, count * 9 // 20 : count * 11 // 20]
+        widest = middle.diff(dim=1).argmax(dim=1, keepdim=True)
+        zero = (middle.gather(1, widest) + middle.gather(1, widest + 1))[:, 0] / 2
         head.weight *= scale[:, None, None, None] if isinstance(head, nn.Conv2d) else scale[None, :, None, None]
-        head.bias.copy_((head.bias - logits.median(dim=1).values) * scale)
+        head.bias.copy_((head.bias - zero) * scale)
     return network
 
 
