@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from i2net_bundle.io.channels import MAX_TISSUE_HU
 from i2net_bundle.io.findings import Finding, error, warning
 
 _SAMPLE = 2_000_000
 _PADDING_BELOW = -1500.0  # scanners fill outside their circle with -2000, -3024 and the like
-_MAX_TISSUE_HU = 3071
-"""Largest HU of 12-bit scanners."""
 _MAX_STORED_HU = 32767
 _GO_ON = "If these are Hounsfield units after all, set any_intensities (--any-intensities)."
 
@@ -64,7 +63,7 @@ def _padding_findings(voxels: np.ndarray, path: str | Path) -> list[Finding]:
     """Report corners of slices brighter than any tissue: they lie outside the scanned circle."""
     corners = voxels[:: max(1, voxels.shape[0] - 1), :: max(1, voxels.shape[1] - 1)]
     brightest = float(corners.max())
-    if brightest <= _MAX_TISSUE_HU:
+    if brightest <= MAX_TISSUE_HU:
         return []
     problem = f"has {brightest:g} HU in a corner of a slice, more than any tissue: probably padding"
     remedy = "Check it, and set padding to -1024 HU: the network may take it for an organ."

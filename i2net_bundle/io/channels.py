@@ -11,6 +11,8 @@ from collections.abc import Sequence
 CT = ("CT",)
 RGB = ("R", "G", "B")
 """Channels of every 2D image."""
+MAX_TISSUE_HU = 3071
+"""Largest HU of 12-bit scanners."""
 
 _NORMALIZATIONS = {
     "ct": "window",

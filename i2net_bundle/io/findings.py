@@ -127,7 +127,7 @@ def reading(path: str | Path, rule: str = "unreadable") -> Iterator[None]:
     except OSError as cause:
         if not cause.strerror:  # a library's own report of damage
             raise DataError([_damaged(path, rule, cause)]) from cause
-        problem, remedy = f"cannot be read ({cause.strerror})", "Check the path, and your rights to the file."
+        problem, remedy = f"cannot be read ({cause.strerror})", "Check the path, and your permissions to the file."
         raise DataError([error(rule, path, problem, remedy)]) from cause
     except Exception as cause:
         raise DataError([_damaged(path, rule, cause)]) from cause

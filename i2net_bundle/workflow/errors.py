@@ -42,7 +42,7 @@ def message_of(error: BaseException) -> str:
         return str(error)
     file = "" if error.filename is None else f"{shown_file(error.filename)}: "
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "Free some space, and run the command again" if full else "Check the path, and your rights to it"
+    remedy = "Free some space, and run the command again" if full else "Check the path, and your permissions"
     return f"{file}{error.strerror}. {remedy}."
 
 

@@ -1,4 +1,4 @@
-"""A small study whose scores are made up: two folds of four cases."""
+"""Small studies for the tests: a file of two networks, and one of two folds whose scores are made up."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from i2net_bundle.studies.cells import Cell
 from i2net_bundle.studies.plan import Arm, Folds, Options, Plan, Published
 from i2net_bundle.studies.preflight import Fold
 from tests.studies.fake_cells import fake_cell, write_scores
+
+SMALL = """
+task: histology
+settings: {epochs: 3}
+axes:
+  network:
+    i2net: {}
+    bilinear: {overlays: [peer.yaml], settings: {decoder: bilinear}}
+folds: FOLDS
+"""
+"""Text of a study, in which FOLDS stands for its folds."""
 
 Score = Callable[[str, int, int], float]
 """Dice of an arm, a seed and a case from 0."""

@@ -15,16 +15,7 @@ from i2net_bundle.studies.plan_file import read_plan
 from i2net_bundle.studies.preflight import build_network, require_gpus, study_folds, workflows
 from i2net_bundle.studies.runner import Resources
 from i2net_bundle.studies.study import prepare_study
-
-SMALL = """
-task: histology
-settings: {epochs: 3}
-axes:
-  network:
-    i2net: {}
-    bilinear: {overlays: [peer.yaml], settings: {decoder: bilinear}}
-folds: FOLDS
-"""
+from tests.studies.grids import SMALL
 
 
 @pytest.fixture

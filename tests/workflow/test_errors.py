@@ -104,7 +104,7 @@ def test_control_characters_in_log_records_are_escaped(monkeypatch: pytest.Monke
     [
         (
             FileNotFoundError(errno.ENOENT, "No such file", "a.nii"),
-            "a.nii: No such file. Check the path, and your rights",
+            "a.nii: No such file. Check the path, and your permissions",
         ),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device. Free some space, and run"),
         (OSError("a.nii is damaged"), "a.nii is damaged"),

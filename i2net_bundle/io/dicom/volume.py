@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from i2net_bundle.io.channels import MAX_TISSUE_HU
 from i2net_bundle.io.dicom.dicom_slice import DicomSlice
 from i2net_bundle.io.dicom.headers import allowed_bytes
 from i2net_bundle.io.dicom.series import DicomSeries, damage_finding, find_series
@@ -19,8 +20,6 @@ from i2net_bundle.io.findings import DataError, Finding, error, errors, warning
 from i2net_bundle.io.itk_process import ItkError, ItkImage, read_dicom_with_itk
 
 _AIR_HU = -1024
-_MAX_TISSUE_HU = 3071
-"""Largest HU of 12-bit scanners."""
 _MAX_INT16 = 2**15 - 1
 
 
@@ -114,7 +113,7 @@ def _filled(
     for values, is_padding, found in zip(voxels, padding, ranges, strict=True):
         corners = values[:: values.shape[0] - 1 or 1, :: values.shape[1] - 1 or 1]
         for low, high in found:
-            if (ct and low > _MAX_TISSUE_HU) or ((corners >= low) & (corners <= high)).any():
+            if (ct and low > MAX_TISSUE_HU) or ((corners >= low) & (corners <= high)).any():
                 is_padding |= (values >= low) & (values <= high)
     fill = _AIR_HU if ct else voxels.min(where=~padding, initial=voxels.max())
     bright = padding & (voxels > fill)

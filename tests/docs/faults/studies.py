@@ -8,16 +8,9 @@ from pathlib import Path
 from i2net_bundle.studies.plan_file import read_plan
 from i2net_bundle.studies.preflight import build_network, require_gpus, study_folds, workflows
 from tests.docs.faults.table import Make, Printed, refused
+from tests.studies.grids import SMALL
 
-GRID = """
-task: histology
-settings: {epochs: 3}
-axes:
-  network:
-    i2net: {}
-    bilinear: {overlays: [peer.yaml], settings: {decoder: bilinear}}
-folds: {count: 2}
-"""
+GRID = SMALL.replace("FOLDS", "{count: 2}")
 
 
 def described(before: str, after: str) -> Make:
