@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from multiprocessing.connection import wait
 from typing import Any
 
 import ignite.distributed as idist
@@ -28,6 +29,9 @@ from i2net_bundle.workflow.stopping import Stop, graceful_stop
 
 TERMS = "terms"
 """Key of ``engine.state.output``: every loss term and the learners' health, as 0-d tensors."""
+
+
+_DYING_SECONDS = 10
 
 
 class WorkerLostError(RuntimeError):
@@ -85,6 +89,8 @@ class SegmentationTrainer(SupervisedTrainer):
         super().__init__(network=network, loss_function=loss_function, optim_set_to_none=True, **kwargs)
         self.bfloat16 = amp
         self.stop = Stop()
+        self.workers: list[Any] = []
+        self.add_event_handler(Events.GET_BATCH_STARTED, self._remember_workers)
         self.add_event_handler(Events.ITERATION_COMPLETED, self._stop_between_steps)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._stop_between_epochs)
 
@@ -109,19 +115,36 @@ class SegmentationTrainer(SupervisedTrainer):
     def _naming_lost_workers(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as cause:
-            if not str(cause).startswith("DataLoader worker"):
+        except (RuntimeError, EOFError, ConnectionError) as cause:
+            lost = self._lost_workers(cause)
+            if not lost:
                 raise
             dataset = getattr(self.data_loader, "dataset", None)
-            match = re.search(r"pid(?:\(s\))? ([\d, ]+)", str(cause))
-            processes = map(int, match[1].split(",")) if match else ()
-            names = [dataset.last_of(process) for process in processes] if isinstance(dataset, SliceDataset) else []
+            names = [dataset.last_of(process) for process in lost] if isinstance(dataset, SliceDataset) else []
             shown = ", ".join(filter(None, names)) or "its first slice"
             raise WorkerLostError(
                 f"A data-loading process was killed while it read {shown}, after iteration {self.state.iteration}. If "
                 "memory was short, lower num_workers (0 loads in the main process); else check that case with i2net "
                 "check. Earlier checkpoints are intact: continue with --resume true."
             ) from cause
+
+    def _remember_workers(self) -> None:
+        self.workers = getattr(self._dataloader_iter, "_workers", [])
+
+    def _lost_workers(self, cause: Exception) -> list[int]:
+        """Return the ids of the data-loading processes that were killed, if ``cause`` is about them."""
+        if not isinstance(
+            cause, RuntimeError
+        ):  # a process that dies while it sends a batch closes its connection first
+            try:
+                wait([worker.sentinel for worker in self.workers], timeout=_DYING_SECONDS)
+                for worker in self.workers:
+                    worker.join(0.1)
+                return [worker.pid for worker in self.workers if worker.exitcode]
+            except RuntimeError as told_by_pytorch:  # raised by its signal handler
+                cause = told_by_pytorch
+        match = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)", str(cause))
+        return [int(process) for process in match[1].split(",")] if match else []
 
     def _stop_between_steps(self) -> None:
         _, _, is_last = self._accumulation_group()

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Events
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from i2net_bundle.training import trainer
 from i2net_bundle.training.trainer import WorkerLostError
 from i2net_bundle.workflow.run_folders import checkpoints
 from i2net_bundle.workflow.stopping import Stopped
@@ -125,4 +127,30 @@ def test_a_killed_data_loading_process_names_its_slice(make_run: Make, tmp_path:
     dataset.cases = [DeadlySlices(slices, 7) for slices in dataset.cases]
     reported = r"was killed while it read .*\[7\], after iteration \d.* lower num_workers .*continue with --resume true"
     with pytest.raises(WorkerLostError, match=reported):
+        run.trainer.run()
+
+
+def test_a_process_that_dies_while_it_sends_a_batch_is_named(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(iterator: _MultiProcessingDataLoaderIter) -> None:
+        iterator._workers[0].kill()
+        raise EOFError  # what unpickling a batch raises then; PyTorch raises it again if the process still looks alive
+
+    run = make_run(tmp_path, num_workers=1)
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_next_data", fails)
+    with pytest.raises(WorkerLostError, match="A data-loading process was killed while it read"):
+        run.trainer.run()
+
+
+def test_other_errors_of_a_connection_are_raised_as_they_are(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(iterator: _MultiProcessingDataLoaderIter) -> None:
+        raise ConnectionResetError("tracking server")
+
+    run = make_run(tmp_path, num_workers=1)
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_next_data", fails)
+    monkeypatch.setattr(trainer, "_DYING_SECONDS", 0.1)
+    with pytest.raises(ConnectionResetError, match="tracking server"):
         run.trainer.run()
