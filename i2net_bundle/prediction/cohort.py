@@ -41,7 +41,7 @@ from i2net_bundle.workflow.stopping import graceful_stop
 
 logger = logging.getLogger("i2net.prediction")
 
-_RESERVE = 2**20
+RESERVE = 2**20
 """Free bytes to require before each case, so that the tables can always be written."""
 
 
@@ -78,7 +78,7 @@ class ThisProcess:
     ) -> Iterator[CaseRecord]:
         """See `Segmenter`."""
         for case in cases:
-            require_space(out_dir / RECORD, _RESERVE)
+            require_space(out_dir / RECORD, RESERVE)
             yield predict_case(case, out_dir, self.predictor, pictures)
             if stopping():
                 return

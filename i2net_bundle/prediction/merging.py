@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from i2net_bundle.io.counted import counted
+from i2net_bundle.prediction.case_files import PICTURES
 from i2net_bundle.prediction.cohort_record import (
     RECORD,
     TABLES,
@@ -58,7 +59,7 @@ def merge_parts(out_dir: str | Path) -> CohortResult:
                 (folder / name).unlink(missing_ok=True)
     for folder in parts.values():
         with suppress(OSError):
-            (folder / "pictures").rmdir()
+            (folder / PICTURES).rmdir()
         try:
             folder.rmdir()
         except OSError:

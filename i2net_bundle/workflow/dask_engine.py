@@ -20,7 +20,7 @@ from i2net_bundle.io.counted import counted
 POLL_S = 0.2
 """Seconds between two looks at the request to stop."""
 
-_PATIENCE_S = 60.0  # for a worker to come back
+_PATIENCE_S = 600.0  # for a worker to come back
 _START_S = 600.0  # for a worker on this machine to start
 _GATHER_S = 30.0  # for a result to arrive
 _RUNS_AGAIN = object()
@@ -136,31 +136,24 @@ def run_tasks(
     Raises:
         ConnectionError: the scheduler, or all workers, went away.
     """
-    waiting, running = iter(tasks.items()), {}
-    missing_since = None
-    exhausted = False
+    waiting = iter(tasks.items())
+    running: dict[Any, str] = {}
+    exhausted, absent = False, _Absence()
     try:
         while True:
             with _naming_lost_scheduler(client):
-                free = sum(client.nthreads().values()) - len(running)
-                if running and free <= -len(running):
-                    missing_since = missing_since or time.monotonic()
-                    if time.monotonic() - missing_since > _PATIENCE_S:
-                        raise ConnectionError(
-                            f"The Dask scheduler at {client.scheduler.address} has had no workers for "
-                            f"{_PATIENCE_S:.0f} s. Start some, and run the command again."
-                        )
-                else:
-                    missing_since = None
-                while free > 0 and not exhausted and not stopping():
-                    name, arguments = next(waiting, (None, ()))
-                    if name is None:
-                        exhausted = True
-                        break
-                    future = client.submit(function, *arguments, key=f"{name}-{time.time_ns()}", pure=False)
-                    running[future] = name
-                    free -= 1
-                if not running and (exhausted or stopping()):
+                stop = stopping()
+                free = absent.checked(client) - len(running)
+                if absent.since is not None and stop:
+                    return
+                while free > 0 and not exhausted and not stop:
+                    task = next(waiting, None)
+                    exhausted = task is None
+                    if task is not None:
+                        name, arguments = task
+                        running[client.submit(function, *arguments, key=f"{name}-{time.time_ns()}", pure=False)] = name
+                        free -= 1
+                if not running and (exhausted or stop):
                     return
                 done = _ended(client, list(running))
             for future in done:
@@ -168,10 +161,36 @@ def run_tasks(
                     result = _result(future)
                 if result is not _RUNS_AGAIN:
                     yield running.pop(future), result
-            if not running:
-                time.sleep(0 if done else POLL_S)
+            if not running and not done:
+                time.sleep(POLL_S)
     finally:
         client.cancel(list(running))
+
+
+class _Absence:
+    """Since when the cluster has no workers."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+
+    def checked(self, client: Any) -> int:
+        """Number of tasks that the workers can run at a time.
+
+        Raises:
+            ConnectionError: there has been no worker for too long.
+        """
+        number, now = sum(client.nthreads().values()), time.monotonic()
+        if number:
+            self.since = None
+        elif self.since is None:
+            self.since = now
+            logger.warning(f"No worker is left. Waiting for one for {_PATIENCE_S / 60:.0f} minutes.")
+        elif now - self.since > _PATIENCE_S:
+            raise ConnectionError(
+                f"The Dask scheduler at {client.scheduler.address} has had no worker for {_PATIENCE_S / 60:.0f} "
+                "minutes. Start some, and run the command again."
+            )
+        return number
 
 
 def _ended(client: Any, running: Sequence[Any]) -> Collection[Any]:
@@ -218,6 +237,7 @@ def _naming_lost_scheduler(client: Any) -> Iterator[None]:
     try:
         yield
     except (FutureCancelledError, CancelledError, CommClosedError, TimeoutError) as cause:
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # its attempts to reconnect
         raise ConnectionError(
             f"The Dask scheduler at {client.scheduler.address if client.scheduler else '(closed)'} went away. Start it "
             "and its workers, and run the command again."
