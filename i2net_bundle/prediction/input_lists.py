@@ -74,7 +74,8 @@ def _matches(pattern: str) -> list[Named]:
     if not usable:
         raise FileNotFoundError(f"{pattern} matches no image or folder. Check the pattern.")
     if len(usable) < len(matches):
-        logger.warning(f"{pattern}: skips {counted(len(matches) - len(usable), 'file')} that are no images.")
+        skipped = counted(len(matches) - len(usable), "file that is no image", "files that are no images")
+        logger.warning(f"{pattern}: skips {skipped}.")
     return [Named(path, matched=True) for path in usable]
 
 

@@ -37,7 +37,7 @@ from i2net_bundle.workflow.errors import message_of, root_cause
 from i2net_bundle.workflow.limits import limit_process
 
 _predictors: dict[str, Predictor] = {}
-_loading = threading.Lock()
+_one_at_a_time = threading.RLock()  # a predictor has a state, also on a worker with several threads
 
 
 class WorkerError(RuntimeError):
@@ -138,7 +138,7 @@ def describe_worker(setup: Setup) -> Same:
 
 
 def segment(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pictures: bool) -> CaseRecord:
-    """Segment a case and write its files; runs on a worker.
+    """Segment a case and write its files; runs on a worker, one case at a time.
 
     Files of an attempt whose worker died are replaced.
 
@@ -146,6 +146,11 @@ def segment(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pi
         DiskFullError: the disk is full.
         WorkerError: this worker cannot segment any case.
     """
+    with _one_at_a_time:
+        return _segment(setup, same, case, out_dir, pictures)
+
+
+def _segment(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pictures: bool) -> CaseRecord:
     try:
         predictor = _predictor(setup)
     except Exception as fault:
@@ -187,7 +192,7 @@ def _plain(value: Any) -> Any:
 def _predictor(setup: Setup) -> Predictor:
     """The predictor of this worker, made once."""
     key = json.dumps(setup.options, sort_keys=True, default=str)
-    with _loading:
+    with _one_at_a_time:
         os.chdir(setup.folder)
         if key not in _predictors:
             limit_process(setup.threads, setup.memory)
