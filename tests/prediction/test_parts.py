@@ -223,7 +223,7 @@ def test_a_part_in_work_is_not_merged(parts: Path) -> None:
 
 
 def test_the_same_part_is_not_made_twice(parts: Path, scans: Path, network: Predictor) -> None:
-    with pytest.raises(FileExistsError, match="part_1_of_2 already contains predictions. Add --continue"):
+    with pytest.raises(FileExistsError, match=r"part_1_of_2 already contains predictions\. Add --continue"):
         predict_files([scans], parts, network, part=Part(1, 2))
     with FileLock(parts / "part_1_of_2" / ".i2net.lock"), pytest.raises(FolderInUseError):
         predict_files([scans], parts, network, part=Part(1, 2), resume=True)
@@ -233,7 +233,7 @@ def test_the_same_cases_are_not_made_in_another_way(parts: Path, scans: Path, ne
     with pytest.raises(FileExistsError, match="contains parts of 2, which would contain the same cases as part 1/3"):
         predict_files([scans], parts, network, part=Part(1, 3))
     for how in ({}, {"overwrite": True}, {"resume": True}):
-        with pytest.raises(FileExistsError, match="contains .* parts of a cohort. Merge them with `i2net merge`"):
+        with pytest.raises(FileExistsError, match=r"contains 2 parts of a cohort\. Merge them with `i2net merge`"):
             predict_files([scans], parts, network, **how)
 
 
