@@ -40,7 +40,7 @@ _predictors: dict[str, Predictor] = {}
 _one_at_a_time = threading.RLock()  # a predictor has a state, also on a worker with several threads
 
 
-class WorkerError(RuntimeError):
+class WorkerError(ChildProcessError):
     """A worker cannot segment any case: it lacks a file or a package, or has other versions."""
 
 

@@ -63,6 +63,7 @@ def connected(cluster: Cluster) -> Iterator[Any]:
     except ImportError as cause:
         option = "--scheduler" if cluster.scheduler else "--workers"
         raise ImportError(f"{option} needs Dask: pip install 'i2net-bundle[cluster]'.") from cause
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     if cluster.scheduler:
         try:
             client = Client(cluster.scheduler, set_as_default=False)
@@ -197,8 +198,8 @@ def _ended(client: Any, running: Sequence[Any]) -> Collection[Any]:
     """Futures that have ended; waits a moment for the first one."""
     from distributed import wait
 
-    with client.as_current(), suppress(TimeoutError):
-        if running:
+    if running:
+        with client.as_current(), suppress(TimeoutError):
             ended: Collection[Any] = wait(running, timeout=POLL_S, return_when="FIRST_COMPLETED").done
             return ended
     return ()

@@ -36,7 +36,7 @@ def test_short_work_writes_no_line(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("text", ["", "8 apples", "-1GB", "0GB", "GB", "1e9"])
 def test_no_amount_of_memory_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no amount of memory. Write a number and a unit, such as 8GB"):
+    with pytest.raises(ValueError, match=r"is no amount of memory\. Write a number and a unit, such as 8GB"):
         parse_bytes(text)
 
 
