@@ -204,11 +204,13 @@ def _predictor(setup: Setup) -> Predictor:
 
 def _own_gpu() -> str | None:
     """GPU of this worker if several workers share a machine: workers on one machine are numbered from 0."""
+    count = torch.cuda.device_count()
+    if count < 2:
+        return None
     from distributed import get_worker
 
-    count = torch.cuda.device_count()
     number = get_worker().name
-    return f"cuda:{number % count}" if isinstance(number, int) and count > 1 else None
+    return f"cuda:{number % count}" if isinstance(number, int) else None
 
 
 def _this_worker() -> str:
