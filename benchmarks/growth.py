@@ -18,8 +18,8 @@ CASES_PER_WORKER = 40
 class Stages:
     """Stages of one CT of 512×512×150 voxels, from file to file, without a picture.
 
-    The seconds are those of docs/benchmarks.md, "Inference of a volume"; the bytes those of the phantom that it measures,
-    compressed, and of its label; the engine's time is that of "Cost per image".
+    The seconds are those of docs/benchmarks.md, "Inference of a volume"; the bytes those of the phantom that it
+    measures, compressed, and of its label; the engine's time is that of "Cost per image".
 
     Attributes:
         name: what the worker computes with.
