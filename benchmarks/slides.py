@@ -44,7 +44,7 @@ def predict(path: Path, out: Path, weights: Path) -> dict[str, float]:
 
     def work() -> None:
         started = time.perf_counter()
-        if predict_files([path], out, predictor):
+        if predict_files([path], out, predictor).failed:
             raise RuntimeError(f"{path} could not be predicted; see {out}")
         result["seconds"] = time.perf_counter() - started
 

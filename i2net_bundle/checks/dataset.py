@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -259,8 +258,3 @@ def _any_volume(file: Path, header: VolumeOptions) -> tuple[nib.Nifti1Image, lis
     if count > 1 and count == len(header.channels):
         return read_volume(file, header, needs_orientation=False, num_volumes=count)
     return read_volume(file, replace(header, volume=header.volume or 0), needs_orientation=False)
-
-
-def report_json(reports: Sequence[CheckReport]) -> str:
-    """Reports as one JSON list."""
-    return json.dumps([report.json() for report in reports], indent=1, ensure_ascii=False)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from i2net_bundle.cli.answers import Answer
 from i2net_bundle.cli.options import (
     add_channel_option,
     add_histology_options,
@@ -99,7 +100,6 @@ def add_commands(commands: Any) -> None:
     add_series_option(check)
     add_label_option(check)
     add_channel_option(check)
-    check.add_argument("--json", action="store_true", help="print the reports as JSON")
     add_volume_options(check)
     add_histology_options(check)
     check.set_defaults(run=_check)
@@ -138,7 +138,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _prepare_synapse(arguments: argparse.Namespace) -> int:
+def _prepare_synapse(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.prepare import prepare_synapse
 
     return _prepared(
@@ -153,7 +153,7 @@ def _prepare_synapse(arguments: argparse.Namespace) -> int:
     )
 
 
-def _prepare_glas(arguments: argparse.Namespace) -> int:
+def _prepare_glas(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.prepare import prepare_glas
 
     return _prepared(
@@ -161,7 +161,7 @@ def _prepare_glas(arguments: argparse.Namespace) -> int:
     )
 
 
-def _prepare_cityscapes(arguments: argparse.Namespace) -> int:
+def _prepare_cityscapes(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.prepare import prepare_cityscapes
 
     return _prepared(
@@ -169,16 +169,17 @@ def _prepare_cityscapes(arguments: argparse.Namespace) -> int:
     )
 
 
-def _prepared(datalist: Path) -> int:
-    print(f"{datalist}\nLook at it: i2net preview {datalist.parent}")
+def _prepared(datalist: Path) -> Answer:
+    text = f"{datalist}\nLook at it: i2net preview {datalist.parent}"
     failed = datalist.with_name("failed.csv")
     if failed.exists():
-        print(f"Some files could not be used; {failed} lists them.")
-    return int(failed.exists())
+        text += f"\nSome files could not be used; {failed} lists them."
+    content = {"datalist": str(datalist), "failed": str(failed) if failed.exists() else None}
+    return Answer(text, content, int(failed.exists()))
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    from i2net_bundle.checks.dataset import check_path, report_json
+def _check(arguments: argparse.Namespace) -> Answer:
+    from i2net_bundle.checks.dataset import check_path
     from i2net_bundle.io.findings import errors
 
     options = replace(volume_options(arguments), series=arguments.series), histology_options(arguments)
@@ -186,18 +187,26 @@ def _check(arguments: argparse.Namespace) -> int:
         check_path(path, *options, datalist=arguments.datalist, label_table=arguments.labels)
         for path in arguments.paths
     ]
-    print(report_json(reports) if arguments.json else "\n\n".join(report.text() for report in reports))
-    return int(any(errors(report.findings) for report in reports))
+    text = "\n\n".join(report.text() for report in reports)
+    return Answer(text, [report.json() for report in reports], int(any(errors(report.findings) for report in reports)))
 
 
-def _list_series(arguments: argparse.Namespace) -> None:
+def _list_series(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.io.dicom.series import list_series
 
-    for number, series in enumerate(list_series(arguments.folder), 1):
-        print(f"{number}. {series.summary}\n   {series.description or 'no description'}\n   {series.uid}")
+    found = list(list_series(arguments.folder))
+    lines = [
+        f"{number}. {series.summary}\n   {series.description or 'no description'}\n   {series.uid}"
+        for number, series in enumerate(found, 1)
+    ]
+    names = ("summary", "description", "uid")
+    content = [
+        {"number": number} | {name: getattr(item, name) for name in names} for number, item in enumerate(found, 1)
+    ]
+    return Answer("\n".join(lines), {"series": content})
 
 
-def _preview(arguments: argparse.Namespace) -> int:
+def _preview(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.reports.preview import preview_dataset
 
     page = preview_dataset(
@@ -208,5 +217,4 @@ def _preview(arguments: argparse.Namespace) -> int:
         datalist=arguments.datalist,
         label_table=arguments.labels,
     )
-    print(page)
-    return 0
+    return Answer(str(page), {"page": page})

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from i2net_bundle.cli.answers import Answer
 from i2net_bundle.cli.options import (
     add_histology_options,
     add_label_option,
@@ -51,7 +52,7 @@ def add_commands(commands: Any) -> None:
     evaluate.set_defaults(run=_evaluate)
 
 
-def _evaluate(arguments: argparse.Namespace) -> int:
+def _evaluate(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.evaluation.convention_tables import MARKDOWN_NAME
     from i2net_bundle.evaluation.folders import FAILED, evaluate_folders
     from i2net_bundle.evaluation.summary import table
@@ -73,11 +74,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         num_workers=arguments.workers,
         conventions=arguments.conventions,
     )
-    print(table(summary))
+    lines = [table(summary)]
     if arguments.conventions:
-        print(f"\n{(out / MARKDOWN_NAME).read_text(encoding='utf-8')}")
-    print(out)
+        lines.append(f"\n{(out / MARKDOWN_NAME).read_text(encoding='utf-8')}")
+    lines.append(str(out))
     failed = (out / FAILED).exists()
     if failed:
-        print(f"Some masks could not be scored; {out / FAILED} lists them.")
-    return int(failed)
+        lines.append(f"Some masks could not be scored; {out / FAILED} lists them.")
+    content = {"out": out, "summary": summary, "failed": out / FAILED if failed else None}
+    return Answer("\n".join(lines), content, int(failed))

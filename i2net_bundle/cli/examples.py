@@ -22,7 +22,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "i2net predict dicom_folder -o masks --series 2 --weights runs/synapse/model.pt",
         "i2net predict slides -o masks --weights runs/glas/model.pt --flips --uncertainty",
         "i2net predict cohort -o masks --weights runs/synapse/model.pt --continue",
+        "i2net predict cases.csv --column ct -o masks --weights runs/synapse/model.pt --part 3/16",
+        "i2net predict 'scans/*/ct.nii.gz' -o masks --weights runs/synapse/model.pt --workers 4 --memory 8GB",
     ),
+    "merge": ("i2net merge masks",),
     "evaluate": (
         "i2net evaluate masks data/synapse",
         "i2net evaluate masks labels -o scores --workers 4",

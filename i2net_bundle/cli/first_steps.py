@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from i2net_bundle.cli.answers import Answer
+
 
 def add_commands(commands: Any) -> None:
     """Add ``root``, ``phantoms`` and ``demo`` to the command line's subparsers."""
@@ -28,13 +30,14 @@ def add_commands(commands: Any) -> None:
     demo.set_defaults(run=_run_demo)
 
 
-def _print_root(arguments: argparse.Namespace) -> None:
+def _print_root(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.workflow.config_files import bundle_root
 
-    print(bundle_root())
+    root = bundle_root()
+    return Answer(str(root), {"root": root})
 
 
-def _make_phantoms(arguments: argparse.Namespace) -> None:
+def _make_phantoms(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.data import phantoms
 
     makers: dict[str, Callable[..., Path]] = {
@@ -42,10 +45,12 @@ def _make_phantoms(arguments: argparse.Namespace) -> None:
         "glands": phantoms.make_gland_phantoms,
         "streets": phantoms.make_street_phantoms,
     }
-    print(makers[arguments.kind](arguments.out, seed=arguments.seed))
+    written = makers[arguments.kind](arguments.out, seed=arguments.seed)
+    return Answer(str(written), {"written": written})
 
 
-def _run_demo(arguments: argparse.Namespace) -> None:
+def _run_demo(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.demo import run_demo
 
     run_demo(arguments.out)
+    return Answer(arguments.out, {"out": arguments.out})

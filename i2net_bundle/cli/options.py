@@ -6,6 +6,14 @@ import argparse
 from typing import Any
 
 
+def count(text: str) -> int:
+    """Read a whole number from 1, for ``type`` of an option."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    return number
+
+
 def add_volume_options(parser: argparse.ArgumentParser, labels: bool = True) -> None:
     """Add the options of `i2net_bundle.io.options.VolumeOptions`; without ``labels``, only those for images."""
     group = parser.add_argument_group("ambiguous volumes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from i2net_bundle.cli.answers import Answer
 from i2net_bundle.tasks import TASKS
 
 _PACKAGE = """\
@@ -50,11 +51,12 @@ def add_commands(commands: Any) -> None:
     package.set_defaults(run=_package)
 
 
-def _package(arguments: argparse.Namespace) -> None:
+def _package(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.packaging import Weights, package_bundle
 
     if arguments.weights and arguments.encoder_weights:
         raise ValueError("--encoder-weights needs --untrained: the file of --weights already contains an encoder.")
     weights = Weights(arguments.weights, arguments.encoder_weights, arguments.seed, arguments.origin)
     overlays, train_overlays = arguments.overlay, arguments.train_overlay
-    print(package_bundle(arguments.task, arguments.out, weights, overlays, train_overlays, arguments.labels))
+    bundle = package_bundle(arguments.task, arguments.out, weights, overlays, train_overlays, arguments.labels)
+    return Answer(str(bundle), {"bundle": bundle})

@@ -1,39 +1,58 @@
-"""The command that segments images."""
+"""The commands that segment images, in one process or many."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import Any
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from i2net_bundle.cli.options import add_histology_options, add_series_option, add_volume_options
+from i2net_bundle.cli.answers import Answer
+from i2net_bundle.cli.options import add_histology_options, add_series_option, add_volume_options, count
 from i2net_bundle.io.counted import counted
 from i2net_bundle.tasks import TASKS
 
+if TYPE_CHECKING:
+    from i2net_bundle.prediction.cohort_result import CohortResult
+
 _PREDICT = """\
 Segment images, or folders of images: volumes (NIfTI, NRRD, MHA, folders of a DICOM series) or histology (PNG, BMP,
-TIFF, JPEG). Task, classes, channels, sizes and network come from the record of the weights.
+TIFF, JPEG). An INPUT may also be a list of images (.txt, .csv, .json) or a pattern, such as 'scans/*/ct.nii.gz'. Task,
+classes, channels, sizes and network come from the record of the weights.
 
 Each mask has its image's grid and format. Beside the masks are statistics.json and .csv, pictures, outlines for QuPath
 (.geojson, histology only) and prediction.json, the record of weights, settings, versions and the status of each image:
 ok, warning or failed. Warnings include predicted organs with implausible volumes or positions; data_findings.csv lists
-them. failed.csv lists images that could not be used; the others are segmented, and the exit status is 1.
+them. failed.csv lists images that could not be used; the others are segmented. The exit status is 1 if some images
+failed and 3 if all did.
 
 SIGTERM and Ctrl-C stop after the current image, with exit status 143 and 130. --continue segments the images that are
 left."""
 
+_MERGE = """\
+Merge the parts that `i2net predict --part K/N` wrote into DIR: masks, tables and record are then those of one process.
+
+All parts must be complete, and made with the same inputs, weights and options. The files are renamed, not copied. The
+exit status is that of `i2net predict`."""
+
 
 def add_commands(commands: Any) -> None:
-    """Add ``predict`` to the subparsers of the command line."""
+    """Add ``predict`` and ``merge`` to the subparsers of the command line."""
     predict = commands.add_parser(
         "predict",
         help="segment images",
         description=_PREDICT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    predict.add_argument("inputs", nargs="+", metavar="INPUT", help="images, or folders of images or of a DICOM series")
+    predict.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="images, folders of images or of a DICOM series, lists, patterns"
+    )
+    predict.add_argument(
+        "--column", metavar="NAME", help="column of CSV lists, or key in JSON lists, with the images (default image)"
+    )
     predict.add_argument("-o", "--out", required=True, metavar="DIR", help="output folder")
     results = predict.add_mutually_exclusive_group()
     results.add_argument("--overwrite", action="store_true", help="replace earlier results of the same images")
@@ -43,6 +62,7 @@ def add_commands(commands: Any) -> None:
         action="store_true",
         help="skip the images that are done in DIR with the same weights and options",
     )
+    _add_resources(predict)
     predict.add_argument(
         "--task", choices=list(TASKS), help="task of weights without settings.json beside them (default ct)"
     )
@@ -80,38 +100,111 @@ def add_commands(commands: Any) -> None:
     add_histology_options(predict, labels=False)
     predict.set_defaults(run=_predict)
 
+    merge = commands.add_parser(
+        "merge",
+        help="merge the parts of a prediction",
+        description=_MERGE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    merge.add_argument("out", metavar="DIR", help="output folder of the parts")
+    merge.set_defaults(run=_merge)
 
-def _predict(arguments: argparse.Namespace) -> int:
+
+def _add_resources(predict: argparse.ArgumentParser) -> None:
+    group = predict.add_argument_group("many images, and several processes or machines (docs/clusters.md)")
+    group.add_argument(
+        "--part", metavar="K/N", help="only part K of N, from 1, into its own folder in DIR; then see i2net merge"
+    )
+    group.add_argument("--workers", type=count, metavar="N", help="Dask workers on this machine, one per GPU")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers segment the images")
+    group.add_argument(
+        "--tries", type=count, default=3, metavar="N", help="give up an image after N workers died of it (default 3)"
+    )
+    group.add_argument("--threads", type=count, metavar="N", help="threads of the process, or of each worker")
+    group.add_argument(
+        "--memory", metavar="SIZE", help="memory of the process, or of each worker on this machine, such as 8GB"
+    )
+
+
+def _predict(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.prediction.cohort import predict_files
-    from i2net_bundle.prediction.cohort_record import FAILED, check_prediction_dir
+    from i2net_bundle.prediction.output_folders import check_prediction_dir
+    from i2net_bundle.prediction.parts import Part
     from i2net_bundle.prediction.predictor import Predictor
+    from i2net_bundle.workflow.limits import limit_process, parse_bytes
 
-    check_prediction_dir(arguments.out, arguments.overwrite, arguments.resume)
-    predictor = Predictor(
-        arguments.weights,
-        arguments.task,
-        bundle=arguments.bundle,
-        overlays=arguments.overlay,
-        label_table=arguments.labels,
-        overrides=dict(_setting(text) for text in arguments.set),
-        reading=_reading(arguments),
-        device=arguments.device,
-        flips=arguments.flips,
-        uncertainty=arguments.uncertainty,
-        probabilities=arguments.probabilities,
+    part = Part.parse(arguments.part) if arguments.part else None
+    check_prediction_dir(
+        part.folder(Path(arguments.out)) if part else arguments.out, arguments.overwrite, arguments.resume
     )
-    failed = predict_files(
-        arguments.inputs,
-        arguments.out,
-        predictor,
-        pictures=not arguments.no_pictures,
-        overwrite=arguments.overwrite,
-        resume=arguments.resume,
-    )
-    print(arguments.out)
-    if failed:
-        print(f"Failed: {counted(len(failed), 'image')}. {arguments.out}/{FAILED} lists the reasons.")
-    return int(bool(failed))
+    options = {
+        "weights": arguments.weights,
+        "task": arguments.task,
+        "bundle": arguments.bundle,
+        "overlays": arguments.overlay,
+        "label_table": arguments.labels,
+        "overrides": dict(_setting(text) for text in arguments.set),
+        "reading": _reading(arguments),
+        "flips": arguments.flips,
+        "uncertainty": arguments.uncertainty,
+        "probabilities": arguments.probabilities,
+    }
+    memory = parse_bytes(arguments.memory) if arguments.memory else None
+    distributed = _is_distributed(arguments)
+    limit_process(arguments.threads, None if distributed else memory)
+    predictor = Predictor(**options, device="cpu" if distributed else arguments.device)
+
+    def run(segmenter: Any = None) -> Answer:
+        result = predict_files(
+            arguments.inputs,
+            arguments.out,
+            predictor,
+            pictures=not arguments.no_pictures,
+            overwrite=arguments.overwrite,
+            resume=arguments.resume,
+            column=arguments.column,
+            part=part,
+            segmenter=segmenter,
+        )
+        return _answer(result)
+
+    if not distributed:
+        return run()
+    from i2net_bundle.prediction.on_workers import Setup, workers
+    from i2net_bundle.workflow.dask_engine import Cluster
+
+    cluster = Cluster(arguments.scheduler, arguments.workers or 1, memory, arguments.tries)
+    setup = Setup({**options, "device": arguments.device}, os.getcwd(), arguments.threads, memory)
+    with workers(cluster, setup) as segmenter:
+        return run(segmenter)
+
+
+def _is_distributed(arguments: argparse.Namespace) -> bool:
+    """Whether workers segment the images.
+
+    Raises:
+        ValueError: the options contradict each other.
+    """
+    if arguments.scheduler and (arguments.workers or arguments.memory):
+        raise ValueError(
+            "--workers and --memory are for workers on this machine. With --scheduler, give them to `dask worker`."
+        )
+    return bool(arguments.scheduler or arguments.workers)
+
+
+def _merge(arguments: argparse.Namespace) -> Answer:
+    from i2net_bundle.prediction.merging import merge_parts
+
+    return _answer(merge_parts(arguments.out))
+
+
+def _answer(result: CohortResult) -> Answer:
+    from i2net_bundle.prediction.cohort_record import FAILED
+
+    lines = [str(result.out_dir)]
+    if result.failed:
+        lines.append(f"Failed: {counted(len(result.failed), 'image')}. {result.out_dir}/{FAILED} lists the reasons.")
+    return Answer("\n".join(lines), result.as_json(), result.exit_status)
 
 
 def _setting(text: str) -> tuple[str, Any]:

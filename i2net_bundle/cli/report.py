@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from i2net_bundle.cli.answers import Answer
+
 _REPORT = """\
 Write one HTML page about a run, and its figures as PNG.
 
@@ -41,19 +43,20 @@ def add_commands(commands: Any) -> None:
     compare.set_defaults(run=_compare)
 
 
-def _report(arguments: argparse.Namespace) -> int:
+def _report(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.reports.report import write_report
 
-    print(write_report(arguments.run_dir, arguments.out, arguments.max_cases))
-    return 0
+    page = write_report(arguments.run_dir, arguments.out, arguments.max_cases)
+    return Answer(str(page), {"page": page})
 
 
-def _compare(arguments: argparse.Namespace) -> int:
+def _compare(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.reports.comparison import compare_runs
     from i2net_bundle.reports.comparison_tables import markdown, write_comparison
 
     comparison = compare_runs(arguments.run_dirs, common_only=arguments.common_only)
-    print(markdown(comparison))
+    text, written = markdown(comparison), None
     if arguments.out is not None:
-        print(f"Written: {write_comparison(comparison, arguments.out)}")
-    return 0
+        written = write_comparison(comparison, arguments.out)
+        text += f"\nWritten: {written}"
+    return Answer(text, {"written": written, "markdown": markdown(comparison)})

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
+
+from i2net_bundle.cli.answers import Answer
+from i2net_bundle.cli.options import count
 
 _STUDY = """\
 Train and score a grid of networks, settings, seeds and folds alike, and write its tables.
@@ -25,9 +29,9 @@ def add_commands(commands: Any) -> None:
     study.add_argument("file", metavar="FILE", help="YAML file of the study")
     study.add_argument("--dataset_dir", "--dataset-dir", required=True, metavar="DIR", help="folder of the data set")
     study.add_argument("--out", required=True, metavar="DIR", help="folder of the study: new, or that of this study")
-    study.add_argument("--processes", type=_count, metavar="N", help="runs at a time (default one, or one per GPU)")
-    study.add_argument("--threads", type=_count, default=1, metavar="N", help="threads of each run (default 1)")
-    study.add_argument("--gpus", type=_count, metavar="N", help="GPUs to spread the runs over (default: as in FILE)")
+    study.add_argument("--processes", type=count, metavar="N", help="runs at a time (default one, or one per GPU)")
+    study.add_argument("--threads", type=count, default=1, metavar="N", help="threads of each run (default 1)")
+    study.add_argument("--gpus", type=count, metavar="N", help="GPUs to spread the runs over (default: as in FILE)")
     study.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers run the cells")
     study.add_argument("--overlays", metavar="DIR", help="folder of your own overlays, which may run code")
     study.add_argument(
@@ -37,9 +41,9 @@ def add_commands(commands: Any) -> None:
     study.set_defaults(run=_run_study)
 
 
-def _run_study(arguments: argparse.Namespace) -> int:
+def _run_study(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.studies.runner import Resources
-    from i2net_bundle.studies.study import run_study
+    from i2net_bundle.studies.study import TABLES_FOLDER, run_study
 
     finished = run_study(
         arguments.file,
@@ -50,14 +54,10 @@ def _run_study(arguments: argparse.Namespace) -> int:
         overlays_dir=arguments.overlays,
         run=not arguments.tables_only,
     )
-    return int(not finished and not arguments.tables_only)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
-    return number
+    tables = Path(arguments.out) / TABLES_FOLDER
+    return Answer(
+        str(tables), {"tables": str(tables), "finished": finished}, int(not finished and not arguments.tables_only)
+    )
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,12 +119,11 @@ def name_cases(cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     parts = [[*Path(image).parts[:-1], stem] for image, stem in zip(images, stems, strict=True)]
     names = [own[-1] for own in parts]
     for depth in range(2, max((len(own) for own in parts), default=0) + 1):
-        names = [
-            name if names.count(name) == 1 else "_".join(own[-depth:]) for name, own in zip(names, parts, strict=True)
-        ]
-    files = [Path(image).name for image in images]
+        count = Counter(names)
+        names = [name if count[name] == 1 else "_".join(own[-depth:]) for name, own in zip(names, parts, strict=True)]
+    count, files = Counter(names), [Path(image).name for image in images]
     names = [  # a.png beside a.bmp
-        name if names.count(name) == 1 else file.replace(".", "_") for name, file in zip(names, files, strict=True)
+        name if count[name] == 1 else file.replace(".", "_") for name, file in zip(names, files, strict=True)
     ]
     return [{**case, "case": short_name(name)} for case, name in zip(cases, names, strict=True)]
 

@@ -118,6 +118,14 @@ def remove_leftovers(folder: Path, recursive: bool = False) -> list[Path]:
     return removed
 
 
+def leave_leftovers(folder: Path) -> None:
+    """Leave what killed processes left in a folder to the process that has the folder's lock.
+
+    For one of several processes that write to a folder from machines which may not see each other's locks.
+    """
+    _swept.add(folder)
+
+
 def require_space(path: Path, size: int) -> None:
     """Check that a file fits on its disk before it is written.
 

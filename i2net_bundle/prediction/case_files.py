@@ -21,7 +21,10 @@ from i2net_bundle.prediction.polygons import write_geojson
 
 logger = logging.getLogger("i2net.prediction")
 
-_PATTERNS = ("{}_mask.*", "{}_entropy.*", "{}_variance.*", "{}_probabilities.*", "{}.geojson", "pictures/{}.png")
+PICTURES = "pictures"
+"""Folder of the pictures in an output folder."""
+
+_PATTERNS = ("{}_mask.*", "{}_entropy.*", "{}_variance.*", "{}_probabilities.*", "{}.geojson", f"{PICTURES}/{{}}.png")
 """All files that `write_prediction` can write for a case."""
 
 
@@ -71,7 +74,7 @@ def _write(prediction: Prediction, out_dir: Path, pictures: bool) -> Iterator[Pa
         write_geojson(prediction.mask, path, prediction.classes[1], prediction.statistics.get("um_per_px"))
         yield path
     if pictures and prediction.picture is not None:
-        yield from _draw(prediction, out_dir / "pictures" / f"{prediction.case}.png")
+        yield from _draw(prediction, out_dir / PICTURES / f"{prediction.case}.png")
 
 
 def _draw(prediction: Prediction, path: Path) -> Iterator[Path]:

@@ -24,11 +24,11 @@ from i2net_bundle.io.json_files import write_json
 from i2net_bundle.io.writing import naming_full_disk, write_csv, write_rows, written_whole
 from i2net_bundle.prediction.statistics import flat_rows
 from i2net_bundle.workflow.folder_lock import contains_results
-from i2net_bundle.workflow.run_folders import check_results_dir
 
 FAILED, RECORD, CASES, FINDINGS = "failed.csv", "prediction.json", "cases.jsonl", "data_findings.csv"
 OK, WARNING, ERROR = "ok", "warning", "failed"
-_TABLES = (FAILED, CASES, "statistics.json", "statistics.csv", FINDINGS)
+TABLES = (FAILED, CASES, "statistics.json", "statistics.csv", FINDINGS)
+_OUTCOME_KEYS = ("complete", "status", "images", "seconds", "failed", "versions", "part")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class CohortRecord:
         out_dir: output folder, locked by this process.
         settings: settings that decide the result, as JSON data.
         resume: continue the record in the folder.
+        part: which share of a cohort the folder has, as `describe_part` gives it; None if it has the whole cohort.
+        versions: versions of the packages; default is `package_versions`.
 
     Attributes:
         outcomes: outcome of every finished case, by name.
@@ -87,16 +89,24 @@ class CohortRecord:
         ValueError: ``resume`` is on, and the recorded settings differ.
     """
 
-    def __init__(self, out_dir: Path, settings: Mapping[str, Any], resume: bool = False) -> None:
-        self.out_dir = out_dir
+    def __init__(
+        self,
+        out_dir: Path,
+        settings: Mapping[str, Any],
+        resume: bool = False,
+        part: Mapping[str, Any] | None = None,
+        versions: Mapping[str, str] | None = None,
+    ) -> None:
+        self.out_dir, self.part = out_dir, part
+        self.versions = package_versions() if versions is None else versions
         self.settings = json.loads(json.dumps({**settings, "i2net_bundle": i2net_bundle.__version__}))
         self.outcomes: dict[str, CaseRecord] = {}
         if resume and contains_results(out_dir):
-            _refuse_other_settings(out_dir / RECORD, self.settings)
-            self.outcomes = {item.case: item for item in _read_cases(out_dir / CASES)}
+            refuse_other_settings(out_dir, self.settings)
+            self.outcomes = {item.case: item for item in read_cases(out_dir)}
             self._write_cases()  # without a line that was cut off
         else:
-            for name in _TABLES:
+            for name in TABLES:
                 (out_dir / name).unlink(missing_ok=True)
         self._write_record(complete=False)
 
@@ -150,45 +160,70 @@ class CohortRecord:
 
     def _write_record(self, complete: bool) -> None:
         outcomes = self.outcomes.values()
-        versions = {name: version(name) for name in ("torch", "monai", "nibabel", "SimpleITK")}
         content = {
             **self.settings,
+            **({} if self.part is None else {"part": self.part}),
             "complete": complete,
             "status": {outcome.case: outcome.status for outcome in outcomes},
             "images": {outcome.case: outcome.image for outcome in outcomes},
             "seconds": {outcome.case: outcome.seconds for outcome in outcomes if outcome.status != ERROR},
             "failed": [outcome.image for outcome in outcomes if outcome.status == ERROR],
-            "versions": {"i2net_bundle": i2net_bundle.__version__, **versions},
+            "versions": self.versions,
         }
         write_json(self.out_dir / RECORD, content)
 
 
-def check_prediction_dir(out_dir: str | Path, overwrite: bool, resume: bool) -> None:
-    """Refuse to mix the results of two predictions.
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that a prediction depends on."""
+    names = ("torch", "monai", "nibabel", "SimpleITK")
+    return {"i2net_bundle": i2net_bundle.__version__, **{name: version(name) for name in names}}
 
-    Args:
-        out_dir: output folder.
-        overwrite: replace earlier results.
-        resume: continue an interrupted prediction.
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read ``prediction.json`` of a folder.
 
     Raises:
-        FileExistsError: the folder contains results, and neither option is on; or no record to continue.
-        PermissionError: the folder is not writable.
-        FolderInUseError: another process writes to it.
-        ValueError: both options are on.
+        ValueError: it is missing, damaged, or contains anything else.
     """
-    if overwrite and resume:
-        raise ValueError("--continue keeps the results in the folder and --overwrite replaces them. Choose one.")
-    has_record = Path(out_dir, RECORD).is_file()
-    check_results_dir(out_dir, overwrite or resume or has_record)
-    if resume and not has_record and contains_results(out_dir):
-        raise FileExistsError(
-            f"{out_dir} contains files but no {RECORD}, so there is nothing to continue. Choose another output folder."
-        )
-    if has_record and not (overwrite or resume):
-        raise FileExistsError(
-            f"{out_dir} already contains predictions. Add --continue to predict what is left with the same settings, "
-            "--overwrite to replace them, or choose another output folder."
+    path = folder / RECORD
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as cause:
+        raise ValueError(f"{path} cannot be read ({cause}). Choose another output folder.") from cause
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} cannot be read (it is no JSON object). Choose another output folder.")
+    return content
+
+
+def recorded_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a record, without its outcomes."""
+    return {name: value for name, value in record.items() if name not in _OUTCOME_KEYS}
+
+
+def read_cases(folder: Path) -> list[CaseRecord]:
+    """Read the outcomes in a folder; a line that is damaged or cut off counts as a case that is not done."""
+    path, outcomes = folder / CASES, []
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []:
+        try:
+            outcomes.append(CaseRecord.from_json(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            continue
+    return outcomes
+
+
+def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Check that a folder's record has these settings.
+
+    Raises:
+        ValueError: it has others, or cannot be read.
+    """
+    recorded = read_record(folder)
+    differing = [name for name in settings if recorded.get(name) != settings[name]]
+    if differing:
+        shown = "; ".join(f"{name} {_short(recorded.get(name))}, here {_short(settings[name])}" for name in differing)
+        raise ValueError(
+            f"{folder / RECORD} records predictions with {shown}. Continue with the same weights and options, or "
+            "choose another output folder."
         )
 
 
@@ -203,31 +238,6 @@ def image_state(case: Mapping[str, Any]) -> str:
 
 def _statistics(outcome: CaseRecord) -> dict[str, Any]:
     return outcome.statistics | ({"warnings": list(outcome.implausible)} if outcome.implausible else {})
-
-
-def _read_cases(path: Path) -> list[CaseRecord]:
-    """Read the outcomes; a line that is damaged or cut off counts as a case that is not done."""
-    outcomes = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
-        try:
-            outcomes.append(CaseRecord.from_json(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue
-    return outcomes
-
-
-def _refuse_other_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))
-        differing = [name for name in settings if recorded.get(name) != settings[name]]
-    except (OSError, ValueError, AttributeError) as cause:
-        raise ValueError(f"{path} cannot be read ({cause}). Choose another output folder.") from cause
-    if differing:
-        shown = "; ".join(f"{name} {_short(recorded.get(name))}, here {_short(settings[name])}" for name in differing)
-        raise ValueError(
-            f"{path} records predictions with {shown}. Continue with the same weights and options, or choose another "
-            "output folder."
-        )
 
 
 def _short(value: Any) -> str:

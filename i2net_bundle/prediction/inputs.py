@@ -12,8 +12,9 @@ from typing import Any
 from i2net_bundle.data.image_files import group_channels, image_paths, list_images, name_cases
 from i2net_bundle.io.counted import counted
 from i2net_bundle.io.dicom.trees import dicom_folders
-from i2net_bundle.io.formats import image_stem, is_volume
+from i2net_bundle.io.formats import image_stem, is_volume, known_suffixes
 from i2net_bundle.io.privacy import is_identifying, shown_path
+from i2net_bundle.prediction.input_lists import Named, named_paths
 
 logger = logging.getLogger("i2net.prediction")
 
@@ -26,17 +27,20 @@ def find_inputs(
     series: int | str | None = None,
     num_channels: int = 1,
     out_dir: str | Path | None = None,
+    column: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Find the images in files and folders. An image that is named twice is one case.
+    """Find the images in files, folders, lists and patterns. An image that is named twice is one case.
 
-    Linked folders are searched like others.
+    Linked folders are searched like others. An image that a list names and that does not exist is a case that fails.
 
     Args:
-        inputs: images, and folders that contain images and DICOM series at any depth; see `dicom_folders`.
+        inputs: images, folders that contain images and DICOM series at any depth (see `dicom_folders`), lists of both,
+            and patterns; see `named_paths`.
         volumes: find volumes; otherwise 2D images.
         series: number or UID of a series; each input folder is then searched for this one series as a whole.
         num_channels: channels of a volume. With several, ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, … are one case.
-        out_dir: output folder; its files are not inputs if it is inside an input folder.
+        out_dir: output folder; its files are not inputs if it is inside an input folder or match a pattern.
+        column: column of CSV lists, and key of JSON lists, that names the images.
 
     Returns:
         ``[{"image": path, or one per channel, "case": name, "shown": path or name}, ...]``. A DICOM folder whose path
@@ -45,17 +49,22 @@ def find_inputs(
     Raises:
         DataError: the file of a channel is missing.
         FileNotFoundError: an input does not exist, or a folder contains no image.
-        ValueError: a file is of the other kind, or an input folder is the output folder.
+        ValueError: a file is of the other kind, an input folder is the output folder, or a list cannot be read.
     """
     found: list[str] = []
-    for name in inputs:
-        path = Path(name)
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist. Check the path.")
-        if path.is_file():
-            found.append(str(path))
-        else:
+    for named in named_paths(inputs, column):
+        path = named.path
+        if named.matched and out_dir is not None and path.resolve().is_relative_to(Path(out_dir).resolve()):
+            continue
+        if not path.exists() and not _is_listed_image(named):
+            place = f"{named.place}: " if named.place else ""
+            raise FileNotFoundError(f"{place}{shown_path(path)} does not exist. Check the path.")
+        if path.is_dir():
             found += _images(path, volumes, series, out_dir)
+        else:
+            found.append(str(path))
+    if not found:
+        raise FileNotFoundError(f"No input names an image outside the output folder {out_dir}. Check the inputs.")
     once: dict[str, str] = {}
     for image in found:
         once.setdefault(_real_folder(image), image)
@@ -64,6 +73,10 @@ def find_inputs(
             kind, wanted = ("a 2D image", "volumes") if volumes else ("a volume", "2D images")
             raise ValueError(f"{image} is {kind}, but the task reads {wanted}. Choose another task with --task.")
     return _shown(name_cases(group_channels(list(once.values()), num_channels if volumes else 1)))
+
+
+def _is_listed_image(named: Named) -> bool:
+    return bool(named.place) and named.path.name.lower().endswith(known_suffixes())
 
 
 def print_hidden_names(cases: Sequence[dict[str, Any]]) -> None:

@@ -238,7 +238,7 @@ class Predictor:
 
     def describe(self) -> dict[str, Any]:
         """Describe task, weights and settings for the record."""
-        views = {"maps": self.readout.names, "views": len(self.network.views), "device": str(self.device)}
+        views = {"maps": self.readout.names, "views": len(self.network.views), "device": self.device.type}
         return self.trained.describe() | views
 
     @property

@@ -22,6 +22,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from i2net_bundle.io.counted import counted
 from i2net_bundle.studies.cells import FAILED, FINISHED, STOP_NAME, STOPPED, Cell, Outcome, is_finished, run_cell
+from i2net_bundle.workflow.dask_engine import Cluster, connected, dashboard, num_threads, run_tasks
+from i2net_bundle.workflow.progress import duration
 from i2net_bundle.workflow.stopping import Stop
 
 _POLL_S = 0.3
@@ -72,12 +74,10 @@ def run_cells(cells: Sequence[Cell], out_dir: Path, resources: Resources, stop: 
     outcomes = []
     run = _on_cluster if resources.scheduler else _here
     with logging_redirect_tqdm(), _Progress(pending, resources.processes) as progress:
-        try:
-            for outcome in run(pending, resources, progress, stop, stop_file):
-                outcomes.append(outcome)
-                progress.report(outcome)
-        finally:
-            stop_file.unlink(missing_ok=True)
+        for outcome in run(pending, resources, progress, stop, stop_file):
+            outcomes.append(outcome)
+            progress.report(outcome)
+    stop_file.unlink(missing_ok=True)
     return outcomes
 
 
@@ -146,7 +146,7 @@ def _here(
                 done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
                 _pass_on(stop, stop_file)
                 for future in done:
-                    yield _result(future, running.pop(future))
+                    yield _outcome(running.pop(future).name, future.exception() or future.result())
         except BaseException:
             stop_file.touch()  # the pool waits for its threads
             raise
@@ -156,54 +156,31 @@ def _on_cluster(
     cells: Sequence[Cell], resources: Resources, progress: _Progress, stop: Stop, stop_file: Path
 ) -> Iterator[Outcome]:
     """Run cells on the workers of a Dask cluster, which see the same files under the same paths; yield outcomes."""
-    try:
-        from distributed import Client
-    except ImportError as cause:
-        raise ImportError("--scheduler needs Dask: pip install 'i2net-bundle[cluster]'.") from cause
-    try:
-        client = Client(resources.scheduler, set_as_default=False)
-    except (OSError, ValueError) as cause:
-        raise ConnectionError(
-            f"No Dask scheduler answers at {resources.scheduler} ({cause}). Start one with `dask scheduler`, and pass "
-            "the address that it prints."
-        ) from cause
-    with client:
-        progress.processes = sum(client.nthreads().values())
-        if not progress.processes:
-            raise ConnectionError(
-                f"The Dask scheduler at {resources.scheduler} has no workers. Start some with `dask worker "
-                f"{resources.scheduler} --nthreads 1`."
-            )
+    with connected(Cluster(resources.scheduler)) as client:
+        progress.processes = num_threads(client)
+        logger.info(dashboard(client))
         variables = environment(resources, None)
-        running: dict[Any, Cell] = {
-            client.submit(run_cell, cell, variables, key=f"{cell.name}-{time.time_ns()}", pure=False): cell
-            for cell in cells
-        }
         try:
-            while running:
-                time.sleep(_POLL_S)
-                _pass_on(stop, stop_file)
-                for future in [future for future in running if future.done()]:
-                    yield _result(future, running.pop(future))
+            tasks = {cell.name: (cell, variables) for cell in cells}
+            for name, result in run_tasks(client, run_cell, tasks, lambda: _pass_on(stop, stop_file)):
+                yield _outcome(name, result)
         except BaseException:
-            stop_file.touch()
-            client.gather(list(running), errors="skip")
+            stop_file.touch()  # it stays: cells on other machines end when they see it
             raise
 
 
-def _pass_on(stop: Stop, stop_file: Path) -> None:
-    """Ask the running cells to stop, wherever they run."""
+def _pass_on(stop: Stop, stop_file: Path) -> bool:
+    """Ask the running cells to stop, wherever they run, if a stop is requested; returns whether it is."""
     if stop.requested and not stop_file.exists():
         stop_file.touch()
+    return stop.requested
 
 
-def _result(future: Any, cell: Cell) -> Outcome:
+def _outcome(name: str, result: Outcome | BaseException) -> Outcome:
     """Outcome of a cell; an error of the engine, such as a lost worker, is a failure of the cell."""
-    try:
-        outcome: Outcome = future.result()
-    except Exception as fault:
-        return Outcome(cell.name, FAILED, 0.0, f"{type(fault).__name__}: {fault}"[:300])
-    return outcome
+    if isinstance(result, BaseException):
+        return Outcome(name, FAILED, 0.0, f"{type(result).__name__}: {result}"[:300])
+    return result
 
 
 def environment(resources: Resources, slot: int | None) -> dict[str, str]:
@@ -225,15 +202,3 @@ def failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
 def all_ran(outcomes: Sequence[Outcome]) -> bool:
     """Whether no cell was stopped."""
     return all(outcome.status in (FINISHED, FAILED) for outcome in outcomes)
-
-
-def duration(seconds: float) -> str:
-    """A duration for readers.
-
-    >>> duration(42), duration(200), duration(8000)
-    ('42 s', '3 min', '2 h 13 min')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2net_bundle.checks.dataset import CheckReport, check_path, report_json
+from i2net_bundle.checks.dataset import CheckReport, check_path
 from i2net_bundle.io.findings import error, errors, warning
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from tests.checks.data_sets import files_of, rules, written
@@ -46,7 +46,7 @@ def test_a_report_as_text_lists_what_was_checked_and_found(gland_dir: Path) -> N
 
 def test_reports_can_be_written_as_json(gland_dir: Path, glands: Path) -> None:
     files_of(glands, "test")["label"].write_bytes(b"")
-    sound, broken = json.loads(report_json([check_path(gland_dir), check_path(glands)]))
+    sound, broken = json.loads(json.dumps([check_path(gland_dir).json(), check_path(glands).json()]))
     cases = {"training": 2, "validation": 1, "test": 1}
     assert sound == {
         "target": str(gland_dir),

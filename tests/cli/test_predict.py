@@ -59,6 +59,33 @@ def test_a_file_that_cannot_be_used_does_not_stop_the_others(folder: Path, tmp_p
     assert list((tmp_path / "out").glob("*_mask.nii.gz"))
 
 
+def test_parts_are_merged_and_told_in_json(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (image,) = (folder / "ct" / "imagesTs").iterdir()
+    (tmp_path / "broken.nii.gz").write_bytes(b"<html>")
+    (tmp_path / "cases.csv").write_text(f"ct\n{image}\nbroken.nii.gz\n")
+    out, told = tmp_path / "out", []
+    for number in (1, 2):
+        options = ("--column", "ct", "--part", f"{number}/2", "--no-pictures", "--threads", "1", "--json")
+        try:
+            predict(folder, out, tmp_path / "cases.csv", options=options)
+        except SystemExit as end:
+            assert end.code in (1, 3)
+        told.append(json.loads(capsys.readouterr().out))
+    assert sum(answer["images"] for answer in told) == 2
+    assert [item["image"] for answer in told for item in answer["failed"]] == [str(tmp_path / "broken.nii.gz")]
+    with pytest.raises(SystemExit) as caught:
+        main(["merge", str(out)])
+    assert caught.value.code == 1
+    assert capsys.readouterr().out == f"{out}\nFailed: 1 image. {out}/failed.csv lists the reasons.\n"
+
+
+def test_all_failed_has_a_status_of_its_own(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.nii.gz").write_bytes(b"<html>")
+    with pytest.raises(SystemExit) as caught:
+        predict(folder, tmp_path / "out", tmp_path / "broken.nii.gz")
+    assert caught.value.code == 3
+
+
 def test_results_are_not_overwritten_by_default(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "masks.txt").touch()
     with pytest.raises(SystemExit, match="already contains results"):
@@ -83,9 +110,24 @@ def test_overwriting_replaces_results(folder: Path, tmp_path: Path) -> None:
         (("--overlay", "absent.yaml"), r"The configuration absent\.yaml does not exist"),
         (("--device", "foo"), "This machine has no device 'foo'"),
         (("--task", "histology"), "model.pt was trained for the task 'ct', not 'histology'"),
+        (("--part", "0/2"), "parts are numbered from 1 to 2"),
+        (("--memory", "much"), "'much' is no amount of memory"),
+        (("--scheduler", "tcp://a:1", "--workers", "2"), "With --scheduler, give them to `dask worker`"),
         (("--um-per-px", "0.5", "--resample"), "--um-per-px, --resample: only for histology, but the task is ct"),
     ],
-    ids=["misspelt", "no value", "other size", "no table", "no overlay", "no device", "other task", "of histology"],
+    ids=[
+        "misspelt",
+        "no value",
+        "other size",
+        "no table",
+        "no overlay",
+        "no device",
+        "other task",
+        "part 0",
+        "no memory",
+        "workers elsewhere",
+        "of histology",
+    ],
 )
 def test_wrong_options_are_refused_before_any_work(
     folder: Path, tmp_path: Path, options: tuple[str, ...], message: str

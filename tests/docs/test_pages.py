@@ -24,9 +24,9 @@ FOLDERS = ("configs", "docs", "scripts", "tests", "i2net_bundle", "benchmarks", 
 NOT_OURS = {
     *("--config_file", "--meta_file", "--bundle_root", "--ckpt_file", "--filepath", "--use_trace", "--input_shape"),
     *("--converter_kwargs", "--standalone", "--nproc_per_node", "--device", "--extra-index-url", "--index-url"),
-    "--tracking",
+    *("--tracking", "--nthreads", "--lifetime", "--signal"),
 }
-"""Options of MONAI's, torch's and pip's own commands."""
+"""Options of the commands of MONAI, torch, pip, Dask and SLURM."""
 
 
 def each_page(pages: list[Path] = CURRENT) -> Any:

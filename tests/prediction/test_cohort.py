@@ -45,7 +45,7 @@ def test_every_format_gives_a_mask_and_failures_are_listed(weights: Path, tmp_pa
     nifti = save(inputs / "ct.nii.gz", hu_volume((20, 18, 5)))
     converted(nifti, ".nrrd").rename(inputs / "below" / "other.nrrd")
     (inputs / "broken.mha").write_bytes(b"no image")
-    failed = predict_files([inputs], tmp_path / "out", predictor(weights), pictures=False)
+    failed = predict_files([inputs], tmp_path / "out", predictor(weights), pictures=False).failed
     assert failed == [str(inputs / "broken.mha")]
     with (tmp_path / "out" / "failed.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
@@ -60,7 +60,7 @@ def test_a_chosen_series_gives_nifti_and_dicom_seg_and_no_name_elsewhere(weights
     pytest.importorskip("highdicom")
     two_series(tmp_path / "study")
     chosen = predictor(weights, series=OTHER_UID, any_intensities=True)
-    assert predict_files([tmp_path / "study"], tmp_path / "out", chosen) == []
+    assert predict_files([tmp_path / "study"], tmp_path / "out", chosen).failed == []
     assert nib.load(tmp_path / "out" / "study_mask.nii.gz").shape == (6, 5, 2)
     (referred,) = pydicom.dcmread(tmp_path / "out" / "study_mask.dcm").ReferencedSeriesSequence
     assert referred.SeriesInstanceUID == OTHER_UID
@@ -106,7 +106,7 @@ def test_no_output_or_log_identifies_the_patient(
     assert len(secrets) > 12  # those of the slices too
     named_by_uids(scans)
     with caplog.at_level(logging.DEBUG):
-        failed = predict_files([scans], out, predictor(weights, any_intensities=True))
+        failed = predict_files([scans], out, predictor(weights, any_intensities=True)).failed
     assert failed == ["dicom_2", str(scans / "damaged"), str(scans / "missing")]
     assert f"  dicom_1: {scans / FOLDER_UID}\n  dicom_2: {scans / 'DOE^JOHN'}\n" in capsys.readouterr().out
 
@@ -135,7 +135,7 @@ def test_overwriting_removes_earlier_files_of_the_same_cases_only(weights: Path,
     earlier = ["ct_mask.nrrd", "ct_entropy.nii.gz", "ct_probabilities.nii.gz", "ct.geojson", "pictures/ct.png"]
     for name in [*earlier, "ct_mask.nii.gz", "other_mask.nii.gz", "ct_2_mask.nii.gz"]:
         (out / name).touch()
-    assert predict_files([image], out, predictor(weights), pictures=False, overwrite=True) == []
+    assert predict_files([image], out, predictor(weights), pictures=False, overwrite=True).failed == []
     assert nib.load(out / "ct_mask.nii.gz").shape == (20, 18, 3)
     assert {path.name for path in out.glob("*.nii.gz")} == {"ct_mask.nii.gz", "other_mask.nii.gz", "ct_2_mask.nii.gz"}
     assert not any((out / name).exists() for name in earlier)
@@ -164,7 +164,7 @@ def test_the_record_is_written_after_any_error(
 
     monkeypatch.setattr(Predictor, "predict", failing)
     if isinstance(error, Exception):
-        assert predict_files(inputs, tmp_path / "out", network) == [inputs[1]]
+        assert predict_files(inputs, tmp_path / "out", network).failed == [inputs[1]]
         assert (tmp_path / "out" / "failed.csv").read_text().splitlines()[1] == f"{inputs[1]},IndexError: out of bounds"
     else:
         with pytest.raises(KeyboardInterrupt):
@@ -181,7 +181,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(
 
     monkeypatch.setattr(case_files, "show_prediction", fail)
     image = save(tmp_path / "ct.nii.gz", hu_volume((20, 18, 3)))
-    assert predict_files([image], tmp_path / "out", predictor(weights)) == []
+    assert predict_files([image], tmp_path / "out", predictor(weights)).failed == []
     assert "ct: the picture was not drawn (out of bounds)" in caplog.text
     assert (tmp_path / "out" / "ct_mask.nii.gz").is_file() and not list((tmp_path / "out").glob("pictures/*"))
 
@@ -189,7 +189,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(
 @pytest.mark.parametrize("name", ["ct.img", "ct.hdr"])
 def test_a_pair_of_hdr_and_img_files_is_refused(name: str, weights: Path, tmp_path: Path) -> None:
     nib.save(nib.Nifti1Pair(hu_volume((20, 18, 3)), np.eye(4)), tmp_path / "ct.img")
-    assert predict_files([tmp_path / name], tmp_path / "out", predictor(weights)) == [str(tmp_path / name)]
+    assert predict_files([tmp_path / name], tmp_path / "out", predictor(weights)).failed == [str(tmp_path / name)]
     assert "pairs are not read. Convert the pair to .nii.gz." in (tmp_path / "out" / "failed.csv").read_text()
 
 
@@ -214,6 +214,6 @@ def test_a_segmentation_inside_a_dicom_folder_is_not_read_as_its_slices(weights:
     pytest.importorskip("highdicom")
     scan, network = write_ct(tmp_path / "scan"), predictor(weights, any_intensities=True)
     for _ in range(2):
-        assert predict_files([scan], scan / "out", network, pictures=False, overwrite=True) == []
+        assert predict_files([scan], scan / "out", network, pictures=False, overwrite=True).failed == []
     assert {path.name for path in (scan / "out").glob("*_mask.*")} == {"scan_mask.nii.gz", "scan_mask.dcm"}
     assert nib.load(scan / "out" / "scan_mask.nii.gz").shape == (6, 5, 4)

@@ -77,7 +77,7 @@ def test_a_signal_lets_the_case_finish_and_the_rest_can_be_continued(
     assert {path.name for path in out.glob("*_mask.*")} == {"a_mask.nii.gz", "b_mask.nii.gz"}
     assert set(json.loads((out / "statistics.json").read_text())) == {"a", "b"}
     started = before_case(monkeypatch, "none", lambda: None)
-    assert predict_files([scans], out, predictor(weights), pictures=False, resume=True) == []
+    assert predict_files([scans], out, predictor(weights), pictures=False, resume=True).failed == []
     assert started == ["c"]
     predict_files([scans], tmp_path / "whole", predictor(weights), pictures=False)
     assert contents(out) == contents(tmp_path / "whole")
@@ -113,13 +113,13 @@ def test_failed_changed_and_incomplete_cases_are_repeated(
     out = tmp_path / "out"
     broken = scans / "broken.nii.gz"
     broken.write_bytes(b"<html>")
-    assert predict_files([scans], out, predictor(weights), pictures=False) == [str(broken)]
+    assert predict_files([scans], out, predictor(weights), pictures=False).failed == [str(broken)]
     assert json.loads((out / "prediction.json").read_text())["status"]["broken"] == "failed"
     save(broken, hu_volume((20, 18, 3)))
     save(scans / "a.nii.gz", hu_volume((22, 18, 3)))
     (out / "b_mask.nii.gz").unlink()
     started = before_case(monkeypatch, "none", lambda: None)
-    assert predict_files([scans], out, predictor(weights), pictures=False, resume=True) == []
+    assert predict_files([scans], out, predictor(weights), pictures=False, resume=True).failed == []
     assert started == ["a", "b", "broken"] and not (out / "failed.csv").exists()
 
 
@@ -180,7 +180,7 @@ def test_a_disk_that_fills_stops_the_cohort_and_leaves_whole_cases_only(
     assert {path.name for path in out.glob("*.nii.gz")} == {"a_mask.nii.gz", "a_entropy.nii.gz"}
     record = json.loads((out / "prediction.json").read_text())
     assert record["status"].keys() == {"a"} and record["complete"] is False
-    assert predict_files([scans], out, network, pictures=False, resume=True) == []
+    assert predict_files([scans], out, network, pictures=False, resume=True).failed == []
     assert json.loads((out / "prediction.json").read_text())["complete"] is True
 
 

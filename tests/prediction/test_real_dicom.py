@@ -79,7 +79,7 @@ def test_predictions_for_the_series_and_for_its_nifti_version_are_one_mask(
     predictor = Predictor(tmp_path / "model.pt", overrides={"image_size": [64, 64]}, device="cpu")
     inputs = {"series": folder, "nifti": shared / "data" / "ct" / "abdomen_20slices_ct.nii.gz"}
     for name, path in inputs.items():
-        assert predict_files([path], tmp_path / name, predictor, pictures=False) == []
+        assert predict_files([path], tmp_path / name, predictor, pictures=False).failed == []
     (found, affine), (expected, expected_affine) = (
         in_ras(nib.load(next((tmp_path / name).glob("*_mask.nii.gz")))) for name in inputs
     )
