@@ -79,9 +79,9 @@ class I2NetLoss(nn.Module):
 
         Returns:
             scalars: ``loss``, the only one with a gradient; ``segmentation``; ``separation``, of the last channel;
-            ``auxiliary``, of auxiliary logits; and, for a network with gates, ``gate_instance_sharpening``, ``gate_expectation_smoothing``,
-            ``learner_orthogonalization`` and ``learner_cosine`` (mean |cos| over pairs and layers). Terms of weight 0
-            are left out.
+            ``auxiliary``, of auxiliary logits; and, for a network with gates, ``gate_instance_sharpening``,
+            ``gate_expectation_smoothing``, ``learner_orthogonalization`` and ``learner_cosine`` (mean |cos| over pairs
+            and layers). Terms of weight 0 are left out.
         """
         logits, gates = input[:2]
         auxiliary = input[2] if len(input) > 2 else None

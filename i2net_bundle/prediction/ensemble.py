@@ -17,6 +17,8 @@ logger = logging.getLogger("i2net.prediction")
 
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 _TINY = 1e-7
+SEPARATION = "separation"
+"""Name of the map that separates glands."""
 
 
 class AveragedNetwork(nn.Module):
@@ -100,7 +102,7 @@ class Readout:
     ) -> None:
         self.num_classes, self.uncertainty, self.variance = num_classes, uncertainty, variance
         self.probabilities, self.separates = probabilities, separates
-        self.names = ["class", *["separation"] * separates, *["entropy"] * uncertainty, *["variance"] * variance]
+        self.names = ["class", *[SEPARATION] * separates, *["entropy"] * uncertainty, *["variance"] * variance]
         self.names += [f"probability_{index}" for index in range(num_classes)] if probabilities else []
 
     def __call__(self, output: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Last steps of postprocessing: write the mask and the instances, or shape it for MONAI Label, which writes it itself."""
+"""Last steps of postprocessing: write mask and instances, or shape the mask for MONAI Label, which writes it itself."""
 
 from __future__ import annotations
 

@@ -143,9 +143,7 @@ def volume_preprocessing(
     return Preprocessing(reading.load, reading.orientation, reading.normalization, intensity)
 
 
-def histology_reading(
-    keys: Sequence[str], options: HistologyOptions | None = None, instances: bool = False
-) -> Compose:
+def histology_reading(keys: Sequence[str], options: HistologyOptions | None = None, instances: bool = False) -> Compose:
     """Read training images as RGB (3, H, W) in 0-255 and masks as class ids (1, H, W), at the training scale.
 
     Args:

@@ -1,7 +1,7 @@
 """Training targets that separate glands: what a network predicts beside the class, computed from instance ids.
 
-The targets are computed on the augmented patch, so their widths are in the pixels that the network sees. All are local:
-a pixel's value depends on its surroundings alone, so a gland that the patch cuts off has the same target as a whole one.
+The targets are computed on the augmented patch, so their widths are in the pixels that the network sees. The patch's
+border is no border of a gland, so a gland that it cuts off has nearly the same target as a whole one.
 
 - ``contour``: 1 within `CONTOUR_PX` of a border between a gland and anything else, on both sides (after Chen et al.,
   DCAN, CVPR 2016).
