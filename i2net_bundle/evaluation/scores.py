@@ -29,7 +29,7 @@ from i2net_bundle.evaluation.summary import (
 from i2net_bundle.io.formats import image_stem
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.metrics.registry import METRICS
-from i2net_bundle.prediction.separation import INSTANCES
+from i2net_bundle.prediction.gland_instances import INSTANCES
 from i2net_bundle.transforms.preprocessing import LENGTH_UNIT
 
 

@@ -86,8 +86,9 @@ class I2NetLoss(nn.Module):
         logits, gates = input[:2]
         auxiliary = input[2] if len(input) > 2 else None
         assert logits is not None
-        labels = target[:, :1]
-        of_classes, of_separation = split_separation(logits.float(), self.separation is not None)
+        separates = self.separation is not None
+        labels = target[:, :1] if separates else target
+        of_classes, of_separation = split_separation(logits.float(), separates)
         total = segmentation = self.segmentation(of_classes, labels)
         terms = {"segmentation": segmentation.detach()}
         if self.separation is not None and of_separation is not None and self.separation_weight:
@@ -95,7 +96,7 @@ class I2NetLoss(nn.Module):
             total = total + self.separation_weight * separation
             terms["separation"] = separation.detach()
         if auxiliary is not None and self.auxiliary_weight:
-            of_classes, _ = split_separation(auxiliary.float(), self.separation is not None)
+            of_classes, _ = split_separation(auxiliary.float(), separates)
             of_auxiliary = self.segmentation(of_classes, labels)
             total = total + self.auxiliary_weight * of_auxiliary
             terms["auxiliary"] = of_auxiliary.detach()

@@ -13,9 +13,9 @@ from i2net_bundle.figures.side_letters import NO_LETTERS
 from i2net_bundle.io.findings import Finding, enforce
 from i2net_bundle.labels import LabelClass
 from i2net_bundle.prediction.ensemble import SEPARATION
+from i2net_bundle.prediction.gland_instances import GlandSeparator
 from i2net_bundle.prediction.gland_shapes import GlandShape, Read, gland_shapes, instance_statistics
 from i2net_bundle.prediction.plausibility import MASK_RULE, implausible_findings
-from i2net_bundle.prediction.separation import GlandSeparator
 from i2net_bundle.prediction.statistics import class_shares, gland_statistics, organ_statistics
 
 

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, SaveImaged
 
 from i2net_bundle.io.masks import instances_name, mask_name, write_instances, write_mask
-from i2net_bundle.prediction.separation import INSTANCES
+from i2net_bundle.prediction.gland_instances import INSTANCES
 
 
 class SaveMaskd(SaveImaged):

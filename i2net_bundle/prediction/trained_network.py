@@ -24,7 +24,7 @@ from i2net_bundle.hardware import usable_device
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import file_sha256
 from i2net_bundle.networks.weights import load_network
-from i2net_bundle.prediction.separation import GlandSeparator
+from i2net_bundle.prediction.gland_instances import GlandSeparator
 from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.config_check import as_names, refuse_unknown_keys
 from i2net_bundle.workflow.config_files import bundle_root, config_files

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL, histology_intensity, volume_intensity
 from i2net_bundle.transforms.resizing import ResizeSliced
-from i2net_bundle.transforms.separation import NO_SEPARATION, SeparationTargetd, separates
+from i2net_bundle.transforms.separation_targets import NO_SEPARATION, SeparationTargetd, separates
 
 _KNOTS_PX = 64
 """Distance between the knots of an elastic deformation, in pixels of the patch: about a gland's radius."""

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from i2net_bundle.transforms.separation import separates
+from i2net_bundle.transforms.separation_targets import separates
 
 
 class SeparationLoss(nn.Module):
-    """Compare the logit that separates glands with its target, see `i2net_bundle.transforms.separation`.
+    """Compare the logit that separates glands with its target, see `i2net_bundle.transforms.separation_targets`.
 
     For targets of 0 and 1, contours and markers, it is the mean cross-entropy plus 1 - (2 Σ p t + 1) / (Σ p + Σ t + 1);
     the sums run over an image, the mean over the batch. For distances, it is the mean cross-entropy less that of a

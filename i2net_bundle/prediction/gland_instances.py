@@ -20,7 +20,7 @@ from skimage.segmentation import watershed
 
 from i2net_bundle.metrics.objects import MIN_AREA_PX
 from i2net_bundle.metrics.pixel_runs import PixelRuns
-from i2net_bundle.transforms.separation import SEPARATIONS, separates
+from i2net_bundle.transforms.separation_targets import SEPARATIONS, separates
 
 INSTANCES = "instances"
 """Key of the instance ids (1, H, W) of an item, beside its mask."""
@@ -38,7 +38,7 @@ class GlandSeparator:
     it includes its lumen, and small ones are removed.
 
     Args:
-        separation: what the map shows, see `i2net_bundle.transforms.separation`.
+        separation: what the map shows, see `i2net_bundle.transforms.separation_targets`.
         threshold: value of the map, from 0 to 1, that bounds the markers.
         min_marker: smallest marker, in pixels.
         min_area: smallest gland, in pixels.
