@@ -95,7 +95,7 @@ class GlandSeparator:
         kept = np.bincount(number, cores.lengths) >= self.min_marker
         markers = cores.painted(np.where(kept, np.cumsum(kept), 0)[number])
         several = int(kept.sum()) > 1
-        glands = watershed(relief, markers, mask=part | (markers > 0)) if several else filled.astype(np.int32)
+        glands = watershed(relief, markers, _CORNERS, mask=part | (markers > 0)) if several else filled.astype(np.int32)
         return _whole(glands, self.min_area)
 
 
