@@ -246,8 +246,9 @@ class Predictor:
 
     @property
     def _map_bytes(self) -> int:
-        """Bytes per pixel of the maps that are kept of the network's output."""
-        return 1 if len(self.readout.names) == 1 else 2 * len(self.readout.names)
+        """Bytes per pixel of the maps that are kept of the network's output, and of the instances."""
+        of_instances = 4 if self.readout.separates else 0
+        return 1 if len(self.readout.names) == 1 else 2 * len(self.readout.names) + of_instances
 
     def _prediction(self, case: str, path: Path, mask: np.ndarray, findings: list[Finding], **known: Any) -> Prediction:
         classes, trained_on = self.description.classes, self.trained.training_data
