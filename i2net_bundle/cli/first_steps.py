@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def add_commands(commands: Any) -> None:
     phantoms = commands.add_parser("phantoms", help="write a small data set of computed images, to try things out")
     phantoms.add_argument(
         "kind",
-        choices=["ct", "glands", "streets"],
+        choices=["ct", "glands", "touching-glands", "streets"],
         help="abdominal CT (NIfTI), histology (PNG), or street scenes for i2net prepare cityscapes",
     )
     phantoms.add_argument("out", metavar="DIR", help="folder to write; must not contain a data set")
@@ -43,6 +44,7 @@ def _make_phantoms(arguments: argparse.Namespace) -> Answer:
     makers: dict[str, Callable[..., Path]] = {
         "ct": phantoms.make_ct_phantoms,
         "glands": phantoms.make_gland_phantoms,
+        "touching-glands": partial(phantoms.make_gland_phantoms, touching=True),
         "streets": phantoms.make_street_phantoms,
     }
     written = makers[arguments.kind](arguments.out, seed=arguments.seed)

@@ -56,6 +56,7 @@ def score_case(
     case: Mapping[str, Any],
     label_ids: np.ndarray | None = None,
     ignore_index: int | None = None,
+    pred_ids: np.ndarray | None = None,
 ) -> CaseScores:
     """Score one case.
 
@@ -68,6 +69,7 @@ def score_case(
         case: name of the case under "case"; also "patient" and "part", if known.
         label_ids: ids of annotated objects (H, W), if any.
         ignore_index: label value whose voxels are not scored.
+        pred_ids: ids of predicted objects (H, W); by default the connected parts of the mask, see `find_glands`.
 
     Raises:
         ValueError: the shapes differ, or a label is not a class index.
@@ -75,7 +77,9 @@ def score_case(
     confusion = confusion_matrix(y_pred, y, num_classes, ignore_index)
     y_pred, y = without_ignored(y_pred, y, ignore_index)
     classes = score_classes(y_pred, y, num_classes, spacing, unit)
-    objects = None if label_ids is None else score_objects(find_glands(y_pred > 0), label_ids)
+    objects = None
+    if label_ids is not None:
+        objects = score_objects(find_glands(y_pred > 0) if pred_ids is None else pred_ids, label_ids)
     known = {key: str(case[key]) for key in ("patient", "part") if case.get(key) is not None}
     return CaseScores(str(case["case"]), unit, confusion, classes, objects, **known)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -23,11 +22,12 @@ from i2net_bundle.data.description import describe_datalist, options_of
 from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_case, without_ignored
 from i2net_bundle.evaluation.convention_scores import CaseMeasures, measure_case, score_conventions
 from i2net_bundle.evaluation.convention_tables import write_conventions
+from i2net_bundle.evaluation.mask_pairs import case_key, instances_beside, masks_of, matching_key, paired
 from i2net_bundle.evaluation.scores import killed_worker, scoring_pool
 from i2net_bundle.evaluation.summary import summarize, write_tables
 from i2net_bundle.io.counted import counted
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, errors
-from i2net_bundle.io.formats import image_stem, is_volume, known_suffixes
+from i2net_bundle.io.formats import is_volume
 from i2net_bundle.io.geometry import describe_affine, has_geometry, largest_corner_distance, same_grid
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import write_csv
@@ -38,7 +38,6 @@ from i2net_bundle.workflow.stopping import Stop, graceful_stop
 
 logger = logging.getLogger("i2net.scores")
 
-_ROLE = re.compile(r"^(?:img|label)(?=\d)|_(?:mask|anno|label|seg|pred)$", re.IGNORECASE)
 FAILED = "failed.csv"
 _Scored = tuple[CaseScores, CaseMeasures | None]
 
@@ -60,8 +59,9 @@ def evaluate_folders(
     """Score every predicted mask against its label, and write ``metrics.csv`` and ``summary.json``.
 
     Files are paired by name, ignoring endings such as ``_mask`` and BTCV's prefixes ``img`` and ``label``:
-    ``img0001_mask.nii.gz`` with ``label0001.nii.gz``, ``testA_1_mask.png`` with ``testA_1_anno.bmp``. The scores are
-    written when all pairs are done; SIGTERM and SIGINT stop after the current pair and write nothing.
+    ``img0001_mask.nii.gz`` with ``label0001.nii.gz``, ``testA_1_mask.png`` with ``testA_1_anno.bmp``. If a mask has
+    instances beside it, ``testA_1_instances.png``, these are its objects. The scores are written when all pairs are
+    done; SIGTERM and SIGINT stop after the current pair and write nothing.
 
     Args:
         pred_dir: folder of predicted masks.
@@ -95,9 +95,9 @@ def evaluate_folders(
     if found is not None:
         labels = {case_key(case["case"]): case for case in found.cases(split)}
     else:
-        labels = {key: {"case": key, "label": str(path)} for key, path in _masks(label_dir).items()}
-    predictions = {_matching(key, labels): path for key, path in _masks(pred_dir).items()}
-    pairs = _paired(predictions, labels, pred_dir, label_dir, allow_missing)
+        labels = {key: {"case": key, "label": str(path)} for key, path in masks_of(label_dir).items()}
+    predictions = {matching_key(key, labels): path for key, path in masks_of(pred_dir, of_predictions=True).items()}
+    pairs = paired(predictions, labels, pred_dir, label_dir, allow_missing)
     volumes = is_volume(pairs[0][0])
     description = describe_datalist(found, label_table or TASKS["ct" if volumes else "histology"].label_table)
     options = options_of(description, ct, histology)[0 if volumes else 1]
@@ -117,74 +117,6 @@ def evaluate_folders(
         write_tables(out_dir, cases, names, summary)
         write_conventions(out_dir, audit)
     return summary
-
-
-def case_key(name: str) -> str:
-    """Return the part that the file names of a prediction and its label have in common.
-
-    >>> case_key("img0001_mask"), case_key("label0001"), case_key("testA_1_anno")
-    ('0001', '0001', 'testA_1')
-    """
-    return _ROLE.sub("", name)
-
-
-def _matching(key: str, labels: Mapping[str, Any]) -> str:
-    """Return the key, or that of its case if the name of a prediction ends with nnU-Net's first channel."""
-    without_channel = key.removesuffix("_0000")
-    return without_channel if key not in labels and without_channel in labels else key
-
-
-def _masks(folder: Path) -> dict[str, Path]:
-    """Masks of a folder by the name of their case."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder. Check the path.")
-    files = sorted(path for path in folder.glob("[!.]*") if path.name.lower().endswith(known_suffixes()))
-    annotations = [path for path in files if path.stem.endswith("_anno")]
-    masks: dict[str, Path] = {}
-    for path in annotations or files:  # GlaS has images and annotations in one folder
-        key = case_key(image_stem(path))
-        if key in masks:
-            remedy = "Keep one mask per case in the folder."
-            raise DataError([error("mask-names", path, f"belongs to the same case as {masks[key].name}", remedy)])
-        masks[key] = path
-    if not masks:
-        raise FileNotFoundError(f"{folder} contains no mask. The formats are {', '.join(known_suffixes())}.")
-    return masks
-
-
-def _paired(
-    predictions: Mapping[str, Path],
-    labels: Mapping[str, Mapping[str, Any]],
-    pred_dir: Path,
-    label_dir: Path,
-    allow_missing: bool,
-) -> list[tuple[Path, Mapping[str, Any]]]:
-    without_prediction = [case for key, case in labels.items() if key not in predictions or "label" not in case]
-    without_label = [path for key, path in predictions.items() if key not in labels]
-    pairs = [(predictions[key], case) for key, case in labels.items() if key in predictions and "label" in case]
-    findings = []
-    if without_prediction:
-        listed = _few(case["case"] for case in without_prediction)
-        findings.append(
-            _unpaired(pred_dir, f"has no prediction for {counted(len(without_prediction), 'case')}: {listed}")
-        )
-    if without_label:
-        listed = _few(path.name for path in without_label)
-        findings.append(_unpaired(label_dir, f"has no label for {counted(len(without_label), 'prediction')}: {listed}"))
-    if findings and (not allow_missing or not pairs):
-        raise DataError(findings)
-    for finding in findings:
-        logger.warning(f"{finding.file}: {finding.problem}. They are skipped.")
-    return pairs
-
-
-def _unpaired(folder: Path, problem: str) -> Finding:
-    return error("unpaired", folder, problem, "Add the missing files, or skip these with --allow-missing.")
-
-
-def _few(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")
 
 
 def _score(
@@ -234,13 +166,17 @@ def _stopped(done: int, total: int, unit: str) -> str:
 
 @dataclass(frozen=True)
 class _LabelMaps:
-    """Class indices of a prediction and its label, the size of a voxel and its unit, and the ids of objects, if any."""
+    """Class indices of a prediction and its label, the size of a voxel and its unit, and the ids of objects, if any.
+
+    ``ids`` are those of the label, ``pred_ids`` those of the prediction.
+    """
 
     y_pred: np.ndarray
     y: np.ndarray
     spacing: list[float]
     unit: str
     ids: np.ndarray | None = None
+    pred_ids: np.ndarray | None = None
 
 
 def _score_files(
@@ -256,7 +192,15 @@ def _score_files(
         else:
             maps = _read_images(pred_path, case, options, num_classes)
         scores = score_case(
-            maps.y_pred, maps.y, num_classes, maps.spacing, maps.unit, case, maps.ids, ignore_index=options.ignore_id
+            maps.y_pred,
+            maps.y,
+            num_classes,
+            maps.spacing,
+            maps.unit,
+            case,
+            maps.ids,
+            ignore_index=options.ignore_id,
+            pred_ids=maps.pred_ids,
         )
     except DataError as fault:
         return fault.findings
@@ -298,4 +242,13 @@ def _read_images(pred_path: Path, case: Mapping[str, Any], options: HistologyOpt
     enforce(found + found_label + pair_findings(case["label"], sizes[0], pred_path, sizes[1]))
     ids = object_ids(case["label"], options)
     y_pred, y = pred.astype(np.uint8), (label if options.has_class_ids else label > 0).astype(np.uint8)
-    return _LabelMaps(y_pred, y, [1.0, 1.0], "pixel", ids)
+    return _LabelMaps(y_pred, y, [1.0, 1.0], "pixel", ids, _read_instances(pred_path, sizes[1], options))
+
+
+def _read_instances(pred_path: Path, size: tuple[int, int], options: HistologyOptions) -> np.ndarray | None:
+    path = instances_beside(pred_path)
+    if path is None or not path.is_file():
+        return None
+    ids, found = load_mask(path, replace(options, label_values="instances", ignore_id=None))
+    enforce(found + pair_findings(pred_path, size, path, ids.shape[::-1]))
+    return ids

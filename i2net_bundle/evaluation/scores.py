@@ -29,6 +29,7 @@ from i2net_bundle.evaluation.summary import (
 from i2net_bundle.io.formats import image_stem
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.metrics.registry import METRICS
+from i2net_bundle.prediction.gland_instances import INSTANCES
 from i2net_bundle.transforms.preprocessing import LENGTH_UNIT
 
 
@@ -67,18 +68,20 @@ class SegmentationScores(Metric):
         self.pending: list[CaseScores | Future[CaseScores]] = []
         self.names: list[str] = []
 
-    def update(self, output: tuple[Any, Any, Mapping[str, Any]]) -> None:
+    def update(self, output: tuple[Any, Any, Mapping[str, Any], Any]) -> None:
         """Score a case.
 
         Args:
-            output: predicted and true label map (1, ...) with their metadata, and name, patient and part of the case.
+            output: predicted and true label map (1, ...) with their metadata; name, patient and part of the case; and
+                the ids of predicted objects (1, H, W), None for the connected parts of the mask.
         """
-        pred, label, case = output
+        pred, label, case, instances = output
         spacing = [float(size) for size in label.pixdim[: label.ndim - 1]]
         unit = label.meta.get(LENGTH_UNIT, "mm")
         maps = [np.asarray(labels.cpu())[0] for labels in (pred, label)]
         ids = object_ids(label.meta["filename_or_obj"], self.options)
-        scoring = (*maps, self.num_classes, spacing, unit, dict(case), ids, self.ignore_index)
+        pred_ids = None if instances is None else np.asarray(instances.cpu())[0]
+        scoring = (*maps, self.num_classes, spacing, unit, dict(case), ids, self.ignore_index, pred_ids)
         self.pending.append(self._submit(*scoring))
         self.names.append(str(case["case"]))
 
@@ -110,7 +113,8 @@ class SegmentationScores(Metric):
         state: Any = engine.state
         for batch, output in zip(state.batch, state.output, strict=True):
             name = batch.get("case") or image_stem(batch["image"].meta["filename_or_obj"])
-            self.update((output["pred"], output["label"], {**_plain(batch), "case": name}))
+            known = {**_plain(batch), "case": name}
+            self.update((output["pred"], output["label"], known, output.get(INSTANCES)))
 
     def completed(self, engine: Engine, name: str) -> None:
         """Store the means in ``metrics`` and the cases in ``metric_details``."""

@@ -18,6 +18,9 @@ _DESCRIPTION = b"I2Net segmentation"
 _SCANNER = 1
 _ONE_FILE = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
 """Suffix of an image to the suffix of its mask; a mask is always one file."""
+INSTANCES_ENDING = "_instances.png"
+"""End of the names of files of instances."""
+_MOST_INSTANCES = 2**16 - 1
 _LOSSLESS = (".png", ".bmp", ".tif", ".tiff")
 
 
@@ -40,6 +43,37 @@ def mask_name(image_path: Path, case: str | None = None) -> str:
     else:
         suffix = image_path.suffix.lower() if image_path.suffix.lower() in _LOSSLESS else ".png"
     return f"{short_name(case or image_stem(image_path))}_mask{suffix}"
+
+
+def instances_name(image_path: Path, case: str | None = None) -> str:
+    """File name of an image's instances; arguments as in `mask_name`.
+
+    >>> instances_name(Path("p1/a.bmp")), instances_name(Path("p1/a.bmp"), "p1_a")
+    ('a_instances.png', 'p1_a_instances.png')
+    """
+    return f"{short_name(case or image_stem(image_path))}{INSTANCES_ENDING}"
+
+
+def write_instances(ids: np.ndarray, path: Path, overwrite: bool = False) -> None:
+    """Write the instances of a 2D image as a PNG of 16 bits.
+
+    Args:
+        ids: 0 outside, 1 to n in the instances (H, W).
+        path: output file; written under a temporary name and renamed.
+        overwrite: whether ``path`` may exist.
+
+    Raises:
+        FileExistsError: ``path`` exists.
+        ValueError: there are more instances than 16 bits can number.
+    """
+    _require_absent(path, overwrite)
+    if ids.max(initial=0) > _MOST_INSTANCES:
+        raise ValueError(
+            f"{path.name}: {int(ids.max())} instances are more than the {_MOST_INSTANCES} that a PNG of 16 bits can "
+            "number. Cut the image into parts, or raise separator::min_area."
+        )
+    with written_whole(path) as temporary:
+        Image.fromarray(ids.astype(np.uint16)).save(temporary, format="PNG")
 
 
 def write_mask(
@@ -68,10 +102,7 @@ def write_mask(
         FileExistsError: ``path`` exists.
         ValueError: mask and image differ in shape, a 2D mask contains other classes, or an affine is missing.
     """
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists. Choose another folder, or replace it with --overwrite (of monai.bundle: --overwrite true)."
-        )
+    _require_absent(path, overwrite)
     with written_whole(path) as temporary:
         if is_itk(path):
             sitk.WriteImage(_itk_like(mask, image_path), str(temporary), useCompression=True)
@@ -91,6 +122,13 @@ def write_mask(
                 picture = picture.point([0] + 255 * [255])
             options = {"compression": "tiff_adobe_deflate"} if path.suffix.lower() in (".tif", ".tiff") else {}
             picture.save(temporary, **options)
+
+
+def _require_absent(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists. Choose another folder, or replace it with --overwrite (of monai.bundle: --overwrite true)."
+        )
 
 
 def _itk_like(mask: np.ndarray, image_path: Path) -> sitk.Image:

@@ -1,6 +1,7 @@
 """The training objective: L = L_seg + λ_gs (λ_gis L_gis + λ_ges L_ges) + λ_lo L_lo (section 2.3, with λ_gis = 1).
 
-An auxiliary head adds its own segmentation loss, as in the recipe for Cityscapes.
+An auxiliary head adds its own segmentation loss, as in the recipe for Cityscapes. A network that also predicts what
+separates glands, in the last channel of its logits, adds the loss of that channel.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from i2net_bundle.losses.orthogonalization import (
     learner_gradients,
     learner_orthogonalization,
 )
+from i2net_bundle.networks.contract import split_separation
 
 logger = logging.getLogger("i2net.training")
 
@@ -36,6 +38,8 @@ class I2NetLoss(nn.Module):
         lambda_lo: λ_lo, weight of learner orthogonalization.
         lambda_gis: λ_gis, weight of the sharpening inside gate shaping; 1 in the paper, 0 in its ablation.
         auxiliary_weight: weight of the segmentation loss of auxiliary logits, if the network returns any.
+        separation: loss of the last channel of the logits, which separates glands; None if all are of classes.
+        separation_weight: weight of that loss.
 
     Raises:
         ValueError: a weight is negative.
@@ -50,14 +54,16 @@ class I2NetLoss(nn.Module):
         lambda_lo: float = 0.25,
         lambda_gis: float = 1.0,
         auxiliary_weight: float = 0.0,
+        separation: nn.Module | None = None,
+        separation_weight: float = 1.0,
     ) -> None:
         super().__init__()
         weights = {"lambda_gs": lambda_gs, "lambda_ges": lambda_ges, "lambda_lo": lambda_lo, "lambda_gis": lambda_gis}
-        weights["auxiliary_weight"] = auxiliary_weight
+        weights |= {"auxiliary_weight": auxiliary_weight, "separation_weight": separation_weight}
         for name, value in weights.items():
             if value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}.")
-        self.segmentation = segmentation
+        self.segmentation, self.separation, self.separation_weight = segmentation, separation, separation_weight
         self.learners = learners
         self.lambda_gs, self.lambda_gis, self.lambda_ges = lambda_gs, lambda_gis, lambda_ges
         self.lambda_lo, self.auxiliary_weight = lambda_lo, auxiliary_weight
@@ -69,21 +75,29 @@ class I2NetLoss(nn.Module):
         Args:
             input: logits (B, C, H, W); gates (B, K, h, w), None for a network without gates; and auxiliary logits
                 (B, C, H, W), if any.
-            target: labels (B, 1, H, W).
+            target: labels (B, 1, H, W); with ``separation``, behind them the target of the last channel (B, 2, H, W).
 
         Returns:
-            scalars: ``loss``, the only one with a gradient; ``segmentation``; ``auxiliary``, of auxiliary
-            logits; and, for a network with gates, ``gate_instance_sharpening``, ``gate_expectation_smoothing``,
-            ``learner_orthogonalization`` and ``learner_cosine`` (mean |cos| over pairs and layers). Terms of weight 0
-            are left out.
+            scalars: ``loss``, the only one with a gradient; ``segmentation``; ``separation``, of the last channel;
+            ``auxiliary``, of auxiliary logits; and, for a network with gates, ``gate_instance_sharpening``,
+            ``gate_expectation_smoothing``, ``learner_orthogonalization`` and ``learner_cosine`` (mean |cos| over pairs
+            and layers). Terms of weight 0 are left out.
         """
         logits, gates = input[:2]
         auxiliary = input[2] if len(input) > 2 else None
         assert logits is not None
-        total = segmentation = self.segmentation(logits.float(), target)
+        separates = self.separation is not None
+        labels = target[:, :1] if separates else target
+        of_classes, of_separation = split_separation(logits.float(), separates)
+        total = segmentation = self.segmentation(of_classes, labels)
         terms = {"segmentation": segmentation.detach()}
+        if self.separation is not None and of_separation is not None and self.separation_weight:
+            separation = self.separation(of_separation, target[:, 1:])
+            total = total + self.separation_weight * separation
+            terms["separation"] = separation.detach()
         if auxiliary is not None and self.auxiliary_weight:
-            of_auxiliary = self.segmentation(auxiliary.float(), target)
+            of_classes, _ = split_separation(auxiliary.float(), separates)
+            of_auxiliary = self.segmentation(of_classes, labels)
             total = total + self.auxiliary_weight * of_auxiliary
             terms["auxiliary"] = of_auxiliary.detach()
         if gates is None:

@@ -3,6 +3,9 @@
 Two methods are optional. ``forward_with_gates(image)`` returns logits and gates (B, K, h, w), which sum to 1 over K.
 ``learner_parameters()`` returns the weight (K, O, C) and bias (K, O) of every gated layer. Networks that have them get
 the loss terms, training records and figures of gates and learners.
+
+A network can also predict what separates touching glands, see `i2net_bundle.transforms.separation_targets`. It then has
+one channel more, the last one, whose sigmoid is that prediction.
 """
 
 from __future__ import annotations
@@ -21,6 +24,29 @@ def logits_and_gates(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor 
         logits, gates = network.forward_with_gates(image)  # type: ignore[operator]
         return logits, gates
     return network(image), None
+
+
+def split_separation(logits: Tensor, separates: bool) -> tuple[Tensor, Tensor | None]:
+    """Split the logits of a network into those of the classes and that which separates glands.
+
+    Args:
+        logits: (B, O, ...).
+        separates: whether the last channel separates glands.
+
+    Returns:
+        logits of the classes (B, O - 1, ...) and of the separation (B, 1, ...); or all logits, and None.
+
+    Raises:
+        ValueError: there is no channel left for the classes.
+    """
+    if not separates:
+        return logits, None
+    if logits.shape[1] < 2:
+        raise ValueError(
+            "The network returns one channel, which leaves none to separate glands. Add one to out_channels of "
+            "network_def, or set separation to none."
+        )
+    return logits[:, :-1], logits[:, -1:]
 
 
 def learner_parameters(network: nn.Module) -> list[tuple[Tensor, Tensor]]:

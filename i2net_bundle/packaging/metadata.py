@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from i2net_bundle.transforms.separation_targets import NO_SEPARATION
 from i2net_bundle.workflow.run_records import RunRecord
 
 _I2NETS = (
@@ -45,6 +46,10 @@ def package_metadata(base: Mapping[str, Any], record: RunRecord, out_channels: i
         "spatial_shape": [side, side],
         "channel_def": {str(index): name for index, name in enumerate(names)},
     }
+    separation = record.value("separation", NO_SEPARATION)
+    if separation != NO_SEPARATION:
+        pred["channel_def"] = {"0": names[1], "1": separation}
+        metadata["pred_classes"] = f"2 channels of logits; above 0 is {names[1]}, and {separation} to tell them apart"
     if not same_data:
         metadata["task"] = f"Segmentation of {', '.join(names[1:])} in {modality}"
         metadata["data_source"] = "not recorded"

@@ -18,6 +18,7 @@ from i2net_bundle.networks.tensor_files import save_tensors
 from i2net_bundle.networks.weights import load_encoder, load_network
 from i2net_bundle.packaging.metadata import model_card, package_metadata
 from i2net_bundle.tasks import TASKS
+from i2net_bundle.transforms.separation_targets import NO_SEPARATION
 from i2net_bundle.workflow.config_files import bundle_root, config_files
 from i2net_bundle.workflow.describe import describe
 from i2net_bundle.workflow.run_folders import WEIGHTS_NAME
@@ -177,6 +178,8 @@ class _Packaged:
         }
         if "train" not in config or record.path is not None:  # otherwise training has its own size
             values["image_size"] = list(record.image_size or ())
+        if "train" in config and "separation" in config:
+            values["separation"] = record.value("separation", NO_SEPARATION)
         if network is not None and network.arguments is not None:
             comment = {name: config["network_def"][name] for name in ("_desc_",) if name in config["network_def"]}
             values["network_def"] = {**comment, "_target_": network.target, **network.arguments}

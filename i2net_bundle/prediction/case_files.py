@@ -1,4 +1,4 @@
-"""Write the files of one prediction: mask, DICOM-SEG, maps, polygons, picture."""
+"""Write the files of one prediction: mask, instances, DICOM-SEG, maps, polygons, picture."""
 
 from __future__ import annotations
 
@@ -13,18 +13,27 @@ from PIL import Image
 
 from i2net_bundle.figures.case_panels import show_prediction
 from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
-from i2net_bundle.io.masks import mask_name, write_mask
+from i2net_bundle.io.masks import instances_name, mask_name, write_instances, write_mask
 from i2net_bundle.io.privacy import without_identifiers
-from i2net_bundle.io.writing import DiskFullError, written_whole
+from i2net_bundle.io.writing import DiskFullError, write_rows, written_whole
 from i2net_bundle.prediction.case_prediction import Prediction
-from i2net_bundle.prediction.polygons import write_geojson
+from i2net_bundle.prediction.polygons import instance_features, write_features, write_geojson
 
 logger = logging.getLogger("i2net.prediction")
 
 PICTURES = "pictures"
 """Folder of the pictures in an output folder."""
 
-_PATTERNS = ("{}_mask.*", "{}_entropy.*", "{}_variance.*", "{}_probabilities.*", "{}.geojson", f"{PICTURES}/{{}}.png")
+_PATTERNS = (
+    "{}_mask.*",
+    "{}_instances.png",
+    "{}_glands.csv",
+    "{}_entropy.*",
+    "{}_variance.*",
+    "{}_probabilities.*",
+    "{}.geojson",
+    f"{PICTURES}/{{}}.png",
+)
 """All files that `write_prediction` can write for a case."""
 
 
@@ -69,12 +78,29 @@ def _write(prediction: Prediction, out_dir: Path, pictures: bool) -> Iterator[Pa
         yield from _write_dicom_seg(prediction, out_dir / f"{prediction.case}_mask.dcm")
     for kind, values in _maps_by_file(prediction).items():
         yield _write_map(out_dir / f"{prediction.case}_{kind}", values, prediction.affine)
-    if prediction.affine is None and num_classes == 2:
+    if prediction.instances is not None:
+        yield from _write_glands(prediction, out_dir, prediction.instances)
+    elif prediction.affine is None and num_classes == 2:
         path = out_dir / f"{prediction.case}.geojson"
         write_geojson(prediction.mask, path, prediction.classes[1], prediction.statistics.get("um_per_px"))
         yield path
     if pictures and prediction.picture is not None:
         yield from _draw(prediction, out_dir / PICTURES / f"{prediction.case}.png")
+
+
+def _write_glands(prediction: Prediction, out_dir: Path, ids: np.ndarray) -> Iterator[Path]:
+    """Write the instances of glands, and their measurements as a table and as GeoJSON."""
+    path = out_dir / instances_name(prediction.image_path, prediction.case)
+    write_instances(ids, path)
+    yield path
+    um_per_px = prediction.statistics.get("um_per_px")
+    if prediction.glands:
+        path = out_dir / f"{prediction.case}_glands.csv"
+        write_rows(path, [gland.row(um_per_px) for gland in prediction.glands])
+        yield path
+    path = out_dir / f"{prediction.case}.geojson"
+    write_features(instance_features(ids, prediction.classes[1], prediction.glands, um_per_px), path)
+    yield path
 
 
 def _draw(prediction: Prediction, path: Path) -> Iterator[Path]:

@@ -12,6 +12,9 @@ import numpy as np
 from i2net_bundle.figures.side_letters import NO_LETTERS
 from i2net_bundle.io.findings import Finding, enforce
 from i2net_bundle.labels import LabelClass
+from i2net_bundle.prediction.ensemble import SEPARATION
+from i2net_bundle.prediction.gland_instances import GlandSeparator
+from i2net_bundle.prediction.gland_shapes import GlandShape, Read, gland_shapes, instance_statistics
 from i2net_bundle.prediction.plausibility import MASK_RULE, implausible_findings
 from i2net_bundle.prediction.statistics import class_shares, gland_statistics, organ_statistics
 
@@ -26,6 +29,8 @@ class Prediction:
         mask: class indices, uint8: (X, Y, Z) of a volume, (rows, columns) of a 2D image.
         affine: voxel to RAS mm (4, 4) of a volume.
         classes: classes with their colors and codes, background first.
+        instances: numbers of the glands, 0 outside, int32 (rows, columns), of a network that separates them.
+        glands: measurements of these glands.
         statistics: see `i2net_bundle.prediction.statistics`.
         maps: the requested maps: "entropy" (0 to 1), "variance" and "probability_0", …, float16, shaped like the mask.
         picture: the network's input, (C, H, W) or (1, H, W, D), and the mask on that grid.
@@ -40,6 +45,8 @@ class Prediction:
     mask: np.ndarray
     affine: np.ndarray | None
     classes: tuple[LabelClass, ...]
+    instances: np.ndarray | None = None
+    glands: list[GlandShape] = field(default_factory=list)
     statistics: dict[str, Any] = field(default_factory=dict)
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     picture: tuple[np.ndarray, np.ndarray] | None = None
@@ -90,16 +97,30 @@ def volume_prediction(
 
 
 def image_prediction(
-    base: Prediction, maps: np.ndarray, names: Sequence[str], um_per_px: float | None = None
+    base: Prediction,
+    maps: np.ndarray,
+    names: Sequence[str],
+    read: Read,
+    um_per_px: float | None = None,
+    separator: GlandSeparator | None = None,
 ) -> Prediction:
-    """Complete the prediction for a 2D image: measure its glands, or the share of each class.
+    """Complete the prediction for a 2D image: separate and measure its glands, or measure the share of each class.
 
     Args:
         base: the prediction with its mask.
         maps: mask and further maps (M, H, W).
         names: names of the maps.
+        read: returns the pixels (h, w, 3), uint8, of rows and columns of the image.
         um_per_px: micrometers per pixel, if known.
+        separator: divides the glands by the map "separation", if there is one.
     """
-    glands = len(base.classes) == 2
-    statistics = gland_statistics(base.mask, um_per_px) if glands else class_shares(base.mask, base.class_names)
-    return replace(base, statistics=statistics, maps=dict(zip(names[1:], maps[1:], strict=True)))
+    kept = dict(zip(names[1:], maps[1:], strict=True))
+    separation = kept.pop(SEPARATION, None)
+    if separator is not None and separation is not None:
+        ids = separator(base.mask, separation)
+        glands = gland_shapes(ids, read)
+        statistics = instance_statistics(base.mask, glands, um_per_px)
+        return replace(base, instances=ids, glands=glands, statistics=statistics, maps=kept)
+    two_classes = len(base.classes) == 2
+    statistics = gland_statistics(base.mask, um_per_px) if two_classes else class_shares(base.mask, base.class_names)
+    return replace(base, statistics=statistics, maps=kept)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from i2net_bundle.networks.contract import split_separation
 from i2net_bundle.prediction.inferers import classify
 from i2net_bundle.prediction.memory import uniform_memory_errors
 
@@ -16,6 +17,8 @@ logger = logging.getLogger("i2net.prediction")
 
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 _TINY = 1e-7
+SEPARATION = "separation"
+"""Name of the map that separates glands."""
 
 
 class AveragedNetwork(nn.Module):
@@ -28,13 +31,16 @@ class AveragedNetwork(nn.Module):
         networks: networks with the same output channels.
         flips: also use the image's three flips, which takes four times as long.
         variance: append the variance of the probabilities over networks and views, averaged over the classes.
+        separates: the last channel separates glands; it is averaged by itself and stays behind the classes.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], flips: bool = False, variance: bool = False) -> None:
+    def __init__(
+        self, networks: Sequence[nn.Module], flips: bool = False, variance: bool = False, separates: bool = False
+    ) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.views = _FLIPS if flips else _FLIPS[:1]
-        self.variance = variance
+        self.variance, self.separates = variance, separates
         self.max_batch: int | None = None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -61,14 +67,15 @@ class AveragedNetwork(nn.Module):
         if len(self.networks) * len(self.views) == 1:
             logits = self.networks[0](images)
             return torch.cat([logits, torch.zeros_like(logits[:, :1])], dim=1) if self.variance else logits
-        views = torch.stack(
-            [probabilities(net(images.flip(axes)).flip(axes)) for net in self.networks for axes in self.views]
-        )
-        mean = views.mean(dim=0).clamp(_TINY, 1 - _TINY)
-        logits = mean.logit() if mean.shape[1] == 1 else mean.log()
-        if not self.variance:
-            return logits
-        return torch.cat([logits, views.var(dim=0, correction=0).mean(dim=1, keepdim=True)], dim=1)
+        outputs = [net(images.flip(axes)).flip(axes) for net in self.networks for axes in self.views]
+        of_classes, of_separation = zip(*(split_separation(output, self.separates) for output in outputs), strict=True)
+        views = torch.stack([probabilities(logits) for logits in of_classes])
+        parts = [_logits(views.mean(dim=0))]
+        if self.separates:
+            parts.append(_logits(torch.stack([logit.sigmoid() for logit in of_separation]).mean(dim=0)))
+        if self.variance:
+            parts.append(views.var(dim=0, correction=0).mean(dim=1, keepdim=True))
+        return torch.cat(parts, dim=1)
 
 
 class Readout:
@@ -79,21 +86,27 @@ class Readout:
         uncertainty: keep the entropy of the probabilities, divided by its maximum: 0 to 1.
         variance: the logits carry the variance over views in an extra channel; keep it.
         probabilities: keep the probability of every class, including background.
+        separates: the logits carry what separates glands in a channel behind the classes; keep its sigmoid.
 
     Attributes:
-        names: names of the maps; the first is "class".
+        names: names of the maps; the first is "class", the second "separation" if there is one.
     """
 
     def __init__(
-        self, num_classes: int, uncertainty: bool = False, variance: bool = False, probabilities: bool = False
+        self,
+        num_classes: int,
+        uncertainty: bool = False,
+        variance: bool = False,
+        probabilities: bool = False,
+        separates: bool = False,
     ) -> None:
         self.num_classes, self.uncertainty, self.variance = num_classes, uncertainty, variance
-        self.probabilities = probabilities
-        self.names = ["class", *["entropy"] * uncertainty, *["variance"] * variance]
+        self.probabilities, self.separates = probabilities, separates
+        self.names = ["class", *[SEPARATION] * separates, *["entropy"] * uncertainty, *["variance"] * variance]
         self.names += [f"probability_{index}" for index in range(num_classes)] if probabilities else []
 
     def __call__(self, output: Tensor) -> Tensor:
-        """Map logits (N, O, H, W), or (N, O + 1, H, W) with the variance, to maps (N, M, H, W).
+        """Map logits (N, O, H, W), with one channel more each for separation and variance, to maps (N, M, H, W).
 
         Returns:
             float16; uint8 if the class index is the only map.
@@ -101,7 +114,7 @@ class Readout:
         Raises:
             ValueError: O is not the number of classes, nor 1 for two classes.
         """
-        out_channels = output.shape[1] - self.variance
+        out_channels = output.shape[1] - self.separates - self.variance
         if out_channels != self.num_classes and not (out_channels == 1 and self.num_classes == 2):
             raise ValueError(
                 f"The network returns {out_channels} channels of logits for {self.num_classes} classes, including "
@@ -112,16 +125,24 @@ class Readout:
         if len(self.names) == 1:
             return labels
         maps = [labels]
+        if self.separates:
+            maps.append(output[:, out_channels : out_channels + 1].float().sigmoid())
         foreground = probabilities(logits.float())
         every = torch.cat([1 - foreground, foreground], dim=1) if out_channels == 1 else foreground
         if self.uncertainty:
             entropy = torch.special.entr(every).sum(dim=1, keepdim=True)
             maps.append(entropy / math.log(every.shape[1]))
         if self.variance:
-            maps.append(output[:, out_channels:])
+            maps.append(output[:, -1:])
         if self.probabilities:
             maps.append(every)
         return torch.cat([part.half() for part in maps], dim=1)
+
+
+def _logits(mean: Tensor) -> Tensor:
+    """Logits of mean probabilities (N, O, H, W)."""
+    mean = mean.clamp(_TINY, 1 - _TINY)
+    return mean.logit() if mean.shape[1] == 1 else mean.log()
 
 
 def probabilities(logits: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from i2net_bundle.hardware import bfloat16, slices_at_a_time
+from i2net_bundle.networks.contract import split_separation
 from i2net_bundle.prediction.padding import padded, require_divisor
 from i2net_bundle.transforms.preprocessing import SCALE
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
@@ -92,9 +93,11 @@ class WholeImageInferer(Inferer):
             one pass if the margin covers the network's receptive field.
         window: rows and columns of a sliding window. The logits of overlapping windows are averaged. Default: one pass.
         overlap: share of a window's side that neighbours have in common.
+        separates: the last channel of the logits separates glands, see `i2net_bundle.networks.contract`.
 
     Attributes:
-        readout: maps the network's output (N, O, h, w) to the maps to keep (N, M, h, w); default is the class index.
+        readout: maps the network's output (N, O, h, w) to the maps to keep (N, M, h, w); default is the class index, or
+            `classify_and_separate`.
 
     Raises:
         ValueError: ``divisor`` is not a positive integer, ``tile_margin`` is negative, or ``window`` is not two
@@ -109,6 +112,7 @@ class WholeImageInferer(Inferer):
         tile_margin: int = 256,
         window: Sequence[int] | None = None,
         overlap: float = 1 / 3,
+        separates: bool = False,
     ) -> None:
         super().__init__()
         if tile_margin < 0:
@@ -117,7 +121,8 @@ class WholeImageInferer(Inferer):
             raise ValueError(f"window must be two positive numbers, rows and columns such as [769,769]; got {window}.")
         self.window, self.overlap = window, overlap
         self.average_flips, self.divisor, self.tile_margin = average_flips, require_divisor(divisor), tile_margin
-        self.readout: Callable[[Tensor], Tensor] = classify
+        self.separates = separates
+        self.readout: Callable[[Tensor], Tensor] = classify_and_separate if separates else classify
         self.amp = amp
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -178,3 +183,10 @@ def classify(logits: Tensor) -> Tensor:
     if logits.shape[1] == 1:
         return (logits > 0).to(torch.uint8)
     return logits.max(dim=1, keepdim=True).indices.to(torch.uint8)
+
+
+def classify_and_separate(logits: Tensor) -> Tensor:
+    """Map logits (B, C + 1, ...) to class indices and the sigmoid of the last channel (B, 2, ...), float16."""
+    of_classes, of_separation = split_separation(logits, separates=True)
+    assert of_separation is not None
+    return torch.cat([classify(of_classes).half(), of_separation.float().sigmoid().half()], dim=1)

@@ -10,18 +10,33 @@ ring that touches itself is invalid.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.labels import LabelClass
 from i2net_bundle.metrics.objects import MIN_AREA_PX, gland_pixel_runs
 from i2net_bundle.metrics.pixel_runs import PixelRuns
+from i2net_bundle.prediction.gland_shapes import GlandShape
 
 _RIGHT, _DOWN, _LEFT, _UP = range(4)
+_MEASUREMENTS = {
+    "id": "Gland id",
+    "x": "Center X px",
+    "y": "Center Y px",
+    "area_px": "Mask area px^2",
+    "area_um2": "Mask area µm^2",
+    "perimeter_px": "Mask perimeter px",
+    "perimeter_um": "Mask perimeter µm",
+    "eccentricity": "Eccentricity",
+    "solidity": "Mask solidity",
+    "lumen_share": "Lumen share",
+}
+"""Names of measurements as QuPath shows them. QuPath itself adds some without "Mask", of the polygon."""
 
 
 def write_geojson(
@@ -40,7 +55,11 @@ def write_geojson(
         um_per_px: micrometers per pixel, if known.
         min_area: smallest area of a gland in pixels.
     """
-    features = gland_features(mask, label_class, um_per_px, min_area)
+    write_features(gland_features(mask, label_class, um_per_px, min_area), path)
+
+
+def write_features(features: Iterable[Mapping[str, Any]], path: str | Path) -> None:
+    """Write GeoJSON features as a FeatureCollection, one per line."""
     with written_whole(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
         for number, feature in enumerate(features):
@@ -61,7 +80,6 @@ def gland_features(
         um_per_px: micrometers per pixel, if known; adds the area in µm².
         min_area: smallest area of a gland, including its holes, in pixels.
     """
-    color = [int(label_class.color[start : start + 2], 16) for start in (1, 3, 5)]
     inside = PixelRuns.of(mask)
     glands, numbers = gland_pixel_runs(inside, min_area)
     held_by = glands.holding(inside.starts)
@@ -76,15 +94,45 @@ def gland_features(
         measurements: dict[str, float] = {"Mask area px^2": area}
         if um_per_px is not None:
             measurements["Mask area µm^2"] = area * um_per_px**2
-        yield {
-            "type": "Feature",
-            "geometry": _geometry(polygons(pixels)),
-            "properties": {
-                "objectType": "annotation",
-                "classification": {"name": label_class.name, "color": color},
-                "measurements": measurements,
-            },
-        }
+        yield _feature(polygons(pixels), label_class, measurements)
+
+
+def instance_features(
+    ids: np.ndarray, label_class: LabelClass, shapes: Sequence[GlandShape], um_per_px: float | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield each gland of an instance map as a GeoJSON feature, see `gland_features`, with all its measurements.
+
+    Args:
+        ids: 0 outside, 1 to n in the glands (H, W).
+        label_class: class of the glands.
+        shapes: measurements of the glands.
+        um_per_px: micrometers per pixel, if known.
+    """
+    boxes = ndimage.find_objects(ids)
+    for shape in shapes:
+        rows, cols = boxes[shape.id - 1]
+        inside = PixelRuns.of(ids[rows, cols] == shape.id)
+        moved = [
+            [[[x + cols.start, y + rows.start] for x, y in ring] for ring in polygon] for polygon in polygons(inside)
+        ]
+        row = shape.row(um_per_px)
+        measured = {shown: row[name] for name, shown in _MEASUREMENTS.items() if name in row}
+        yield _feature(moved, label_class, measured)
+
+
+def _feature(
+    parts: list[list[list[list[int]]]], label_class: LabelClass, measurements: Mapping[str, float]
+) -> dict[str, Any]:
+    color = [int(label_class.color[start : start + 2], 16) for start in (1, 3, 5)]
+    return {
+        "type": "Feature",
+        "geometry": _geometry(parts),
+        "properties": {
+            "objectType": "annotation",
+            "classification": {"name": label_class.name, "color": color},
+            "measurements": measurements,
+        },
+    }
 
 
 def polygons(pixels: PixelRuns) -> list[list[list[list[int]]]]:

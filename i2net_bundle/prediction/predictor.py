@@ -24,6 +24,7 @@ from i2net_bundle.io.privacy import shown_path
 from i2net_bundle.io.tiff import TiledTiff, is_tiled_tiff
 from i2net_bundle.prediction.case_prediction import Prediction, image_prediction, volume_prediction
 from i2net_bundle.prediction.ensemble import AveragedNetwork, Readout
+from i2net_bundle.prediction.gland_shapes import Read
 from i2net_bundle.prediction.inferers import in_bfloat16
 from i2net_bundle.prediction.memory import (
     image_bytes,
@@ -32,7 +33,7 @@ from i2net_bundle.prediction.memory import (
     uniform_memory_errors,
     volume_bytes,
 )
-from i2net_bundle.prediction.tiles import CORE, TILED_ABOVE_PX, Read, infer_tiles, thumbnail, thumbnail_step
+from i2net_bundle.prediction.tiles import CORE, TILED_ABOVE_PX, infer_tiles, thumbnail, thumbnail_step
 from i2net_bundle.prediction.trained_network import load_trained_network
 from i2net_bundle.transforms.preprocessing import IMAGE, LENGTH_UNIT
 
@@ -95,8 +96,9 @@ class Predictor:
         self.preprocessing, self.inferer = trained.preprocessing, trained.inferer
         self.class_names = self.description.class_names
         several = flips or len(trained.networks) > 1
-        self.network = AveragedNetwork(trained.networks, flips, variance=uncertainty and several).eval()
-        self.readout = Readout(len(self.class_names), uncertainty, self.network.variance, probabilities)
+        separates = trained.separator is not None
+        self.network = AveragedNetwork(trained.networks, flips, uncertainty and several, separates).eval()
+        self.readout = Readout(len(self.class_names), uncertainty, self.network.variance, probabilities, separates)
         self.inferer.readout = self.readout
         trained.report_training_data()
 
@@ -157,10 +159,12 @@ class Predictor:
         if not self.reads_volumes:
             pixels = np.moveaxis(np.asarray(read[IMAGE]), 0, -1)
             um_per_px = image_um_per_px(open_image(path))
+
+            def read_pixels(rows: slice, cols: slice) -> np.ndarray:
+                return pixels[rows, cols]
+
             if pixels[..., 0].size > TILED_ABOVE_PX:
-                return self._predict_tiles(
-                    lambda rows, cols: pixels[rows, cols], pixels.shape[:2], um_per_px, path, name, findings
-                )
+                return self._predict_tiles(read_pixels, pixels.shape[:2], um_per_px, path, name, findings)
             report_memory(name, image_bytes(pixels[..., 0].size, pixels[..., 0].size, self._map_bytes))
             ready = self.preprocessing.scale(read)
             try:
@@ -170,10 +174,9 @@ class Predictor:
             if maps is None:  # here the traceback no longer holds the tensors
                 core = CORE // 2
                 logger.warning(f"{name}: the image does not fit into memory in one pass: continuing with tiles")
-                return self._predict_tiles(
-                    lambda rows, cols: pixels[rows, cols], pixels.shape[:2], um_per_px, path, name, findings, core
-                )
-            return self._of_image(np.asarray(maps), np.asarray(ready[IMAGE]), um_per_px, path, name, findings)
+                return self._predict_tiles(read_pixels, pixels.shape[:2], um_per_px, path, name, findings, core)
+            seen = np.asarray(ready[IMAGE])
+            return self._of_image(np.asarray(maps), seen, read_pixels, um_per_px, path, name, findings)
         stored = read[IMAGE].clone()
         slices = self.inferer.batch_size or slices_at_a_time(self.device)
         report_memory(name, volume_bytes(stored.shape, slices * math.prod(self.inferer.size), self._map_bytes))
@@ -229,7 +232,7 @@ class Predictor:
         )
         step = thumbnail_step(size)
         small = torch.from_numpy(np.moveaxis(thumbnail(read, size, step), -1, 0))
-        return self._of_image(maps, np.asarray(normalize(small)), um_per_px, path, name, findings, step)
+        return self._of_image(maps, np.asarray(normalize(small)), read, um_per_px, path, name, findings, step)
 
     @property
     def reads_volumes(self) -> bool:
@@ -243,8 +246,9 @@ class Predictor:
 
     @property
     def _map_bytes(self) -> int:
-        """Bytes per pixel of the maps that are kept of the network's output."""
-        return 1 if len(self.readout.names) == 1 else 2 * len(self.readout.names)
+        """Bytes per pixel of the maps that are kept of the network's output, and of the instances."""
+        of_instances = 4 if self.readout.separates else 0
+        return 1 if len(self.readout.names) == 1 else 2 * len(self.readout.names) + of_instances
 
     def _prediction(self, case: str, path: Path, mask: np.ndarray, findings: list[Finding], **known: Any) -> Prediction:
         classes, trained_on = self.description.classes, self.trained.training_data
@@ -272,6 +276,7 @@ class Predictor:
         self,
         maps: np.ndarray,
         seen: np.ndarray,
+        read_pixels: Read,
         um_per_px: float | None,
         path: Path,
         name: str,
@@ -281,7 +286,8 @@ class Predictor:
         assert isinstance(self.options, HistologyOptions)
         mask = maps[0].astype(np.uint8, copy=False)
         base = self._prediction(name, path, mask, findings, picture=(seen, mask[::step, ::step]))
-        return image_prediction(base, maps, self.readout.names, self.options.um_per_px or um_per_px)
+        known = self.options.um_per_px or um_per_px
+        return image_prediction(base, maps, self.readout.names, read_pixels, known, self.trained.separator)
 
 
 def _too_large(image: Image, reason: str) -> str:

@@ -1,4 +1,4 @@
-"""Last steps of postprocessing: write the mask, or shape it for MONAI Label, which writes it itself."""
+"""Last steps of postprocessing: write mask and instances, or shape the mask for MONAI Label, which writes it itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, SaveImaged
 
-from i2net_bundle.io.masks import mask_name, write_mask
+from i2net_bundle.io.masks import instances_name, mask_name, write_instances, write_mask
+from i2net_bundle.prediction.gland_instances import INSTANCES
 
 
 class SaveMaskd(SaveImaged):
@@ -47,6 +48,29 @@ class SaveMaskd(SaveImaged):
             mask = np.asarray(data[key])[0]
             affine = np.asarray(data[key].affine) if isinstance(data[key], MetaTensor) else None
             write_mask(mask, image_path, self.output_dir / name, self.overwrite, affine, self.num_classes)
+        return dict(data)
+
+
+class SaveInstancesd(SaveImaged):
+    """Save the instances of glands in one folder as ``<image name>_instances.png``, where there are any.
+
+    Like `SaveMaskd`, MONAI Label skips it.
+
+    Args:
+        output_dir: folder of the files.
+        image_key: key of the image that the instances belong to.
+        overwrite: replace existing files.
+    """
+
+    def __init__(self, output_dir: str | Path, image_key: str = "image", overwrite: bool = False) -> None:
+        super().__init__(INSTANCES, output_dir=output_dir)
+        self.output_dir, self.image_key, self.overwrite = Path(output_dir), image_key, overwrite
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the instances and return ``data`` unchanged."""
+        if INSTANCES in data:
+            name = instances_name(Path(data[self.image_key].meta["filename_or_obj"]), data.get("case"))
+            write_instances(np.asarray(data[INSTANCES])[0], self.output_dir / name, self.overwrite)
         return dict(data)
 
 

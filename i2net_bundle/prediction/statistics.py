@@ -134,10 +134,8 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
         if name == "bounding_box":
             row |= {f"{axis}_{end}": bounds[k] for axis, bounds in zip("ijk", value, strict=True) for k, end in _ENDS}
         elif isinstance(value, list):
-            row |= {
-                f"total_{name}": round(sum(value), 1),
-                f"median_{name}": float(np.median(value)) if value else math.nan,
-            }
+            row |= {f"total_{name}": round(sum(value), 1)} if name.startswith("area") else {}
+            row[f"median_{name}"] = float(np.median(value)) if value else math.nan
         else:
             row[name] = value
     return row

@@ -34,6 +34,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from i2net_bundle.prediction.gland_shapes import Read
 from i2net_bundle.prediction.inferers import classify
 from i2net_bundle.prediction.memory import memory_advice, uniform_memory_errors
 
@@ -45,8 +46,6 @@ MIN_CORE = 128
 """Smallest core. Its window is 640 × 640; smaller cores would save little memory, because the margins stay."""
 TILED_ABOVE_PX = 2048 * 2048
 """Larger images are tiled. One pass needs about 490 bytes per pixel in float32: 1.9 GiB here, 1.1 GiB for a tile."""
-
-Read = Callable[[slice, slice], np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from i2net_bundle.hardware import usable_device
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import file_sha256
 from i2net_bundle.networks.weights import load_network
+from i2net_bundle.prediction.gland_instances import GlandSeparator
 from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.config_check import as_names, refuse_unknown_keys
 from i2net_bundle.workflow.config_files import bundle_root, config_files
@@ -52,6 +53,7 @@ class TrainedNetwork:
         preprocessing: file to network input.
         inferer: runs a network on the input.
         intensity: intensity transform of the preprocessing.
+        separator: divides the mask of glands; None if the network does not separate them.
         configuration: SHA-256 of the configuration, without paths and device.
     """
 
@@ -65,6 +67,7 @@ class TrainedNetwork:
     preprocessing: Any
     inferer: Any
     intensity: Any
+    separator: GlandSeparator | None
     configuration: str
 
     @property
@@ -157,6 +160,7 @@ def load_trained_network(
         preprocessing=config.get_parsed_content("preprocessing"),
         inferer=config.get_parsed_content("inferer"),
         intensity=config.get_parsed_content("intensity"),
+        separator=config.get_parsed_content("separator") if "separator" in config else None,  # older packages lack it
         configuration=digest,
     )
 

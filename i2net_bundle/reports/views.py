@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from i2net_bundle.figures.case_panels import displayed
 from i2net_bundle.figures.side_letters import NO_LETTERS
 from i2net_bundle.io.writing import written_whole
-from i2net_bundle.networks.contract import logits_and_gates
+from i2net_bundle.networks.contract import logits_and_gates, split_separation
 from i2net_bundle.prediction.padding import padded
 from i2net_bundle.transforms.resizing import resize_images, resize_labels
 
@@ -63,7 +63,7 @@ class Forward(NamedTuple):
 
     Attributes:
         inputs: (N, C, h, w).
-        logits: (N, O, h, w).
+        logits: of the classes, (N, O, h, w).
         gates: (N, K, gh, gw); K is 0 for a network without gates.
     """
 
@@ -82,16 +82,17 @@ class _Watched:
     Only the first ``count`` images are recorded: an inferer that averages over flips passes the unflipped image first.
     """
 
-    def __init__(self, network: nn.Module, count: int, divisor: int) -> None:
+    def __init__(self, network: nn.Module, count: int, divisor: int, separates: bool) -> None:
         self.forward = padded(lambda images: logits_and_gates(network, images), divisor)
-        self.count = count
+        self.count, self.separates = count, separates
         self.kept: list[Forward] = []
 
     def __call__(self, images: Tensor) -> Tensor:
         logits, gates = self.forward(images)
         if sum(len(part.inputs) for part in self.kept) < self.count:
+            of_classes, _ = split_separation(logits, self.separates)
             self.kept.append(
-                Forward(images, logits, logits.new_empty(len(logits), 0, 1, 1) if gates is None else gates)
+                Forward(images, of_classes, logits.new_empty(len(logits), 0, 1, 1) if gates is None else gates)
             )
         return logits
 
@@ -111,7 +112,7 @@ def watch(network: nn.Module, inferer: Callable[..., Tensor], image: Tensor, sli
         own.divisor = 1
     if getattr(own, "window", None) is not None:  # the records are of one pass
         own.window = None
-    watched = _Watched(network, 1 if slices is None else len(slices), divisor)
+    watched = _Watched(network, 1 if slices is None else len(slices), divisor, getattr(own, "separates", False))
     part = image if slices is None else image[..., list(slices)]
     with eval_mode(network):
         own(part[None], watched)

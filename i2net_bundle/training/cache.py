@@ -48,6 +48,8 @@ class CaseCache:
 
     def __init__(self, reading: Compose, cache_dir: str | Path | None = None, limit_gb: float | None = None) -> None:
         self.reading = reading
+        has_ids = any(getattr(step, "instances", False) for step in getattr(reading, "transforms", ()))
+        self.types = {LABEL: (np.uint8, np.int32) if has_ids else (np.uint8,), IMAGE: (np.uint8, np.int16)}
         self.steps = "" if cache_dir is None else _name(reading)
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.limit_gb = limit_gb
@@ -89,7 +91,8 @@ class CaseCache:
             case: a path, or one per channel, under "image", and a path under "label".
 
         Returns:
-            its slices. Labels are uint8. Images are uint8 or int16 if that is lossless, else float32.
+            its slices. Labels are uint8, or int32 for instance ids above 255. Images are uint8 or int16 if that is
+            lossless, else float32.
 
         Raises:
             ValueError: the case has no label, or its label contains values other than whole numbers.
@@ -109,7 +112,7 @@ class CaseCache:
         for name, array in arrays.items():
             stacked = array[..., None] if array.ndim == 3 else array  # (C, H, W, D)
             stacked = np.ascontiguousarray(np.moveaxis(stacked, -1, 0))
-            arrays[name] = _narrow(stacked, (np.uint8,) if name == LABEL else (np.uint8, np.int16), str(case[name]))
+            arrays[name] = _narrow(stacked, self.types[name], str(case[name]))
         return arrays
 
     def key(self, case: Mapping[str, Any]) -> str:

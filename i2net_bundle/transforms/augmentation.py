@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from i2net_bundle.transforms.preprocessing import IMAGE, LABEL, histology_intensity, volume_intensity
 from i2net_bundle.transforms.resizing import ResizeSliced
+from i2net_bundle.transforms.separation_targets import NO_SEPARATION, SeparationTargetd, separates
 
 _KNOTS_PX = 64
 """Distance between the knots of an elastic deformation, in pixels of the patch: about a gland's radius."""
@@ -51,6 +52,7 @@ def histology_training(
     stain_strength: float = 0.0,
     elastic_px: float = 0.0,
     intensity: Transform | None = None,
+    separation: str = NO_SEPARATION,
 ) -> Compose:
     """Turn a cached histology image into a training patch: random crop with flip, rotation, scale and colour jitter.
 
@@ -63,11 +65,13 @@ def histology_training(
         stain_strength: largest relative change of each stain's density; 0 turns it off.
         elastic_px: standard deviation of the elastic deformation, in pixels of the patch; 0 turns it off.
         intensity: stored values to the network's, as in evaluation; default `histology_intensity`.
+        separation: what separates glands in the target, computed from the ids of the patch; see `SeparationTargetd`.
     """
     crop = RandAffineCropd(size, probability, max_rotation_deg, scale_range, elastic_px)
     stains = [RandStaind(probability, stain_strength)] if stain_strength else []
     colors = RandColorJitterd(probability, color_strength)
-    return Compose([crop, *stains, colors, intensity or histology_intensity()])
+    targets = [SeparationTargetd(separation)] if separates(separation) else []
+    return Compose([crop, *stains, colors, intensity or histology_intensity(), *targets])
 
 
 def street_training(

@@ -143,14 +143,18 @@ def volume_preprocessing(
     return Preprocessing(reading.load, reading.orientation, reading.normalization, intensity)
 
 
-def histology_reading(keys: Sequence[str], options: HistologyOptions | None = None) -> Compose:
+def histology_reading(keys: Sequence[str], options: HistologyOptions | None = None, instances: bool = False) -> Compose:
     """Read training images as RGB (3, H, W) in 0-255 and masks as class ids (1, H, W), at the training scale.
 
     Args:
         keys: "image", and optionally "label"; both must have one size.
         options: what is declared about the files.
+        instances: keep the instance ids of the masks instead of their class.
+
+    Raises:
+        ValueError: instance ids are to be kept, but the masks are not declared to contain any.
     """
-    load = LoadHistologyd(keys, options or HistologyOptions())
+    load = LoadHistologyd(keys, options or HistologyOptions(), instances)
     return Compose([load, ToTrainingScaled(keys)])
 
 
@@ -224,11 +228,20 @@ class LoadHistologyd(LoadFilesd):
     Args:
         keys: "image", and optionally "label".
         options: what is declared about the files.
+        instances: return instance ids, int32, instead of 0 and 1.
+
+    Raises:
+        ValueError: instance ids are to be returned, but the masks are not declared to contain any.
     """
 
-    def __init__(self, keys: KeysCollection, options: HistologyOptions) -> None:
+    def __init__(self, keys: KeysCollection, options: HistologyOptions, instances: bool = False) -> None:
         super().__init__(keys)
-        self.options = options
+        if instances and options.label_values != "instances":
+            raise ValueError(
+                "A network learns to separate glands from masks that number them, but label_values is "
+                f"'{options.label_values}'. Use a data list with label_values: instances, or set separation to none."
+            )
+        self.options, self.instances = options, instances
 
     def read(self, data: Mapping[Hashable, Any]) -> tuple[dict[Hashable, Any], list[Finding]]:
         """Return ``data`` with arrays (C, H, W), and the findings."""
@@ -240,8 +253,9 @@ class LoadHistologyd(LoadFilesd):
             mask, found = load_mask(data[LABEL], self.options)
             findings = findings + found
             findings += size_findings(path, image.shape[1::-1], data[LABEL], mask.shape[::-1])
-            labels = mask if self.options.has_class_ids else mask > 0
-            loaded[LABEL] = _with_geometry(labels.astype(np.uint8)[None], np.eye(4), data[LABEL])
+            labels = mask if self.options.has_class_ids or self.instances else mask > 0
+            labels = labels.astype(np.int32 if self.instances else np.uint8)
+            loaded[LABEL] = _with_geometry(labels[None], np.eye(4), data[LABEL])
         return loaded, findings
 
 

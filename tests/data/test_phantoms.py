@@ -208,6 +208,22 @@ def test_glands_never_touch() -> None:
     assert np.sum(grown, axis=0).max() == 1
 
 
+@pytest.mark.parametrize("index", range(3))
+def test_touching_glands_touch_and_each_is_one_piece(index: int) -> None:
+    _, instances = gland_phantom(index, touching=True)
+    assert ndimage.label(instances)[1] < 0.8 * instances.max()
+    for number in range(1, instances.max() + 1):
+        assert ndimage.label(instances == number, np.ones((3, 3)))[1] == 1
+
+
+def test_a_dark_rim_lies_between_glands_that_touch() -> None:
+    image, instances = gland_phantom(0, touching=True)
+    meets = (instances[:, 1:] != instances[:, :-1]) & (instances[:, 1:] > 0) & (instances[:, :-1] > 0)
+    between = ndimage.binary_dilation(np.pad(meets, ((0, 0), (0, 1))), iterations=3) & (instances > 0)
+    assert between.sum() > 100
+    assert image[between].mean() < image[instances > 0].mean() - 30
+
+
 def test_some_glands_are_cut_by_the_border_and_sizes_vary() -> None:
     _, instances = gland_phantom(0)
     areas = np.bincount(instances.ravel())[1:]

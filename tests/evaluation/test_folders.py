@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from i2net_bundle.cli import main
 from i2net_bundle.evaluation.folders import evaluate_folders
@@ -88,6 +89,46 @@ def test_glands_are_scored_as_objects(tmp_path: Path) -> None:
     assert summary["mean"]["object_f1"]["mean"] == pytest.approx(2 / 3)  # one found, one missed
     assert summary["mean"]["objects_pooled"]["false_negatives"] == 1
     assert summary["mean"]["strict_dice"]["mean"] == pytest.approx(2 * 400 / (400 + 1000))
+
+
+@pytest.fixture
+def touching(tmp_path: Path) -> tuple[Path, Path]:
+    """A mask of two glands that touch, with its instances beside it, and the labels."""
+    ids = np.zeros((60, 60), np.uint16)
+    ids[10:50, 5:30], ids[10:50, 30:55] = 1, 2
+    preds, labels = tmp_path / "preds", tmp_path / "labels"
+    for folder, name, pixels in (
+        (labels, "testA_1_anno", ids.astype(np.uint8)),
+        (preds, "testA_1_mask", np.where(ids, 255, 0).astype(np.uint8)),
+        (preds, "testA_1_instances", ids),
+    ):
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return preds, labels
+
+
+def test_instances_beside_a_mask_are_its_objects(touching: tuple[Path, Path], tmp_path: Path) -> None:
+    options = HistologyOptions(label_values="instances")
+    divided = evaluate_folders(*touching, tmp_path / "a", histology=options)
+    assert divided["cases"] == 1 and divided["mean"]["object_f1"]["mean"] == 1
+    (touching[0] / "testA_1_instances.png").unlink()
+    connected = evaluate_folders(*touching, tmp_path / "b", histology=options)
+    assert connected["mean"]["object_f1"]["mean"] == pytest.approx(2 / 3)  # one object for both
+    assert connected["mean"]["strict_dice"] == divided["mean"]["strict_dice"]
+
+
+def test_instances_of_another_size_are_refused(touching: tuple[Path, Path], tmp_path: Path) -> None:
+    Image.fromarray(np.ones((60, 50), np.uint16)).save(touching[0] / "testA_1_instances.png")
+    with pytest.raises(DataError, match=r"instances\.png: is 50 × 60 pixels, its image"):
+        evaluate_folders(*touching, tmp_path / "out", histology=HistologyOptions(label_values="instances"))
+
+
+def test_labels_may_be_called_instances(touching: tuple[Path, Path], tmp_path: Path) -> None:
+    preds, labels = touching
+    (labels / "testA_1_anno.png").rename(labels / "testA_1_instances.png")
+    (preds / "testA_1_mask.png").rename(preds / "testA_1_instances.png")  # no mask: it is the prediction itself
+    summary = evaluate_folders(preds, labels, tmp_path / "out", histology=HistologyOptions(label_values="instances"))
+    assert summary["cases"] == 1
 
 
 def test_ids_of_several_classes_and_an_ignored_one(tmp_path: Path) -> None:

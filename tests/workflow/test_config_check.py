@@ -272,11 +272,11 @@ def test_a_boolean_in_lower_case_is_read_as_a_boolean(written: Any, meant: bool)
 @pytest.mark.parametrize(("written", "meant"), [("false", False), ("true", True)])
 def test_a_boolean_inside_a_component_or_a_list_is_read_as_a_boolean(written: str, meant: bool) -> None:
     files = [str(CONFIGS / "evaluate.json"), str(CONFIGS / "histology.yaml")]
-    nested = {"inferer::average_flips": written, "postprocessing::transforms::1::nearest_interp": written}
+    nested = {"inferer::average_flips": written, "postprocessing::transforms::2::nearest_interp": written}
     workflow = ConfigWorkflow(files, workflow_type="infer", **nested)
     workflow.initialize()
     assert workflow.parser.get_parsed_content("inferer").average_flips is meant
-    _, invert, _ = workflow.parser.get_parsed_content("postprocessing").transforms
+    _, _, invert, *_ = workflow.parser.get_parsed_content("postprocessing").transforms
     assert invert.nearest_interp == (meant,)
 
 

@@ -29,7 +29,10 @@ EOSIN_RGB = np.array([0.15, 0.80, 0.35])
 
 
 class Structure(NamedTuple):
-    """Closed curves of one kind: target share of the area, radius, relative wobble of the radius, gap to neighbours."""
+    """Closed curves of one kind: target share of the area, radius, relative wobble of the radius, gap to neighbours.
+
+    A negative gap lets a curve reach into its neighbours by as much; it is then cut where it meets them.
+    """
 
     crowding: float
     radius_px: tuple[float, float]
@@ -39,6 +42,7 @@ class Structure(NamedTuple):
 
 GLAND = Structure(0.75, (17, 62), 0.10, (3, 12))
 HOLE = Structure(0.31, (8, 42), 0.08, (3, 10))
+TOUCHING_GLAND = GLAND._replace(gap_px=(-7, -3))
 AGGREGATE = Structure(0.05, (8, 22), 0.10, (3, 10))
 
 
@@ -56,7 +60,7 @@ STAINS = np.array(
 
 
 def gland_phantom(
-    index: int, size: tuple[int, int] = (256, 320), seed: int = 0
+    index: int, size: tuple[int, int] = (256, 320), seed: int = 0, touching: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Generate the H&E-like image and the gland instances of one tissue section.
 
@@ -64,6 +68,7 @@ def gland_phantom(
         index: number of the section.
         size: rows and columns (H, W).
         seed: seed of the whole set.
+        touching: let glands press against each other where they can; otherwise stroma lies between them.
 
     Returns:
         image (H, W, 3), RGB, and instances (H, W), 0 background and 1…n the glands.
@@ -74,7 +79,7 @@ def gland_phantom(
     if min(size) < SMALLEST_SIDE:
         raise ValueError(f"size {size} is too small for glands. Both sides must be at least {SMALLEST_SIDE} pixels.")
     rng = np.random.default_rng((seed, index, STREAM))
-    glands = _scatter(rng, GLAND, np.zeros(size, bool))
+    glands = _scatter(rng, TOUCHING_GLAND if touching else GLAND, np.zeros(size, bool))
     holes = _scatter(rng, HOLE, glands > 0) > 0
     aggregates = _scatter(rng, AGGREGATE, (glands > 0) | holes) > 0
     haematoxylin, eosin = _dyes(rng, glands, holes, aggregates)
@@ -88,6 +93,7 @@ def make_gland_phantoms(
     num_test: int = 2,
     size: tuple[int, int] = (256, 320),
     seed: int = 0,
+    touching: bool = False,
 ) -> Path:
     """Write a set of gland phantoms as PNG images and 8-bit instance annotations.
 
@@ -98,6 +104,7 @@ def make_gland_phantoms(
         num_test: test images, testA_1, testA_2, …
         size: rows and columns (H, W).
         seed: seed of the whole set; an image of the same name is the same in a set of any size.
+        touching: let glands press against each other where they can.
 
     Returns:
         the path of ``dataset.json``.
@@ -111,7 +118,7 @@ def make_gland_phantoms(
         number = index - first_test if split == "test" else index
         name = f"{'testA' if split == 'test' else 'train'}_{number + 1}"
         pair = {"image": f"images/{name}.png", "label": f"annotations/{name}_anno.png"}
-        phantom = gland_phantom(number + FIRST_TEST_INDEX * (split == "test"), size, seed)
+        phantom = gland_phantom(number + FIRST_TEST_INDEX * (split == "test"), size, seed, touching)
         for path, pixels in zip(pair.values(), phantom, strict=True):
             file = Path(out_dir) / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -139,13 +146,22 @@ def _scatter(rng: np.random.Generator, structure: Structure, taken: NDArray[np.b
     count = structure.crowding * taken.size / (np.pi * ((smallest + largest) / 2) ** 2)
     # large ones first, so that small ones fill the gaps
     for radius in np.sort(rng.uniform(smallest, largest, int(np.clip(count, 1, 255))))[::-1]:
+        found, most_contact = None, -1
         for _ in range(30):
             centre = rng.uniform((0, 0), size)
             angles, radii = _wobbly_curve(rng, radius, structure.wobble)
             surroundings = _fill(centre, angles, radii + rng.uniform(*structure.gap_px), size)
-            if not (surroundings & (taken | (instances > 0))).any():
-                instances[_fill(centre, angles, radii, size)] = instances.max() + 1
+            occupied = taken | (instances > 0)
+            if (surroundings & occupied).any():
+                continue
+            inside = _fill(centre, angles, radii, size)
+            contact = int((inside & occupied).sum())
+            if contact > most_contact:
+                found, most_contact = inside & ~occupied, contact
+            if structure.gap_px[0] >= 0:  # without contact, the first place is as good as any
                 break
+        if found is not None:
+            instances[found] = instances.max() + 1
     return instances
 
 
@@ -170,7 +186,8 @@ def _dyes(
     rng: np.random.Generator, glands: NDArray[np.uint8], holes: NDArray[np.bool_], aggregates: NDArray[np.bool_]
 ) -> tuple[NDArray, NDArray]:
     """Return the amounts of haematoxylin and eosin, each (H, W)."""
-    depth = ndimage.distance_transform_edt(glands) - ndimage.distance_transform_edt(glands == 0)
+    apart = np.where(_touches_other(glands), 0, glands)
+    depth = ndimage.distance_transform_edt(apart) - ndimage.distance_transform_edt(glands == 0)
     thickness = _rim_thickness(rng, glands, depth) + 1.5 * _smooth_noise(rng, glands.shape, 4)
     lumen = (glands > 0) & (depth > thickness)
     rim = (glands > 0) & ~lumen
@@ -181,6 +198,14 @@ def _dyes(
     eosin = eosin * (1 + 0.18 * _smooth_noise(rng, glands.shape, 6) + 0.12 * fibres)
     _paint_nuclei(rng, haematoxylin, nuclei, depth)
     return haematoxylin, eosin
+
+
+def _touches_other(glands: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels (H, W) of glands whose right or lower neighbour belongs to another gland."""
+    touches = np.zeros(glands.shape, bool)
+    for own, next_one in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        touches[own] |= (glands[own] != glands[next_one]) & (glands[own] > 0) & (glands[next_one] > 0)
+    return touches
 
 
 def _rim_thickness(rng: np.random.Generator, glands: NDArray[np.uint8], depth: NDArray) -> NDArray:
