@@ -26,6 +26,7 @@ from i2net_bundle.data import DataDescription
 from i2net_bundle.labels import classes_of
 from i2net_bundle.networks.tensor_files import save_tensors
 from i2net_bundle.transforms import volume_intensity
+from i2net_bundle.workflow.dask_engine import Cluster, connected, run_tasks
 from i2net_bundle.workflow.recorded_network import build_network
 from i2net_bundle.workflow.run_records import NetworkRecord
 from i2net_bundle.workflow.run_settings import SettingsRecord
@@ -179,7 +180,7 @@ def run(setting: Setting) -> list[Table]:
         "statistics and findings."
     )
     header = ["way", "s", "memory, MB", "exit statuses", "on the way", "equal to one process"]
-    return [Table("One cohort in several ways", header, rows, note), _overhead(root)]
+    return [Table("One cohort in several ways", header, rows, note), _overhead(root), _engine(setting)]
 
 
 def _overhead(root: Path) -> Table:
@@ -195,6 +196,19 @@ def _overhead(root: Path) -> Table:
         "record has for the images; the rest is the engine, the line on the disk, and the check of the broken files."
     )
     return Table("Cost per image", ["way", "ms per image", "of which computing", "the rest"], rows, note)
+
+
+def _engine(setting: Setting) -> Table:
+    """Time per task of the process with Dask's client and scheduler, for tasks without work."""
+    number = 20 if setting.quick else 400
+    with connected(Cluster(workers=2)) as client:
+        list(run_tasks(client, abs, {str(index): (index,) for index in range(20)}))
+        started, busy = time.perf_counter(), time.process_time()
+        list(run_tasks(client, abs, {str(index): (index,) for index in range(number)}))
+        wall, cpu = time.perf_counter() - started, time.process_time() - busy
+    row = [f"{1000 * wall / number:.0f}", f"{1000 * cpu / number:.1f}"]
+    note = f"{number} tasks without work on two workers, started and ended one by one."
+    return Table("The engine alone", ["ms per task", "of which processor time of client and scheduler"], [row], note)
 
 
 class _Rate:

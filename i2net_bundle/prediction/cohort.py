@@ -133,10 +133,12 @@ def predict_files(
     settings = {**segmenter.settings, "pictures": pictures}
     whole_dir = Path(out_dir)
     out_dir = part.folder(whole_dir) if part else whole_dir
+    if part:
+        check_part(whole_dir, part)
     with folder_lock(out_dir), graceful_stop() as stop:
         check_prediction_dir(out_dir, overwrite, resume)
         if part:
-            check_part(whole_dir, part)
+            check_part(whole_dir, part)  # again: another process may have started meanwhile
             require_settings_of_other_parts(whole_dir, part, settings)
         earlier = _earlier_files(out_dir, cases) if overwrite or resume else {}
         described = describe_part(part, cohort) if part else None

@@ -118,7 +118,7 @@ class Workers:
         by_name = {case["case"]: case for case in cases}
         tasks = {name: (self.setup, self.same, case, out_dir, pictures) for name, case in by_name.items()}
         try:
-            for name, result in run_tasks(self.client, segment, tasks, stopping):
+            for name, result in run_tasks(self.client, attempt, tasks, stopping):
                 if isinstance(result, LostWorkersError):
                     for path in files_of_case(out_dir, name):
                         path.unlink()
@@ -137,20 +137,25 @@ def describe_worker(setup: Setup) -> Same:
     return Same(_predictor(setup).describe(), package_versions())
 
 
-def segment(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pictures: bool) -> CaseRecord:
-    """Segment a case and write its files; runs on a worker, one case at a time.
+def attempt(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pictures: bool) -> CaseRecord | Exception:
+    """Segment a case as `segment` does, one at a time, and return an error instead of raising it; runs on a worker.
 
-    Files of an attempt whose worker died are replaced.
+    Dask logs the arguments of a task that raises, and with them the names of folders, which may identify a patient.
+    """
+    try:
+        with _one_at_a_time:
+            return segment(setup, same, case, out_dir, pictures)
+    except Exception as fault:
+        return fault
+
+
+def segment(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pictures: bool) -> CaseRecord:
+    """Segment a case and write its files. Files of an attempt whose worker died are replaced.
 
     Raises:
         DiskFullError: the disk is full.
         WorkerError: this worker cannot segment any case.
     """
-    with _one_at_a_time:
-        return _segment(setup, same, case, out_dir, pictures)
-
-
-def _segment(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pictures: bool) -> CaseRecord:
     try:
         predictor = _predictor(setup)
     except Exception as fault:

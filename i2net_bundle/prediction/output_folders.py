@@ -49,7 +49,9 @@ def check_prediction_dir(out_dir: str | Path, overwrite: bool, resume: bool) -> 
 
 
 def check_part(out_dir: Path, part: Part) -> None:
-    """Refuse a part that others would make twice. Call it again after the part's own folder is locked.
+    """Refuse a part whose cases another division, or a process without parts, would make too.
+
+    Of two processes that start at once, the later one sees the other if both check again with their own lock in place.
 
     Args:
         out_dir: output folder of the whole cohort.

@@ -1,7 +1,8 @@
 """Fixed shares of a cohort, which separate processes predict into folders of their own.
 
 The share of a case depends on its name only: it is the SHA-256 of the name, modulo the number of parts. Neither the
-order of the inputs nor other cases change it, so no case is predicted twice or left out if files are added meanwhile.
+order of the inputs nor other cases change it. The record of a part has a digest of all inputs, so that parts of other
+inputs are not merged.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from i2net_bundle.data.image_files import image_paths
 
 _FOLDER = re.compile(r"part_([1-9]\d*)_of_([1-9]\d*)")
 
@@ -70,8 +73,8 @@ class Part:
 
 
 def part_folders(out_dir: str | Path) -> dict[Part, Path]:
-    """Folders of parts in an output folder, in the order of their numbers."""
-    folders = [path for path in Path(out_dir).glob("part_*") if path.is_dir()]
+    """Folders of parts in an output folder that are in work or have files, in the order of their numbers."""
+    folders = [path for path in Path(out_dir).glob("part_*") if path.is_dir() and any(path.iterdir())]
     found = {Part(int(match[1]), int(match[2])): path for path in folders if (match := _FOLDER.fullmatch(path.name))}
     return dict(sorted(found.items(), key=lambda item: (item[0].of, item[0].number)))
 
@@ -84,6 +87,6 @@ def describe_part(part: Part, cases: Sequence[Mapping[str, Any]]) -> dict[str, A
         cases: all cases of the cohort, in their order.
     """
     names = [case["case"] for case in cases]
-    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([[case["case"], *image_paths(case)] for case in cases]).encode()).hexdigest()
     places = {name: place for place, name in enumerate(names) if part.contains(name)}
     return {"number": part.number, "of": part.of, "cohort": len(names), "cohort_sha256": digest, "places": places}

@@ -170,6 +170,15 @@ def test_a_worker_without_the_weights_says_so(
         predict_files([scans], tmp_path / "out", Predictor(**options), segmenter=segmenter)
 
 
+def test_an_error_is_returned_because_dask_logs_the_arguments_of_a_task_that_raises(
+    cluster: Callable[..., Workers], tmp_path: Path
+) -> None:
+    setup = Setup({"weights": "elsewhere/model.pt", "device": "cpu"}, str(Path.cwd()))
+    case = {"case": "dicom_1", "image": str(tmp_path / "DOE^JOHN"), "shown": "dicom_1"}
+    result = on_workers.attempt(setup, cluster().same, case, tmp_path, False)
+    assert isinstance(result, WorkerError) and "DOE^JOHN" not in str(result)
+
+
 @pytest.mark.slow
 def test_processes_of_a_local_cluster_predict_a_cohort(options: dict[str, Any], scans: Path, tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="needs the extra 'cluster'")

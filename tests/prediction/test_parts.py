@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from i2net_bundle.prediction import merging
+from i2net_bundle.prediction import cohort, merging
 from i2net_bundle.prediction.cohort import predict_files
 from i2net_bundle.prediction.cohort_record import CohortRecord
 from i2net_bundle.prediction.cohort_result import ALL_FAILED, SOME_FAILED, CohortResult
 from i2net_bundle.prediction.merging import merge_parts
+from i2net_bundle.prediction.output_folders import check_part
 from i2net_bundle.prediction.parts import Part, part_folders
 from i2net_bundle.prediction.predictor import Predictor
 from i2net_bundle.workflow.folder_lock import FolderInUseError
@@ -173,7 +174,7 @@ def test_parts_of_other_versions_are_reported(parts: Path, caplog: pytest.LogCap
 
 
 def test_parts_of_several_divisions_are_not_merged(parts: Path) -> None:
-    (parts / "part_1_of_3").mkdir()
+    shutil.copytree(parts / "part_1_of_2", parts / "part_1_of_3")
     with pytest.raises(ValueError, match="contains parts of 2 and of 3"):
         merge_parts(parts)
 
@@ -232,6 +233,7 @@ def test_the_same_part_is_not_made_twice(parts: Path, scans: Path, network: Pred
 def test_the_same_cases_are_not_made_in_another_way(parts: Path, scans: Path, network: Predictor) -> None:
     with pytest.raises(FileExistsError, match="contains parts of 2, which would contain the same cases as part 1/3"):
         predict_files([scans], parts, network, part=Part(1, 3))
+    assert not (parts / "part_1_of_3").exists()
     for how in ({}, {"overwrite": True}, {"resume": True}):
         with pytest.raises(FileExistsError, match=r"contains 2 parts of a cohort\. Merge them with `i2net merge`"):
             predict_files([scans], parts, network, **how)
@@ -245,6 +247,23 @@ def test_parts_do_not_join_a_whole_cohort(scans: Path, network: Predictor, tmp_p
     predict_files([scans / "a.nii.gz"], tmp_path / "whole", network)
     with pytest.raises(FileExistsError, match="already contains predictions of the whole cohort"):
         predict_files([scans], tmp_path / "whole", network, part=Part(1, 2))
+
+
+def test_parts_of_two_divisions_that_start_at_once_notice_each_other(
+    parts: Path, scans: Path, network: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = []
+
+    def check(out_dir: Path, part: Part) -> None:
+        checked.append(part)
+        if len(checked) == 1:
+            return  # nothing was there yet
+        check_part(out_dir, part)
+
+    monkeypatch.setattr(cohort, "check_part", check)
+    with pytest.raises(FileExistsError, match="contains parts of 2, which would contain the same cases as part 1/3"):
+        predict_files([scans], parts, network, part=Part(1, 3))
+    merge_parts(parts)  # what the refused one left does not count
 
 
 def test_a_part_with_other_settings_than_its_neighbour_is_refused(parts: Path, scans: Path, network: Predictor) -> None:
