@@ -78,7 +78,9 @@ class GlandSeparator:
             raise ValueError(f"Mask {mask.shape} and map {separation.shape} differ in shape.")
         ids = np.zeros(mask.shape, np.int32)
         count = 0
-        for box, part in parts_of(mask):
+        for box, part in parts_of(mask):  # a part that surrounds another one comes first
+            if ids[box][part].all():  # in the lumen of a gland
+                continue
             glands = self._divided(part, separation[box].astype(np.float32))
             inside = glands > 0
             ids[box][inside] = glands[inside] + count

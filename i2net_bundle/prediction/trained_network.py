@@ -26,6 +26,7 @@ from i2net_bundle.io.writing import file_sha256
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.prediction.gland_instances import GlandSeparator
 from i2net_bundle.tasks import TASKS
+from i2net_bundle.transforms.separation_targets import NO_SEPARATION
 from i2net_bundle.workflow.config_check import as_names, refuse_unknown_keys
 from i2net_bundle.workflow.config_files import bundle_root, config_files
 from i2net_bundle.workflow.run_folders import WEIGHTS_NAME
@@ -141,14 +142,16 @@ def load_trained_network(
     refuse_unknown_keys(config.get())
     digest = _digest(config)
 
-    networks, classes = [], {}
+    networks, classes, separations = [], {}, {}
     for path in paths:
         config["weights"] = str(path.absolute())
         networks.append(config.get_parsed_content("network", lazy=False))
         require_settings(path, config.get_parsed_content("weights_settings"))
         load_network(networks[-1], path)
         classes[path] = config.get_parsed_content("class_names")
+        separations[path] = config.get_parsed_content("separation") if "separation" in config else NO_SEPARATION
     _refuse_different_classes(classes)
+    _refuse_different_separations(separations)
     return TrainedNetwork(
         weights=paths,
         records=[run_record(path) for path in paths],
@@ -224,4 +227,14 @@ def _refuse_different_classes(classes: Mapping[Path, Sequence[str]]) -> None:
             raise ValueError(
                 f"{first} segments {', '.join(classes[first])}; {path} segments {', '.join(classes[path])}. Only "
                 "weights of the same classes can be averaged."
+            )
+
+
+def _refuse_different_separations(separations: Mapping[Path, str]) -> None:
+    first, *others = separations
+    for path in others:
+        if separations[path] != separations[first]:
+            raise ValueError(
+                f"{first} separates glands by '{separations[first]}'; {path} by '{separations[path]}'. Only weights of "
+                "the same separation can be averaged."
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,15 @@ def test_a_gland_without_a_marker_is_kept_whole_and_specks_are_dropped() -> None
     assert found.max() == 1 and (found > 0).sum() == 25 * 25
     assert GlandSeparator("contour", min_area=16)(mask, everywhere).max() == 2
     assert GlandSeparator("contour")(np.zeros((9, 9), bool), np.zeros((9, 9))).max() == 0
+
+
+def test_what_lies_in_a_lumen_is_no_gland_of_its_own() -> None:
+    mask = np.zeros((60, 60), bool)
+    mask[5:55, 5:55] = True
+    mask[10:50, 10:50] = False
+    mask[20:40, 20:40] = True
+    found = GlandSeparator("contour")(mask, np.ones(mask.shape))
+    assert found.max() == 1 and (found > 0).sum() == 50 * 50
 
 
 def test_the_parts_of_a_mask_are_its_connected_parts() -> None:
@@ -227,6 +237,15 @@ def test_tiles_leave_no_seam_in_a_gland(predictor: Predictor, trained: Path, mon
     assert cores == [1]
     assert np.array_equal(in_tiles.instances, whole.instances)
     assert in_tiles.glands == whole.glands
+
+
+def test_weights_of_different_separations_are_not_averaged(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "other")
+    record = json.loads((trained / "settings.json").read_text())
+    record["training"]["separation"] = "distance"
+    (tmp_path / "other" / "settings.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"separates glands by 'contour'; .* by 'distance'"):
+        Predictor([trained / "model.pt", tmp_path / "other" / "model.pt"], device="cpu")
 
 
 def test_another_separation_than_that_of_the_weights_is_refused(trained: Path) -> None:
