@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import i2net_bundle
-from i2net_bundle.cli import data, evaluate, first_steps, package, predict, report, study
+from i2net_bundle.cli import data, evaluate, first_steps, package, predict, report, study, view
 from i2net_bundle.cli.examples import add_examples
 from i2net_bundle.io.printable import PrintableFormatter, printable_lines
 from i2net_bundle.workflow.errors import message_of, root_cause
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="i2net", description=i2net_bundle.__doc__)
     parser.add_argument("--version", action="version", version=i2net_bundle.__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (data, predict, evaluate, report, study, first_steps, package):
+    for module in (data, predict, view, evaluate, report, study, first_steps, package):
         module.add_commands(commands)
     add_examples(commands.choices)
     return parser

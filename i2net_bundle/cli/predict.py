@@ -22,7 +22,7 @@ ok, warning or failed. Warnings include predicted organs with implausible volume
 them. failed.csv lists images that could not be used; the others are segmented, and the exit status is 1.
 
 SIGTERM and Ctrl-C stop after the current image, with exit status 143 and 130. --continue segments the images that are
-left."""
+left. --page adds one HTML page with a viewer of all images and masks, see `i2net view`."""
 
 
 def add_commands(commands: Any) -> None:
@@ -66,6 +66,7 @@ def add_commands(commands: Any) -> None:
     predict.add_argument("--uncertainty", action="store_true", help="write entropy, and variance over flips or weights")
     predict.add_argument("--probabilities", action="store_true", help="write the probability of every class")
     predict.add_argument("--no-pictures", action="store_true", help="write no pictures")
+    predict.add_argument("--page", action="store_true", help="also write DIR/view.html, as `i2net view` does")
     predict.add_argument("--device", help="device, such as cpu or cuda:1 (default: a GPU if there is one)")
     add_series_option(predict)
     predict.add_argument(
@@ -109,9 +110,17 @@ def _predict(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
     )
     print(arguments.out)
+    if arguments.page:
+        _write_page(arguments)
     if failed:
         print(f"Failed: {counted(len(failed), 'image')}. {arguments.out}/{FAILED} lists the reasons.")
     return int(bool(failed))
+
+
+def _write_page(arguments: argparse.Namespace) -> None:
+    from i2net_bundle.reports.viewer.view_page import write_view
+
+    print(write_view(arguments.out, inputs=arguments.inputs, overwrite=True, series=arguments.series))
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -27,8 +27,10 @@ from i2net_bundle.workflow.folder_lock import contains_results
 from i2net_bundle.workflow.run_folders import check_results_dir
 
 FAILED, RECORD, CASES, FINDINGS = "failed.csv", "prediction.json", "cases.jsonl", "data_findings.csv"
+PAGE = "view.html"
+"""Page about the folder, see `i2net_bundle.reports.viewer`; it is removed when a result changes."""
 OK, WARNING, ERROR = "ok", "warning", "failed"
-_TABLES = (FAILED, CASES, "statistics.json", "statistics.csv", FINDINGS)
+_TABLES = (FAILED, CASES, "statistics.json", "statistics.csv", FINDINGS, PAGE)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class CohortRecord:
         self.outcomes: dict[str, CaseRecord] = {}
         if resume and contains_results(out_dir):
             _refuse_other_settings(out_dir / RECORD, self.settings)
-            self.outcomes = {item.case: item for item in _read_cases(out_dir / CASES)}
+            self.outcomes = {item.case: item for item in read_cases(out_dir / CASES)}
             self._write_cases()  # without a line that was cut off
         else:
             for name in _TABLES:
@@ -123,6 +125,7 @@ class CohortRecord:
             file.flush()
             os.fsync(file.fileno())
         self.outcomes[outcome.case] = outcome
+        (self.out_dir / PAGE).unlink(missing_ok=True)
 
     def write_tables(self, cases: Iterable[str], complete: bool) -> None:
         """Write all tables.
@@ -205,7 +208,7 @@ def _statistics(outcome: CaseRecord) -> dict[str, Any]:
     return outcome.statistics | ({"warnings": list(outcome.implausible)} if outcome.implausible else {})
 
 
-def _read_cases(path: Path) -> list[CaseRecord]:
+def read_cases(path: Path) -> list[CaseRecord]:
     """Read the outcomes; a line that is damaged or cut off counts as a case that is not done."""
     outcomes = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
