@@ -24,9 +24,7 @@ def test_the_surface_of_a_ball_has_its_place_and_volume_in_any_orientation(codes
     ball = ((2 * (x - 16)) ** 2 + (2 * (y - 14)) ** 2 + (3 * (z - 9)) ** 2 < 18**2).astype(np.uint8)
     image = nib.Nifti1Image(ball, np.diag([2.0, 2.0, 3.0, 1.0]))
     image.affine[:3, 3] = (-50, 10, 200)
-    turn = nib.orientations.ornt_transform(
-        nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes)
-    )
+    turn = nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(codes))
     image = image.as_reoriented(turn)
     surface = class_surface(np.asarray(image.dataobj), image.affine, 1)
     assert surface is not None and is_closed(surface)

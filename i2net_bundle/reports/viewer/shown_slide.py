@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from i2net_bundle.checks.histology import load_image
+from i2net_bundle.io.images import image_um_per_px, open_image
 from i2net_bundle.io.options import HistologyOptions
 from i2net_bundle.io.tiff import TiledTiff, is_tiled_tiff
 from i2net_bundle.metrics.pixel_runs import PixelRuns
@@ -29,6 +30,7 @@ class ShownSlide:
         size: rows and columns of the picture.
         paths: by class index, the outlines of its pixels as an SVG path in pixels of the picture.
         step: pixels of the file per pixel of the picture.
+        um_per_px: micrometres per pixel that the user declared or the file records, if any.
         notes: sentences that say how the picture differs from the file.
     """
 
@@ -36,6 +38,7 @@ class ShownSlide:
     size: tuple[int, int]
     paths: dict[int, str] = field(default_factory=dict)
     step: int = 1
+    um_per_px: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -57,10 +60,12 @@ def show_slide(path: Path, mask: np.ndarray, options: HistologyOptions, longest:
         with TiledTiff(path) as slide:
             _require_same_size(slide.size, mask.shape)
             pixels = thumbnail(slide.read, slide.size, step)
+            recorded = slide.um_per_px
     else:
         full, _ = load_image(path, options)
         _require_same_size(full.shape[:2], mask.shape)
         pixels = np.asarray(Image.fromarray(full).reduce(step)) if step > 1 else full
+        recorded = image_um_per_px(open_image(path))
     small = mask[::step, ::step]
     notes = ["The picture is compressed (WebP)."]
     if step > 1:
@@ -70,7 +75,9 @@ def show_slide(path: Path, mask: np.ndarray, options: HistologyOptions, longest:
         )
     rows, columns = pixels.shape[:2]
     paths = {index: svg_path(small == index) for index in map(int, np.unique(small[small > 0]))}
-    return ShownSlide(as_webp(pixels, _QUALITY), (rows, columns), paths, step, tuple(notes))
+    return ShownSlide(
+        as_webp(pixels, _QUALITY), (rows, columns), paths, step, options.um_per_px or recorded, tuple(notes)
+    )
 
 
 def svg_path(inside: np.ndarray) -> str:

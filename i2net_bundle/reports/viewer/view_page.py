@@ -101,7 +101,9 @@ def write_view(
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists. Replace it with --overwrite, or choose another file with --page.")
     located = locate_images(found, inputs, series)
-    cases, characters = [], 0
+    scripts = [_library(_LIBRARIES[found.task.volumes]), *map(_template, ("view.js", _SCRIPTS[found.task.volumes]))]
+    license = _library(_LICENSES[found.task.volumes])
+    cases, characters = [], sum(map(len, [*scripts, license]))
     for record in tqdm(found.cases, desc="drawing cases", unit="image", disable=None):
         case = _show(found, record, located.get(record.case))
         if case.data and characters + case.size > most_mb * 1e6:
@@ -114,7 +116,7 @@ def write_view(
         characters += case.size
         cases.append(case)
     with written_whole(target) as temporary:
-        temporary.write_text(_page(found, cases), encoding="utf-8")
+        temporary.write_text(_page(found, cases, scripts, license), encoding="utf-8")
     return target
 
 
@@ -165,20 +167,18 @@ def _add_volume(
 def _add_slide(case: ShownCase, path: Path, mask: np.ndarray, found: PredictionFolder) -> None:
     assert isinstance(found.options, HistologyOptions)
     shown = show_slide(path, mask, found.options)
-    um_per_px = case.record.statistics.get("um_per_px")
     case.data = {"image": as_base64(shown.picture)}
     case.facts = {
         "paths": shown.paths,
         "size": list(shown.size),
         "px_per_px": shown.step,
-        "um_per_px": um_per_px if isinstance(um_per_px, float) and um_per_px > 0 else None,
+        "um_per_px": shown.um_per_px,
     }
     case.notes = list(shown.notes)
 
 
-def _page(found: PredictionFolder, cases: Sequence[ShownCase]) -> str:
+def _page(found: PredictionFolder, cases: Sequence[ShownCase], scripts: Sequence[str], license: str) -> str:
     volumes = found.task.volumes
-    scripts = [_library(_LIBRARIES[volumes]), *(_template(name) for name in ("view.js", _SCRIPTS[volumes]))]
     trained_on = "; ".join(str(item["trained_on"]) for item in found.weights if item.get("trained_on"))
     environment = Environment(loader=PackageLoader("i2net_bundle.reports"), autoescape=True)
     return environment.get_template("view.html.j2").render(
@@ -193,7 +193,7 @@ def _page(found: PredictionFolder, cases: Sequence[ShownCase]) -> str:
         weights=found.weights,
         scripts=scripts,
         policy=_policy(scripts),
-        license=_library(_LICENSES[volumes]),
+        license=license,
         version=i2net_bundle.__version__,
     )
 

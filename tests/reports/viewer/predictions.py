@@ -44,10 +44,15 @@ def oriented(values: np.ndarray, codes: str) -> nib.Nifti1Image:
 
 
 def write_volumes(
-    folder: Path, masks: Mapping[str, np.ndarray], codes: str = "RAS", classes: Sequence[LabelClass] = ORGANS
+    folder: Path,
+    masks: Mapping[str, np.ndarray],
+    codes: str = "RAS",
+    classes: Sequence[LabelClass] = ORGANS,
+    noise_hu: int = 0,
 ) -> Path:
-    """Output folder of masks by case name, over `body`; the images are beside it."""
+    """Output folder of masks by case name, over `body` with noise; the images are beside it."""
     hu, _ = body()
+    hu += np.random.default_rng(0).integers(-noise_hu, noise_hu + 1, SHAPE).astype(np.int16)
     out, images = folder / "out", folder / "images"
     images.mkdir(parents=True)
     record = _record(out, "ct", classes, ["CT"])
@@ -69,8 +74,9 @@ def write_slides(
     out, images = folder / "out", folder / "images"
     images.mkdir(parents=True)
     record = _record(out, "histology", classes, ["R", "G", "B"])
+    dpi = None if um_per_px is None else (25400 / um_per_px, 25400 / um_per_px)
     for name, mask in masks.items():
-        Image.fromarray(np.full((*mask.shape, 3), 180, np.uint8)).save(images / f"{name}.png")
+        Image.fromarray(np.full((*mask.shape, 3), 180, np.uint8)).save(images / f"{name}.png", dpi=dpi)
         base = Prediction(name, images / f"{name}.png", mask, None, tuple(classes))
         found = image_prediction(base, mask[None], ["mask"], um_per_px)
         found.picture = (np.zeros((3, *mask.shape), np.float32), mask)
