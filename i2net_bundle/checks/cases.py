@@ -17,6 +17,7 @@ from i2net_bundle.checks.scans import check_volume
 from i2net_bundle.checks.verified import Verdicts
 from i2net_bundle.data.image_files import image_paths
 from i2net_bundle.io.findings import DataError, Finding, error, errors, reading, shown_file
+from i2net_bundle.io.handover import keeping_decoded
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import write_csv
 
@@ -57,7 +58,7 @@ def _files(case: Mapping[str, Any]) -> list[Any]:
 
 
 class CheckedCases(list):
-    """A list of cases that is checked on creation.
+    """A list of cases that is checked on creation. What the check decodes is kept for its next reading.
 
     Args:
         cases: ``[{"image": path, "label": path}, ...]``.
@@ -81,13 +82,14 @@ class CheckedCases(list):
         verdicts = Verdicts()
         self.findings: list[Finding] = []
         self.failed: list[Mapping[str, Any]] = []
-        for case in tqdm(cases, desc="checking cases", unit="case", disable=None):
-            found = check_case(case, options, verdicts)
-            self.findings += found
-            if errors(found):
-                self.failed.append(case)
-            else:
-                self.append(dict(case))
+        with keeping_decoded():
+            for case in tqdm(cases, desc="checking cases", unit="case", disable=None):
+                found = check_case(case, options, verdicts)
+                self.findings += found
+                if errors(found):
+                    self.failed.append(case)
+                else:
+                    self.append(dict(case))
         self.findings = with_empty_labels_joined(self.findings, [cases])
         faults = errors(self.findings)
         if faults and not (skip_failed and self):

@@ -1,29 +1,38 @@
-"""Verify the checksum of data compressed by deflate, for readers that ignore it."""
+"""Unpack data compressed by deflate and verify its checksum, which some readers ignore."""
 
 from __future__ import annotations
 
 import zlib
 from pathlib import Path
 
-_CHUNK_BYTES = 2**20
+import numpy as np
+
+_CHUNK_BYTES = 2**16
 _ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
 
 
-def is_intact(path: str | Path, start: int) -> bool:
-    """Whether a zlib or gzip stream can be unpacked to its end and matches its checksum; memory use is constant.
+def unpacked(path: str | Path, start: int, nbytes: int) -> np.ndarray | None:
+    """Unpack a zlib or gzip stream; memory use does not depend on what the stream claims.
 
     Args:
         path: the file.
         start: position of the stream in it.
+        nbytes: how many unpacked bytes are needed; more are verified and dropped.
+
+    Returns:
+        the bytes, uint8 (nbytes,); None if the stream is damaged or too short, or does not match its checksum.
     """
     stream = zlib.decompressobj(_ZLIB_OR_GZIP)
+    found, filled = np.empty(nbytes, np.uint8), 0
     with open(path, "rb") as file:
         file.seek(start)
         data = file.read(_CHUNK_BYTES)
         try:
             while data and not stream.eof:
-                stream.decompress(data, _CHUNK_BYTES)
+                part = np.frombuffer(stream.decompress(data, 16 * _CHUNK_BYTES), np.uint8)[: nbytes - filled]
+                found[filled : filled + len(part)] = part
+                filled += len(part)
                 data = stream.unconsumed_tail or file.read(_CHUNK_BYTES)
         except zlib.error:
-            return False
-    return stream.eof
+            return None
+    return found if stream.eof and filled == nbytes else None

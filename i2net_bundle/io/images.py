@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from i2net_bundle.io.claimed_size import DEFLATE_RATIO, require_stored
 from i2net_bundle.io.findings import DataError, error
+from i2net_bundle.io.handover import decoded
 from i2net_bundle.io.pixel_size import recorded_um_per_px
 from i2net_bundle.io.printable import shell_name
 from i2net_bundle.io.regular_files import first_bytes, require_regular_file
@@ -50,6 +51,15 @@ def open_image(path: str | Path) -> Image.Image:
         DataError: the file cannot be read, claims more pixels than it can store, contains several images, or asks to be
             rotated for display.
     """
+    image: Image.Image = decoded(_open, _nbytes, path)
+    return image
+
+
+def _nbytes(image: Image.Image) -> int:
+    return image.width * image.height * _pixel_bytes(image)
+
+
+def _open(path: str | Path) -> Image.Image:
     start = first_bytes(path)
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()  # a byte order mark and blanks precede HTML
     if not start:
@@ -94,9 +104,13 @@ def _require_one_image(path: str | Path, image: Image.Image) -> None:
         raise _fault("image-orientation", path, problem, remedy)
 
 
-def _require_stored_pixels(path: str | Path, image: Image.Image) -> None:
+def _pixel_bytes(image: Image.Image) -> int:
     depth = {"1": 1, "I": 4, "F": 4}.get(image.mode, 2 if is_16_bit_grey(image) else 1)
-    claimed = image.width * image.height * len(image.getbands()) * depth
+    return len(image.getbands()) * depth
+
+
+def _require_stored_pixels(path: str | Path, image: Image.Image) -> None:
+    claimed = image.width * image.height * _pixel_bytes(image)
     ratio: float = DEFLATE_RATIO
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         ratio = 8 * compression_ratio(int(image.tag_v2.get(TiffImagePlugin.COMPRESSION, 1)))  # bits become bytes

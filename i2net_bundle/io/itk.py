@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from i2net_bundle.io.deflated import is_intact
+from i2net_bundle.io.deflated import unpacked
 from i2net_bundle.io.findings import DataError, Finding, enforce, error, warning
 from i2net_bundle.io.geometry import is_sheared, is_usable, size_findings
-from i2net_bundle.io.itk_headers import claimed_bytes, deflated_voxels, geometry_findings, read_header, voxel_file
+from i2net_bundle.io.itk_headers import (
+    byte_order,
+    claimed_bytes,
+    deflated_voxels,
+    geometry_findings,
+    read_header,
+    voxel_file,
+)
 from i2net_bundle.io.itk_process import ItkError, ItkImage, read_with_itk
 from i2net_bundle.io.nifti import channel_count_finding, refuse_other_content, stacked
 from i2net_bundle.io.options import VolumeOptions
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_NUMBERS = {
+    **{f"{8 * size}-bit signed integer": f"i{size}" for size in (1, 2, 4, 8)},
+    **{f"{8 * size}-bit unsigned integer": f"u{size}" for size in (1, 2, 4, 8)},
+    **{f"{8 * size}-bit float": f"f{size}" for size in (4, 8)},
+}
+"""ITK's names of numbers, and numpy's."""
 _COPY_AGAIN = "Download or copy all of it again."
 _CORRECT = "Correct the header from the scan's own record, or convert the DICOM series again."
 
@@ -44,10 +59,7 @@ def read_itk(
     claimed = claimed_bytes(path, header)
     if needs_orientation:
         enforce(geometry_findings(path, header))
-    voxels = deflated_voxels(path, header)
-    if voxels is not None and not is_intact(*voxels):
-        raise DataError([_damaged_voxels(path)])
-    read = _read(path, claimed)
+    read = _read_deflated(path, header, claimed) or _read(path, claimed)
     if num_volumes > 1:
         count = _count(read)
         if count != num_volumes:
@@ -102,6 +114,33 @@ def _placed(
     volume = nib.Nifti1Image(np.ascontiguousarray(voxels.T), _LPS_TO_RAS @ affine, dtype=np.float32)
     volume.header.set_xyzt_units("mm")
     return volume
+
+
+def _read_deflated(path: str | Path, header: dict[str, str], claimed: int) -> ItkImage | None:
+    """Read an image whose voxels are compressed by deflate, and verify the checksum of the voxels.
+
+    ITK ignores the checksum. It reads the header here, so the voxels are unpacked once.
+
+    Returns:
+        None for images that ITK must read itself, such as those of several numbers per voxel.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    stream = deflated_voxels(path, header)
+    if stream is None:
+        return None
+    image = _read(path, claimed, voxels=False)
+    number, order = _NUMBERS.get(image.kind), byte_order(path, header)
+    dtype = None if number is None or order is None or image.components > 1 else np.dtype(f"{order}{number}")
+    nbytes = 0 if dtype is None else dtype.itemsize * math.prod(image.size)
+    voxels = unpacked(*stream, nbytes if nbytes <= claimed else 0)
+    if voxels is None:
+        raise DataError([_damaged_voxels(path)])
+    if dtype is None or voxels.nbytes != nbytes:
+        return None
+    read = voxels.view(dtype).astype(dtype.newbyteorder("="), copy=False).reshape(image.size[::-1])
+    return dataclasses.replace(image, voxels=read)
 
 
 def _read(path: str | Path, claimed: int, voxels: bool = True) -> ItkImage:

@@ -116,6 +116,14 @@ def deflated_voxels(path: str | Path, header: dict[str, str]) -> tuple[Path, int
     return None if end is None else (Path(path), end.end())
 
 
+def byte_order(path: str | Path, header: dict[str, str]) -> str | None:
+    """Return the byte order of the voxels as numpy writes it, "<" or ">"; None if the header does not record it."""
+    if is_nrrd(path):
+        return {"little": "<", "big": ">"}.get(header.get("endian", "").lower())
+    recorded = header.get("BinaryDataByteOrderMSB", header.get("ElementByteOrderMSB", ""))
+    return {"false": "<", "true": ">"}.get(recorded.lower())
+
+
 def geometry_findings(path: str | Path, header: dict[str, str]) -> list[Finding]:
     """Report a header that does not record the spacing in mm and the orientation in the patient."""
     return _nrrd_findings(path, header) if is_nrrd(path) else _metaimage_findings(path, header)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 
 from i2net_bundle.io.channels import is_ct
 from i2net_bundle.io.dicom.volume import read_series
 from i2net_bundle.io.findings import DataError, Finding, error, reading
 from i2net_bundle.io.formats import VolumeFormat, is_itk, is_nifti, registered_format
 from i2net_bundle.io.geometry import is_usable, size_findings
+from i2net_bundle.io.handover import decoded
 from i2net_bundle.io.itk import as_nifti, read_geometry, read_itk
 from i2net_bundle.io.itk_headers import voxel_file
 from i2net_bundle.io.nifti import channel_count_finding, read_nifti
@@ -40,7 +42,12 @@ def read_volume(
         DataError: the file cannot be read, or is ambiguous and ``options`` does not settle it.
     """
     with reading(path):
-        return _read(path, options, needs_orientation, num_volumes)
+        image, findings = decoded(_read, _nbytes, path, options, needs_orientation, num_volumes, files=_files)
+        return image, list(findings)
+
+
+def _nbytes(found: tuple[nib.Nifti1Image, list[Finding]]) -> int:
+    return int(np.asanyarray(found[0].dataobj).nbytes)
 
 
 def _read(

@@ -17,6 +17,8 @@ from i2net_bundle.data import load_cases
 from i2net_bundle.data.folds import fold_lists
 from i2net_bundle.data.image_files import image_paths, name_cases
 from i2net_bundle.hardware import usable_device
+from i2net_bundle.io.formats import is_volume
+from i2net_bundle.io.privacy import shown_path
 from i2net_bundle.studies.plan import Arm, Plan, PlanError
 from i2net_bundle.tasks import TASKS
 from i2net_bundle.workflow.config_check import UnknownConfigKeyError, refuse_unknown_keys
@@ -180,12 +182,20 @@ def _cases(plan: Plan, path: Path) -> tuple[list[dict[str, Any]], list[dict[str,
     """Cases that train and cases that are scored."""
     try:
         training = load_cases(path.parent, "training", datalist=path.name)
-        return training, load_cases(path.parent, plan.split, datalist=path.name)
+        scored = load_cases(path.parent, plan.split, datalist=path.name)
     except ValueError as fault:
         raise PlanError(
             f"{plan.path}: folds: {fault} A fold needs the lists 'training' and '{plan.split}'; the study can make "
             "folds: {count: 5, by: image}."
         ) from fault
+    for image in (image_paths(case)[0] for case in (*training, *scored)):
+        if is_volume(image) != TASKS[plan.task].volumes:
+            kind = "a volume" if is_volume(image) else "a 2D image"
+            raise PlanError(
+                f"{plan.path}: task: {plan.task} does not fit the data set: {shown_path(image)} is {kind}. Correct the "
+                "task, or --dataset_dir."
+            )
+    return training, scored
 
 
 def _without_name(case: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, DistributedSampler, get_worker_info
 from tqdm import tqdm
 
 from i2net_bundle.data.image_files import image_paths
+from i2net_bundle.io.handover import forget_decoded
 from i2net_bundle.training.cache import CaseCache
 from i2net_bundle.transforms.augmentation import reseed
 
@@ -58,6 +59,7 @@ class SliceDataset(Dataset):
         cache = CaseCache(reading, cache_dir, cache_limit_gb)
         cache.require_room(data)
         self.cases = [cache.read(case) for case in tqdm(data, desc="reading cases", unit="case", disable=None)]
+        forget_decoded()
         self.names = [Path(image_paths(case)[0]).name for case in data]
         self.ends = list(itertools.accumulate(len(case) for case in self.cases))
         self.loading = torch.full((_WORKERS, 2), -1).share_memory_()

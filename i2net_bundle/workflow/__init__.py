@@ -1,28 +1,33 @@
-"""Shared by all workflows: configuration checks, run folders, run records, errors."""
+"""Shared by all workflows: configuration checks, run folders, run records, errors.
 
-from i2net_bundle.workflow.config_check import check_config
-from i2net_bundle.workflow.errors import show_root_cause
-from i2net_bundle.workflow.folder_lock import FolderLock
-from i2net_bundle.workflow.recorded_network import network_of_run
-from i2net_bundle.workflow.resume_settings import result_settings
-from i2net_bundle.workflow.run_description import describe_run
-from i2net_bundle.workflow.run_folders import check_output_dir, check_results_dir, set_run_aside
-from i2net_bundle.workflow.run_records import run_record
-from i2net_bundle.workflow.run_settings import SettingsRecord
-from i2net_bundle.workflow.running_config import component_settings, training_settings
+The names below are those that configurations use. Each is imported at its first use, because some import MONAI, which
+takes seconds, and the command line needs this package for its messages alone.
+"""
 
-__all__ = [
-    "FolderLock",
-    "SettingsRecord",
-    "check_config",
-    "check_output_dir",
-    "check_results_dir",
-    "component_settings",
-    "describe_run",
-    "network_of_run",
-    "result_settings",
-    "run_record",
-    "set_run_aside",
-    "show_root_cause",
-    "training_settings",
-]
+import importlib
+from typing import Any
+
+_MODULES = {
+    "FolderLock": "folder_lock",
+    "SettingsRecord": "run_settings",
+    "check_config": "config_check",
+    "check_output_dir": "run_folders",
+    "check_results_dir": "run_folders",
+    "component_settings": "running_config",
+    "describe_run": "run_description",
+    "network_of_run": "recorded_network",
+    "result_settings": "resume_settings",
+    "run_record": "run_records",
+    "set_run_aside": "run_folders",
+    "show_root_cause": "errors",
+    "training_settings": "running_config",
+}
+
+__all__ = [*_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name at its first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

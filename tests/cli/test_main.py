@@ -75,6 +75,12 @@ def test_the_wheel_carries_the_configurations_and_finds_them(tmp_path: Path) -> 
     assert {path.name for path in (root / "configs").iterdir()} == names
 
 
+def test_help_and_version_need_neither_torch_nor_monai() -> None:
+    code = "import sys, i2net_bundle.cli; print({'torch', 'monai', 'ignite'} & set(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "set()"
+
+
 def test_the_package_lists_predict_before_it_is_imported() -> None:
     code = "import sys, i2net_bundle; print('predict' in dir(i2net_bundle), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import SimpleITK as sitk  # noqa: N813, its usual name
 from i2net_bundle.checks.scans import load_volume, load_volume_label, load_volume_pair
 from i2net_bundle.checks.verified import Verdicts
 from i2net_bundle.io.findings import DataError
+from i2net_bundle.io.itk import read_itk
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.volumes import content_sha256
 from tests.checks.ct_files import AFFINE, hu_volume, label_volume, save
@@ -80,6 +83,38 @@ def test_compressed_voxels_that_do_not_match_their_checksum_are_refused(suffix: 
     file.write_bytes(content[:-5] + bytes([content[-5] ^ 1]) + content[-4:])
     with pytest.raises(DataError, match=rf"ct\{suffix}: is truncated or damaged: its voxels.* cannot be read"):
         load_volume(path, VolumeOptions())
+
+
+_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nhdr", ".mhd"])
+@pytest.mark.parametrize("dtype", _DTYPES)
+def test_compressed_voxels_are_what_itk_reads(dtype: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"ct{suffix}"
+    image = sitk.GetImageFromArray(np.abs(hu_volume()).astype(dtype) % 120)
+    image.SetSpacing((2, 2, 3))
+    sitk.WriteImage(image, str(path), useCompression=True)
+    voxels = np.asarray(read_itk(path, VolumeOptions(), needs_orientation=False)[0].dataobj)
+    assert voxels.dtype == dtype
+    np.testing.assert_array_equal(voxels.T, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "little", "big"),
+    [(".nhdr", "endian: little", "endian: big"), (".mhd", "ByteOrderMSB = False", "ByteOrderMSB = True")],
+)
+def test_compressed_voxels_of_either_byte_order_are_read(suffix: str, little: str, big: str, tmp_path: Path) -> None:
+    path = tmp_path / f"ct{suffix}"
+    sitk.WriteImage(sitk.ReadImage(save(tmp_path / "ct.nii.gz", hu_volume())), str(path), useCompression=True)
+    voxels = next(tmp_path.glob("ct.*raw*"))
+    opened = gzip if suffix == ".nhdr" else zlib
+    swapped = np.frombuffer(opened.decompress(voxels.read_bytes()), "<i2").byteswap().tobytes()
+    voxels.write_bytes(opened.compress(swapped))
+    text = re.sub("CompressedDataSize.*\n", "", path.read_text())
+    assert little in text
+    path.write_text(text.replace(little, big))
+    np.testing.assert_array_equal(load_volume(path, VolumeOptions())[0].dataobj, hu_volume())
 
 
 @pytest.mark.parametrize(("suffix", "line"), [(".nhdr", r"^space: .*"), (".mhd", r"^TransformMatrix.*\n")])

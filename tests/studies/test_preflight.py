@@ -118,6 +118,12 @@ def test_folds_that_score_an_image_twice_are_refused(plan_of, own_dir: Path, tmp
         study_folds(plan_of(folds="{lists: [dataset.json, copy.json]}"), own_dir, tmp_path / "out")
 
 
+def test_a_data_set_of_another_task_is_refused(plan_of, gland_dir: Path, tmp_path: Path) -> None:
+    plan = plan_of(SMALL.replace("task: histology", "task: ct"))
+    with pytest.raises(PlanError, match=r"grid\.yaml: task: ct does not fit the data set: .*\.png is a 2D image\."):
+        study_folds(plan, gland_dir, tmp_path)
+
+
 def test_too_many_folds_are_refused(plan_of, gland_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"has 3 images in training and validation, too few for 9 folds"):
         study_folds(plan_of(folds="{count: 9}"), gland_dir, tmp_path / "out")

@@ -32,11 +32,13 @@ def set_up(before: str, after: str) -> Make:
     return make
 
 
-def folds(of_study: str, **lists: list[str]) -> Make:
+def folds(of_study: str, task: str = "histology", **lists: list[str]) -> Make:
     """A study with these folds of a data list of three images."""
 
     def make(folder: Path) -> Printed:
-        plan = read_plan(_grid(folder, "{count: 2}", of_study))
+        path = _grid(folder, "{count: 2}", of_study)
+        path.write_text(path.read_text(encoding="utf-8").replace("histology", task), encoding="utf-8")
+        plan = read_plan(path)
         for name in ("a", "b", "c"):
             (folder / f"{name}.png").write_bytes(name.encode())
         for name, images in {"dataset": ["a.png", "b.png", "c.png"], **lists}.items():
@@ -78,5 +80,6 @@ FAULTS: dict[str, Make] = {
     "image that two folds score": folds(
         "{lists: [one.json, two.json]}", one=["a.png", "b.png"], two=["a.png", "c.png"]
     ),
+    "data set of another task": folds("{lists: [one.json]}", task="ct", one=["a.png", "c.png"]),
     "too few GPUs": lambda folder: refused(lambda: require_gpus(99, "grid.yaml")),
 }
