@@ -159,7 +159,10 @@ def packed_surface(vertices: np.ndarray, faces: np.ndarray) -> tuple[dict[str, o
 
 
 def _start(mask: np.ndarray, affine: np.ndarray) -> tuple[float, float, float]:
-    """Where three slices show many classes: along each axis, the plane with the most; the middle of an empty mask."""
+    """Where three slices show many classes: the voxel of a class nearest to the planes with the most classes.
+
+    An empty mask gives the middle of the volume.
+    """
     present = np.unique(mask[mask > 0])
     place = []
     for axis in range(3):
@@ -167,6 +170,9 @@ def _start(mask: np.ndarray, affine: np.ndarray) -> tuple[float, float, float]:
         classes = sum((mask == index).any(axis=others).astype(int) for index in present)
         richest = np.flatnonzero(classes == np.max(classes)) if len(present) else np.arange(mask.shape[axis])
         place.append(int(richest[len(richest) // 2]))
+    if len(present):
+        voxels = np.argwhere(mask)
+        place = voxels[np.abs(voxels - place).sum(axis=1).argmin()].tolist()
     x, y, z = (affine[:3, :3] @ place + affine[:3, 3]).tolist()
     return x, y, z
 

@@ -196,7 +196,7 @@ def test_beyond_the_limit_further_cases_have_their_static_picture(tmp_path: Path
     page = write_view(out, overwrite=True, most_mb=(whole - 20_000) / 1e6)  # the data of a case exceed 30 kB
     content = page.read_text(encoding="utf-8")
     assert 'id="data-0-image"' in content and 'id="data-1-image"' not in content
-    assert "the page has reached its limit of  it with --max-mb" in text_of(page)
+    assert "Raise it with --max-mb, or write a page for fewer images" in text_of(page)
 
 
 def test_an_older_record_without_classes_takes_them_from_the_tables(out: Path) -> None:
