@@ -57,6 +57,7 @@ class VolumePicture {
     this.meshes = new Map(meshes.map(([index, mesh]) => [index, mesh]));
     this.slices.addVolume(image);
     this.slices.addVolume(mask);
+    this.limits = [image.robust_min, image.robust_max];
     this.mask = mask;
     this.labels = mask.img.slice();
     const colors = { R: [0], G: [0], B: [0], A: [0], I: [0] };
@@ -76,13 +77,11 @@ class VolumePicture {
   async volume(number, name) {
     const content = await unzipped(bytesOf(number, name));
     const volume = await niivue.NVImage.new(content, `${name}.nii`, "gray");
-    if (name === "image") [volume.cal_min, volume.cal_max] = [volume.robust_min, volume.robust_max] = this.range(volume);
+    if (name === "image") {
+      const { scl_slope: slope, scl_inter: low } = volume.hdr;
+      [volume.cal_min, volume.cal_max] = [volume.robust_min, volume.robust_max] = [low, low + 255 * slope];
+    }
     return volume;
-  }
-
-  range(volume) {
-    const { scl_slope: slope, scl_inter: low } = volume.hdr;
-    return [low, low + 255 * slope];
   }
 
   async mesh(number, index, frame) {
@@ -168,7 +167,10 @@ class VolumePicture {
     const place = [x, y, z].map((mm, axis) => `${names[axis][mm >= 0 ? 0 : 1]} ${Math.abs(mm).toFixed(0)}`).join(", ");
     const [value, label] = location.values.map((item) => item.value);
     const found = this.classOf(label);
-    const shown = Number.isFinite(value) ? `${Number(value.toPrecision(3))}${this.unit ? ` ${this.unit}` : ""}` : "";
+    const [low, high] = this.limits;
+    const half = (high - low) / 510;
+    const cut = value < low + half ? "≤ " : value > high - half ? "≥ " : ""; // values beyond the window are cut
+    const shown = `${cut}${Number(value.toPrecision(3))}${this.unit ? ` ${this.unit}` : ""}`;
     byId("place").textContent = `${found ? found.name : "no class"} · ${shown} · ${place} mm`;
   }
 

@@ -16,12 +16,13 @@ from jinja2 import Environment, PackageLoader
 from tqdm import tqdm
 
 import i2net_bundle
-from i2net_bundle.io.findings import DataError
+from i2net_bundle.io.findings import DataError, Finding
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.printable import printable
 from i2net_bundle.io.privacy import without_identifiers
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.prediction.cohort_record import PAGE, CaseRecord
+from i2net_bundle.prediction.plausibility import MASK_RULE
 from i2net_bundle.reports.embedding import as_base64, as_webp, webp_url
 from i2net_bundle.reports.phantom_notice import phantom_notice
 from i2net_bundle.reports.viewer.prediction_folder import (
@@ -62,6 +63,11 @@ class ShownCase:
     data: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Findings of the checks, without those about the mask, which the page lists as warnings."""
+        return [finding for finding in self.record.findings if not finding.rule.startswith(MASK_RULE)]
 
     @property
     def size(self) -> int:
@@ -182,7 +188,7 @@ def _page(found: PredictionFolder, cases: Sequence[ShownCase], scripts: Sequence
     trained_on = "; ".join(str(item["trained_on"]) for item in found.weights if item.get("trained_on"))
     environment = Environment(loader=PackageLoader("i2net_bundle.reports"), autoescape=True)
     return environment.get_template("view.html.j2").render(
-        title=f"Masks of {found.folder.resolve().name}",
+        title=f"Predicted masks: {found.folder.resolve().name}",
         notice=phantom_notice(trained_on or None, None),
         volumes=volumes,
         complete=found.complete,

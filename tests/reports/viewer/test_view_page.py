@@ -21,10 +21,19 @@ from i2net_bundle.reports.viewer.view_page import write_view
 from tests.reports.viewer.predictions import body, write_slides, write_volumes
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the images and the output folder of one volume."""
+    return write_volumes(tmp_path_factory.mktemp("original"), {"case": body()[1]}).parent
+
+
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
-    """Output folder of one volume."""
-    return write_volumes(tmp_path, {"case": body()[1]})
+def out(original: Path, tmp_path: Path) -> Path:
+    """Output folder of one volume, a copy beside its image."""
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    cases = tmp_path / "out" / "cases.jsonl"
+    cases.write_text(cases.read_text().replace(str(original), str(tmp_path)))
+    return tmp_path / "out"
 
 
 def text_of(page: Path) -> str:

@@ -131,6 +131,11 @@ def test_the_place_under_the_crosshair_is_named_with_its_value(two_cases: Path, 
     name, value, place = page.page.locator("#place").inner_text().split(" · ")
     assert (name, place) == ("liver", "R 53, A 64, S 20 mm")
     assert float(value.removesuffix(" HU")) == pytest.approx(100, abs=0.8)
+    page.run(
+        "() => { picture.slices.scene.crosshairPos = picture.slices.mm2frac([-40, -40, 20]);"
+        " picture.slices.createOnLocationChange(); }"
+    )
+    assert page.page.locator("#place").inner_text() == "no class · ≤ -125 HU · L 40, P 40, S 20 mm"
 
 
 def test_scale_bars_fit_the_size_of_an_organ(two_cases: Path, opened: Open) -> None:
