@@ -6,6 +6,7 @@ tag (in a TIFF it applies it). This module reads such files correctly or refuses
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from pathlib import Path
@@ -73,10 +74,13 @@ def _open(path: str | Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large slides are legitimate; damaged tags are reported if they matter
+            source: str | Path | io.BytesIO = path
             if start.startswith(_PNG_START):
-                with Image.open(path, formats=("PNG",)) as image:
+                source = io.BytesIO(Path(path).read_bytes())
+                with Image.open(source, formats=("PNG",)) as image:
                     image.verify()  # its checksums, which reading ignores
-            with Image.open(path, formats=_FORMATS) as image:
+                source.seek(0)
+            with Image.open(source, formats=_FORMATS) as image:
                 _require_one_image(path, image)
                 _require_stored_pixels(path, image)
                 image.load()
