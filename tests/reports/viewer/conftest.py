@@ -61,9 +61,12 @@ def _pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless browser that draws WebGL in software."""
+    """A headless browser that draws WebGL in software.
+
+    Playwright runs an event loop while it is on, so it ends with the module: other tests may run loops of their own.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=find_browser(), args=_SOFTWARE_GL)
