@@ -21,6 +21,7 @@ from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.evaluation.classwise import classwise
 from i2net_bundle.io.options import HistologyOptions
 from i2net_bundle.networks.tensor_files import save_tensors
+from i2net_bundle.prediction.cohort_record import PAGE
 from i2net_bundle.tasks import TASKS, Task
 from i2net_bundle.transforms import histology_reading, volume_reading
 from i2net_bundle.workflow.bundle_command import bundle_command
@@ -65,6 +66,8 @@ def run_demo(out: str | Path) -> None:
     print(_score_table(scores))
     print(f"\nReports:   {folder}/*/run/report/index.html\nScores:    {folder}/*/run/evaluation/metrics.csv")
     print(f"Masks:     {folder}/*/masks\nTraining:  {folder}/*/run/training.csv")
+    print("\nOpen these pages in a browser to look at the masks:")
+    print("\n".join(f"  {folder / part.task / 'masks' / PAGE}" for part in (CT, GLANDS)))
 
 
 def _run_task(part: Demonstration, folder: Path) -> dict[str, float]:
@@ -79,7 +82,7 @@ def _run_task(part: Demonstration, folder: Path) -> dict[str, float]:
     results = folder / "untrained"
     _bundle("evaluating", evaluate, task, dataset_dir=data, weights=untrained, results_dir=results)
     images, masks = data / part.test_images, folder / "masks"
-    _i2net("predict", images, "-o", masks, "--weights", run / "model.pt")
+    _i2net("predict", images, "-o", masks, "--weights", run / "model.pt", "--page")
     _i2net("report", run)
     return {
         "I²Net": _mean_dice(run / "evaluation"),

@@ -20,12 +20,13 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "predict": (
         "i2net predict ct.nii.gz dicom_folder -o masks --weights runs/synapse/model.pt",
         "i2net predict dicom_folder -o masks --series 2 --weights runs/synapse/model.pt",
-        "i2net predict slides -o masks --weights runs/glas/model.pt --flips --uncertainty",
+        "i2net predict slides -o masks --weights runs/glas/model.pt --flips --uncertainty --page",
         "i2net predict cohort -o masks --weights runs/synapse/model.pt --continue",
         "i2net predict cases.csv --column ct -o masks --weights runs/synapse/model.pt --part 3/16",
         "i2net predict 'scans/*/ct.nii.gz' -o masks --weights runs/synapse/model.pt --workers 4 --memory 8GB",
     ),
     "merge": ("i2net merge masks",),
+    "view": ("i2net view masks", "i2net view masks moved/scans --page masks.html --max-mb 30"),
     "evaluate": (
         "i2net evaluate masks data/synapse",
         "i2net evaluate masks labels -o scores --workers 4",

@@ -56,6 +56,13 @@ def add_series_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_column_option(parser: argparse.ArgumentParser) -> None:
+    """Add the column of lists of images."""
+    parser.add_argument(
+        "--column", metavar="NAME", help="column of CSV lists, or key in JSON lists, with the images (default image)"
+    )
+
+
 def add_histology_options(parser: argparse.ArgumentParser, labels: bool = True) -> None:
     """Add the options of `i2net_bundle.io.options.HistologyOptions`; without ``labels``, only those for images."""
     group = parser.add_argument_group("histology files")

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from i2net_bundle.cli.answers import Answer
-from i2net_bundle.cli.options import add_histology_options, add_series_option, add_volume_options, count
+from i2net_bundle.cli.options import (
+    add_column_option,
+    add_histology_options,
+    add_series_option,
+    add_volume_options,
+    count,
+)
 from i2net_bundle.io.counted import counted
 from i2net_bundle.tasks import TASKS
 
@@ -30,7 +36,7 @@ them. failed.csv lists images that could not be used; the others are segmented. 
 failed and 3 if all did.
 
 SIGTERM and Ctrl-C stop after the current image, with exit status 143 and 130. --continue segments the images that are
-left."""
+left. --page adds one HTML page with a viewer of all images and masks, see `i2net view`."""
 
 _MERGE = """\
 Merge the parts that `i2net predict --part K/N` wrote into DIR: masks, tables and record are then those of one process.
@@ -50,9 +56,7 @@ def add_commands(commands: Any) -> None:
     predict.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="images, folders of images or of a DICOM series, lists, patterns"
     )
-    predict.add_argument(
-        "--column", metavar="NAME", help="column of CSV lists, or key in JSON lists, with the images (default image)"
-    )
+    add_column_option(predict)
     predict.add_argument("-o", "--out", required=True, metavar="DIR", help="output folder")
     results = predict.add_mutually_exclusive_group()
     results.add_argument("--overwrite", action="store_true", help="replace earlier results of the same images")
@@ -86,6 +90,7 @@ def add_commands(commands: Any) -> None:
     predict.add_argument("--uncertainty", action="store_true", help="write entropy, and variance over flips or weights")
     predict.add_argument("--probabilities", action="store_true", help="write the probability of every class")
     predict.add_argument("--no-pictures", action="store_true", help="write no pictures")
+    predict.add_argument("--page", action="store_true", help="also write DIR/view.html, as `i2net view` does")
     predict.add_argument("--device", help="device, such as cpu or cuda:1 (default: a GPU if there is one)")
     add_series_option(predict)
     predict.add_argument(
@@ -166,7 +171,7 @@ def _predict(arguments: argparse.Namespace) -> Answer:
             part=part,
             segmenter=segmenter,
         )
-        return _answer(result)
+        return _answer(result, _write_page(arguments, result.out_dir) if arguments.page else None)
 
     if not distributed:
         return run()
@@ -198,13 +203,20 @@ def _merge(arguments: argparse.Namespace) -> Answer:
     return _answer(merge_parts(arguments.out))
 
 
-def _answer(result: CohortResult) -> Answer:
+def _answer(result: CohortResult, page: Path | None = None) -> Answer:
     from i2net_bundle.prediction.cohort_record import FAILED
 
-    lines = [str(result.out_dir)]
+    lines = [str(path) for path in (result.out_dir, page) if path is not None]
     if result.failed:
         lines.append(f"Failed: {counted(len(result.failed), 'image')}. {result.out_dir}/{FAILED} lists the reasons.")
-    return Answer("\n".join(lines), result.as_json(), result.exit_status)
+    content = result.as_json() | ({} if page is None else {"page": str(page)})
+    return Answer("\n".join(lines), content, result.exit_status)
+
+
+def _write_page(arguments: argparse.Namespace, folder: Path) -> Path:
+    from i2net_bundle.reports.viewer.view_page import write_view
+
+    return write_view(folder, inputs=arguments.inputs, overwrite=True, series=arguments.series, column=arguments.column)
 
 
 def _setting(text: str) -> tuple[str, Any]:

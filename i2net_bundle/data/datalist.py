@@ -45,6 +45,7 @@ class DataList:
         ignore_id: label that is excluded from losses and scores.
         label_table: built-in label table, or the path of a user's, with properties of the classes.
         um_per_px: micrometres per pixel of 2D images; None if undeclared.
+        licence: licence of the data in words; None if undeclared.
         splits: cases by the name of their list: ``{"image": path, or a list of one path per channel, "label": path}``
             and any further keys of a case. Paths are relative to the working directory, as ``path`` is.
     """
@@ -57,6 +58,7 @@ class DataList:
     ignore_id: int | None = None
     label_table: str | None = None
     um_per_px: float | None = None
+    licence: str | None = None
     splits: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
@@ -162,6 +164,7 @@ def read_datalist(path: str | Path) -> DataList:
         raise DataError([error("datalist", path, str(fault), _CORRECT)]) from fault
     splits = _splits(path, contents, len(channels or ("",)))
     name = contents.get("name")
+    licence = contents.get("licence", contents.get("license"))  # as the Decathlon and nnU-Net spell it
     found = DataList(
         path,
         name if isinstance(name, str) else None,
@@ -171,6 +174,7 @@ def read_datalist(path: str | Path) -> DataList:
         ignore_id,
         label_table,
         um_per_px,
+        licence if isinstance(licence, str) else None,
         splits,
     )
     return _with_consistent_channels(found)

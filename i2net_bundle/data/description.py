@@ -23,6 +23,7 @@ class DataDescription:
         label_values: contents of the masks of 2D images: "instances", "binary" or "classes"; None if undeclared.
         ignore_id: label that is excluded from losses and scores.
         name: name of the data set; None if its data list has none.
+        licence: licence of the data in words; None if its data list has none.
     """
 
     classes: tuple[LabelClass, ...]
@@ -30,6 +31,7 @@ class DataDescription:
     label_values: str | None = None
     ignore_id: int | None = None
     name: str | None = None
+    licence: str | None = None
 
     @property
     def class_names(self) -> list[str]:
@@ -87,7 +89,8 @@ def describe_datalist(
         remedy = 'Set "label_values": "classes", or list two labels.'
         raise DataError([error("label-values", found.path, problem, remedy)])
     chosen = found.channels if found is not None and found.channels else legal_channels(list(channels))
-    return DataDescription(classes, chosen, label_values, ignore_id, None if found is None else found.name)
+    name, licence = (None, None) if found is None else (found.name, found.licence)
+    return DataDescription(classes, chosen, label_values, ignore_id, name, licence)
 
 
 def reading_options(

@@ -26,8 +26,10 @@ from i2net_bundle.prediction.statistics import flat_rows
 from i2net_bundle.workflow.folder_lock import contains_results
 
 FAILED, RECORD, CASES, FINDINGS = "failed.csv", "prediction.json", "cases.jsonl", "data_findings.csv"
+PAGE = "view.html"
+"""Page about the folder, see `i2net_bundle.reports.viewer`; it is removed when a result changes."""
 OK, WARNING, ERROR = "ok", "warning", "failed"
-TABLES = (FAILED, CASES, "statistics.json", "statistics.csv", FINDINGS)
+TABLES = (FAILED, CASES, "statistics.json", "statistics.csv", FINDINGS, PAGE)
 _OUTCOME_KEYS = ("complete", "status", "images", "seconds", "failed", "versions", "part")
 
 
@@ -133,6 +135,7 @@ class CohortRecord:
             file.flush()
             os.fsync(file.fileno())
         self.outcomes[outcome.case] = outcome
+        (self.out_dir / PAGE).unlink(missing_ok=True)
 
     def write_tables(self, cases: Iterable[str], complete: bool) -> None:
         """Write all tables.

@@ -87,12 +87,18 @@ class TrainedNetwork:
         if isinstance(reading.get("series"), str):
             reading["series"] = "chosen by UID"
         weights = [
-            {"file": path.name, "sha256": file_sha256(path), "trained_on": record.training_data}
+            {
+                "file": path.name,
+                "sha256": file_sha256(path),
+                "trained_on": record.training_data,
+                "data_licence": record.data_licence,
+            }
             for path, record in zip(self.weights, self.records, strict=True)
         ]
         return {
             "task": self.task,
             "class_names": self.description.class_names,
+            "classes": [item.as_json() for item in self.description.classes],
             "channels": list(self.description.channels),
             "weights": weights,
             "reading": reading,

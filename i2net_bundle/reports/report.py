@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
-from PIL import Image
 from tqdm import tqdm
 
 import i2net_bundle
@@ -23,6 +20,7 @@ from i2net_bundle.metrics.mask_pair import INVENTED, MISSED
 from i2net_bundle.metrics.registry import PROTOCOLS
 from i2net_bundle.metrics.uncertainty import FEWEST
 from i2net_bundle.reports.curves import training_pictures
+from i2net_bundle.reports.embedding import as_webp, webp_url
 from i2net_bundle.reports.gallery import draw_case
 from i2net_bundle.reports.phantom_notice import phantom_notice
 from i2net_bundle.reports.run_results import RunResults, read_run
@@ -127,24 +125,15 @@ def _embedded(section: Section, folder: Path, progress: Any) -> Iterator[dict[st
             continue
         path = folder / f"{picture.name}.png"
         picture.figure.savefig(path, dpi=_DPI)
-        data = base64.b64encode(_as_webp(path)).decode("ascii")
         width, height = (round(inches * _DPI) for inches in picture.figure.get_size_inches())
         yield {
             "name": picture.name,
-            "data": f"data:image/webp;base64,{data}",
+            "data": webp_url(as_webp(path)),
             "alt": picture.alt,
             "caption": picture.caption,
             "width": str(width),
             "height": str(height),
         }
-
-
-def _as_webp(path: Path) -> bytes:
-    """A figure as WebP; as PNG, every photograph would add several MB to the page."""
-    stream = io.BytesIO()
-    with Image.open(path) as image:
-        image.convert("RGB").save(stream, "WEBP", quality=90, method=4)
-    return stream.getvalue()
 
 
 def _facts(results: RunResults) -> str:

@@ -58,6 +58,7 @@ class RunRecord:
         intensity: intensity transform, described as plain data.
         trained_on: name of the training data set.
         training_cases: number of training cases.
+        data_licence: licence of the training data in words.
         training: further settings of the run.
     """
 
@@ -73,6 +74,7 @@ class RunRecord:
     intensity: Any = None
     trained_on: str | None = None
     training_cases: int | None = None
+    data_licence: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, name: str, default: Any) -> Any:
@@ -110,6 +112,7 @@ class RunRecord:
             "intensity": describe(self.intensity),
             "trained_on": self.trained_on,
             "training_cases": self.training_cases,
+            "data_licence": self.data_licence,
             "training": describe(self.training),
         }
         plain: dict[str, Any] = json.loads(json.dumps(content))  # as it would be read back
@@ -216,6 +219,7 @@ def _version_2(content: Mapping[str, Any], path: Path) -> RunRecord:
         intensity=fields.get("intensity", lambda _: True, "plain data"),
         trained_on=fields.get("trained_on", is_text, "a text"),
         training_cases=fields.get("training_cases", is_between(0, 10**9), "a number of cases"),
+        data_licence=fields.get("data_licence", is_text, "a text"),
         training=fields.get("training", lambda value: isinstance(value, Mapping), "an object") or {},
     )
     fields.done()

@@ -71,6 +71,7 @@ class SettingsRecord:
             intensity=describe(intensity),
             trained_on=recordable_text(description.name),
             training_cases=num_cases,
+            data_licence=recordable_text(description.licence),
             training=training,
         )
         check_record(self.record)

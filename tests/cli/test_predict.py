@@ -47,12 +47,17 @@ def test_a_folder_becomes_masks_statistics_and_a_record(folder: Path, tmp_path: 
     assert not (out / "failed.csv").exists()
 
 
-def test_a_file_that_cannot_be_used_does_not_stop_the_others(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_does_not_stop_the_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"<html>")
     with pytest.raises(SystemExit) as caught:
-        predict(folder, tmp_path / "out", broken, folder / "ct" / "imagesTs", options=("--no-pictures",))
+        predict(folder, tmp_path / "out", broken, folder / "ct" / "imagesTs", options=("--no-pictures", "--page"))
     assert caught.value.code == 1
+    assert str(tmp_path / "out" / "view.html") in capsys.readouterr().out.splitlines()
+    page = (tmp_path / "out" / "view.html").read_text(encoding="utf-8")
+    assert 'id="data-0-image"' in page and "is an HTML or XML page" in page
     with (tmp_path / "out" / "failed.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["image"] == str(broken) and "is an HTML or XML page" in row["reason"]

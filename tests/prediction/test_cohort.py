@@ -18,6 +18,7 @@ from i2net_bundle.prediction import case_files
 from i2net_bundle.prediction.case_prediction import Prediction
 from i2net_bundle.prediction.cohort import predict_files
 from i2net_bundle.prediction.predictor import Predictor
+from i2net_bundle.reports.viewer.view_page import write_view
 from tests.checks.ct_files import hu_volume, save
 from tests.io.dicom.files import (
     DESCRIPTION,
@@ -107,6 +108,7 @@ def test_no_output_or_log_identifies_the_patient(
     named_by_uids(scans)
     with caplog.at_level(logging.DEBUG):
         failed = predict_files([scans], out, predictor(weights, any_intensities=True)).failed
+        assert 'id="data-0-image"' in write_view(out, inputs=[scans]).read_text(encoding="utf-8")
     assert failed == ["dicom_2", str(scans / "damaged"), str(scans / "missing")]
     assert f"  dicom_1: {scans / FOLDER_UID}\n  dicom_2: {scans / 'DOE^JOHN'}\n" in capsys.readouterr().out
 
