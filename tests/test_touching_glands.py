@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_gland_phantoms(folder / "data", 2, 1, 1, size=(96, 128), touching=True)
     small = {"image_size": [64, 64], "batch_size": 2, "epochs": 1, "val_interval": 1, "num_workers": 0}
     places = {"dataset_dir": str(folder / "data"), "output_dir": str(folder / "run")}
-    run("training", *TRAINING, encoder_weights="none", weight_average=0.0, amp=False, **small, **places)
+    options = {"separation": "contour", "encoder_weights": "none", "weight_average": 0.0, "amp": False}
+    run("training", *TRAINING, **options, **small, **places)
     run("evaluating", "evaluate.json", "histology.yaml", **places)
     return folder
 

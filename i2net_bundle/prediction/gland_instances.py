@@ -16,6 +16,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type
 from scipy import ndimage
+from skimage.morphology import disk
 from skimage.segmentation import watershed
 
 from i2net_bundle.metrics.objects import MIN_AREA_PX
@@ -25,6 +26,8 @@ from i2net_bundle.transforms.separation_targets import SEPARATIONS, separates
 INSTANCES = "instances"
 """Key of the instance ids (1, H, W) of an item, beside its mask."""
 _CORNERS = np.ones((3, 3), bool)
+_NOT_THIN = disk(2)
+"""Markers are as wide as this, which removes rims of the mask beyond a contour, and bridges between markers."""
 
 Box = tuple[slice, slice]
 
@@ -34,8 +37,8 @@ class GlandSeparator:
     """Divide the mask of glands into glands by a watershed from markers.
 
     Markers are the connected parts of the mask where the map is low, for contours, or high, for distances and markers,
-    their holes filled. Where a part of the mask has none, it is one gland. Then the holes of each gland are filled, as
-    it includes its lumen, and small ones are removed.
+    without what is narrower than 5 pixels, their holes filled. Where a part of the mask has none, it is one gland. Then
+    the holes of each gland are filled, as it includes its lumen, and small ones are removed.
 
     Args:
         separation: what the map shows, see `i2net_bundle.transforms.separation_targets`.
@@ -92,7 +95,7 @@ class GlandSeparator:
         relief = separation if self.separation == "contour" else 1 - separation
         bound = self.threshold if self.separation == "contour" else 1 - self.threshold
         filled = ndimage.binary_fill_holes(part)
-        cores = PixelRuns.of(part & (relief < bound)).filled()
+        cores = PixelRuns.of(ndimage.binary_opening(part & (relief < bound), _NOT_THIN)).filled()
         number = cores.components(corners=False)
         kept = np.bincount(number, cores.lengths) >= self.min_marker
         markers = cores.painted(np.where(kept, np.cumsum(kept), 0)[number])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 from torch import Tensor, nn
 
 from i2net_bundle.data.phantoms.glands import gland_phantom
@@ -61,15 +62,25 @@ def test_dividing_loses_no_pixel_of_the_mask_and_adds_none_but_holes(
     assert np.array_equal(np.unique(found), np.arange(found.max() + 1))
 
 
+@pytest.mark.parametrize("separation", SEPARATIONS)
+def test_the_rim_of_a_mask_beyond_its_contours_is_no_gland(separation: str) -> None:
+    _, ids = gland_phantom(0)
+    reach = 3 + 2  # pixels around glands: the contours, and a rim of two pixels beyond them
+    mask = ndimage.distance_transform_edt(ids == 0) <= reach
+    assert find_glands(mask).max() < ids.max()  # so that glands touch
+    found = GlandSeparator(separation)(mask, separation_target(ids, separation))
+    assert score_objects(found, ids).f1 == 1
+
+
 def test_a_lumen_outside_the_mask_belongs_to_its_gland_and_stroma_between_glands_to_none() -> None:
-    ids = np.zeros((80, 80), np.int32)
-    ids[10:70, 10:25], ids[10:70, 55:70], ids[10:25, 25:55], ids[55:70, 25:55] = 1, 2, 3, 4  # a frame of four glands
+    ids = np.zeros((140, 140), np.int32)  # a frame of four glands
+    ids[10:130, 10:40], ids[10:130, 100:130], ids[10:40, 40:100], ids[100:130, 40:100] = 1, 2, 3, 4
     mask = ids > 0
-    mask[30:40, 15:20] = False  # a lumen in the first
+    mask[60:70, 21:29] = False  # a lumen in the first
     found = GlandSeparator("contour", min_area=50)(mask, separation_target(ids, "contour"))
     assert score_objects(found, ids).f1 == 1
-    assert found[35, 17] == found[12, 12] > 0
-    assert found[40, 40] == 0
+    assert found[65, 25] == found[12, 12] > 0
+    assert found[70, 70] == 0
 
 
 def test_a_gland_without_a_marker_is_kept_whole_and_specks_are_dropped() -> None:
