@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +76,18 @@ def write_slides(
     record = _record(out, "histology", classes, ["R", "G", "B"])
     dpi = None if um_per_px is None else (25400 / um_per_px, 25400 / um_per_px)
     for name, mask in masks.items():
-        Image.fromarray(np.full((*mask.shape, 3), 180, np.uint8)).save(images / f"{name}.png", dpi=dpi)
+        pixels = np.full((*mask.shape, 3), 180, np.uint8)
+        Image.fromarray(pixels).save(images / f"{name}.png", dpi=dpi)
         base = Prediction(name, images / f"{name}.png", mask, None, tuple(classes))
-        found = image_prediction(base, mask[None], ["mask"], um_per_px)
+        found = image_prediction(base, mask[None], ["mask"], _reader(pixels), um_per_px)
         found.picture = (np.zeros((3, *mask.shape), np.float32), mask)
         _add(record, found)
     record.write_tables(masks, complete=True)
     return out
+
+
+def _reader(pixels: np.ndarray) -> Callable[[slice, slice], np.ndarray]:
+    return lambda rows, columns: pixels[rows, columns]
 
 
 def _record(out: Path, task: str, classes: Sequence[LabelClass], channels: Sequence[str]) -> CohortRecord:
