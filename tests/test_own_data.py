@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
+from tests.child_processes import CHILD_PATH
 
 ROOT = Path(__file__).resolve().parents[1]
 ABDOMINAL = ("aorta", "gallbladder", "kidney", "liver", "pancreas", "stomach")
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 def run(*command: str, check: bool = True) -> str:
     """Run a module of this checkout as a user would; returns everything it printed."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MONAI_FAIL_ON_DUPLICATE_CONFIG": "1"}
+    environment = os.environ | {"PYTHONPATH": CHILD_PATH, "MONAI_FAIL_ON_DUPLICATE_CONFIG": "1"}
     done = subprocess.run(
         [sys.executable, "-m", *command], env=environment, capture_output=True, encoding="utf-8", cwd=ROOT
     )

@@ -26,6 +26,7 @@ from pydicom.tag import BaseTag, Tag
 
 from i2net_bundle.data.phantoms import ct_phantom
 from i2net_bundle.networks import synapse_i2net
+from tests.child_processes import CHILD_PATH
 from tests.io.dicom.files import write_slice
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -195,7 +196,7 @@ def searched(path: Path) -> bytes:
 def test_a_run_prints_and_writes_no_planted_value(study: tuple[Path, set[str]], tmp_path: Path) -> None:
     root, secrets = study
     places = {"STUDY": str(root), "OUT": str(tmp_path), "CONFIGS": str(ROOT / "configs")}
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "always", "COLUMNS": "200"}
+    environment = {**os.environ, "PYTHONPATH": CHILD_PATH, "PYTHONWARNINGS": "always", "COLUMNS": "200"}
     said: dict[str, bytes] = {}
     for name, command in WORKFLOWS.items():
         arguments = [re.sub("STUDY|OUT|CONFIGS", lambda found: places[found[0]], part) for part in command]

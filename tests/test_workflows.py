@@ -22,6 +22,7 @@ from PIL import Image
 from i2net_bundle.cli import main
 from i2net_bundle.data.phantoms import make_ct_phantoms, make_gland_phantoms
 from i2net_bundle.evaluation.folders import evaluate_folders
+from tests.child_processes import CHILD_PATH
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,7 +52,7 @@ def config(*names: str, root: Path = ROOT) -> str:
 
 def bundle(*arguments: str, cwd: Path = ROOT, check: bool = True) -> subprocess.CompletedProcess:
     """Run `python -m monai.bundle …` as a user would; the package is importable through the checkout."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MONAI_FAIL_ON_DUPLICATE_CONFIG": "1"}
+    environment = os.environ | {"PYTHONPATH": CHILD_PATH, "MONAI_FAIL_ON_DUPLICATE_CONFIG": "1"}
     command = [sys.executable, "-m", "monai.bundle", *arguments]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0 or not check, done.stdout[-2000:] + done.stderr[-4000:]
@@ -198,7 +199,7 @@ def test_two_processes_train_one_network(data: dict[str, Path], tmp_path: Path) 
         "monai.bundle",
     ]
     options = [option for option in options if option not in ("--device", "cpu")] + ["--auxiliary_weight", "0.4"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": CHILD_PATH, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*launcher, *options], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-4000:]
     with (tmp_path / "run" / "training.csv").open(newline="") as file:

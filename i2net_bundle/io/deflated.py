@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from isal import isal_zlib
 
 _CHUNK_BYTES = 2**16
 _ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
@@ -22,7 +23,7 @@ def unpacked(path: str | Path, start: int, nbytes: int) -> np.ndarray | None:
     Returns:
         the bytes, uint8 (nbytes,); None if the stream is damaged or too short, or does not match its checksum.
     """
-    stream = zlib.decompressobj(_ZLIB_OR_GZIP)
+    stream = isal_zlib.decompressobj(_ZLIB_OR_GZIP)  # twice as fast as zlib
     found, filled = np.empty(nbytes, np.uint8), 0
     with open(path, "rb") as file:
         file.seek(start)
@@ -33,6 +34,6 @@ def unpacked(path: str | Path, start: int, nbytes: int) -> np.ndarray | None:
                 found[filled : filled + len(part)] = part
                 filled += len(part)
                 data = stream.unconsumed_tail or file.read(_CHUNK_BYTES)
-        except zlib.error:
+        except isal_zlib.IsalError:  # type: ignore[misc]  # its stub declares an instance
             return None
     return found if stream.eof and filled == nbytes else None

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.measuring import UNIT, Table, alternating, in_own_process, peak_extra_mb
+from tests.child_processes import CHILD_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_quick_form_writes_every_table_and_resumes(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--volumes", "1", "--output", str(page)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": CHILD_PATH}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-3000:]
     text, kept = page.read_text(), json.loads(page.with_suffix(".json").read_text())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.child_processes import CHILD_PATH
 from tests.docs.pages import ROOT, Block, blocks_of, text
 
 PAGE = ROOT / "docs" / "extending.md"
@@ -29,7 +30,7 @@ def run_block(block: Block, folder: Path) -> str:
     shell = {"bash": ["bash", "-euc", block.code], "python": [sys.executable, "-c", block.code]}
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": CHILD_PATH,
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(shell[block.language], cwd=folder, env=environment, capture_output=True, encoding="utf-8")

@@ -20,6 +20,7 @@ from i2net_bundle.networks.weights import load_network
 from i2net_bundle.transforms import volume_preprocessing
 from i2net_bundle.workflow.recorded_network import build_network
 from i2net_bundle.workflow.run_records import run_record
+from tests.child_processes import CHILD_PATH
 from tests.monai_label.bundles import ROOT, ct_slices, read, undecided
 from tests.monai_label.server import serving
 from tests.monai_label.sessions import Session, agreement, hold_session
@@ -54,7 +55,7 @@ def package(data: Path) -> Path:
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(files)]
     command += ["--dataset_dir", str(data), "--output_dir", str(folder / "run"), "--image_size", "[50,45]"]
     command += ["--epochs", "1", "--batch_size", "4", "--num_workers", "0", "--device", "cpu"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": CHILD_PATH}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr[-4000:]
     weights = folder / "run" / "model.pt"

@@ -14,6 +14,7 @@ from i2net_bundle.io.writing import TEMPORARY
 from i2net_bundle.networks.tensor_files import save_tensors
 from scripts.kill_study import Writes
 from scripts.run_results import differences, unreadable
+from tests.child_processes import CHILD_PATH
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,7 +79,7 @@ def test_a_short_study_of_preparation_ends_as_an_undisturbed_run(fault: str, tmp
     done = subprocess.run(
         [*command, "--kills", "2", "--out", str(tmp_path)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": CHILD_PATH},
         capture_output=True,
         encoding="utf-8",
         check=False,

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from i2net_bundle.data.phantoms import make_gland_phantoms
+from tests.child_processes import CHILD_PATH
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "configs" / "studies" / "smoke.yaml"
@@ -31,7 +32,7 @@ def command(data: Path, out: Path, *options: str) -> list[str]:
 
 
 def run(data: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": CHILD_PATH, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command(data, out, *options), env=environment, capture_output=True, encoding="utf-8")
 
 
@@ -70,7 +71,7 @@ def test_a_finished_study_runs_nothing_again_and_refuses_other_settings(data: Pa
 def test_a_study_killed_at_random_ends_with_the_same_tables(data: Path, finished: Path, tmp_path: Path) -> None:
     moments, out = random.Random(17), tmp_path / "out"
     for number in range(KILLS):
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"PYTHONPATH": CHILD_PATH, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
             command(data, out), env=environment, stderr=subprocess.DEVNULL, start_new_session=True
         )
@@ -92,7 +93,7 @@ def test_a_study_killed_at_random_ends_with_the_same_tables(data: Path, finished
 @pytest.mark.slow
 def test_a_second_study_in_the_same_folder_is_refused(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": CHILD_PATH, "OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(command(data, out), env=environment, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120

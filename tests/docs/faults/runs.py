@@ -31,8 +31,8 @@ from i2net_bundle.workflow.folder_lock import lock_folder
 from i2net_bundle.workflow.run_folders import check_output_dir, check_results_dir
 from i2net_bundle.workflow.stopping import Stopped
 from tests.checks.ct_files import hu_volume, save
+from tests.child_processes import CHILD_PATH
 from tests.docs.faults.table import Make, Printed, logged, refused
-from tests.docs.pages import ROOT
 from tests.networks.small_networks import small_i2net
 from tests.training.runs import DeadlySlices, KilledError, run_maker
 from tests.training.small_cases import counting, stacked, write_case
@@ -88,7 +88,7 @@ lock_folder({str(folder / "run")!r})
 print("locked", flush=True)
 input()
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": CHILD_PATH}
     command = [sys.executable, "-c", code]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, encoding="utf-8"
