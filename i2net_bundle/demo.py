@@ -59,7 +59,7 @@ def run_demo(out: str | Path) -> None:
     """
     started = time.perf_counter()
     folder = _free_folder(Path(out))
-    make_ct_phantoms(folder / CT.task / "data", num_training=8, num_test=2, shape=(64, 64, 32), spacing_mm=(6, 6, 8))
+    make_ct_phantoms(folder / CT.task / "data", num_training=6, num_test=2, shape=(64, 64, 32), spacing_mm=(6, 6, 8))
     make_gland_phantoms(folder / GLANDS.task / "data", num_training=24, num_test=4)
     scores = {part.title: _run_task(part, folder / part.task) for part in (CT, GLANDS)}
     print(f"\nMean Dice on the test cases of the phantoms ({time.perf_counter() - started:.0f} s in total):\n")
