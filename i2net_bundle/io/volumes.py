@@ -103,8 +103,6 @@ def content_sha256(path: str | Path) -> str:
         DataError: the path is neither a regular file nor a folder.
         OSError: a file cannot be read.
     """
-    if not Path(path).is_dir():
-        require_regular_file(path)
     files = _files(Path(path))
     if len(files) == 1:
         return file_sha256(files[0])
@@ -112,8 +110,14 @@ def content_sha256(path: str | Path) -> str:
 
 
 def _files(path: Path) -> list[Path]:
+    """Return the files of an image.
+
+    Raises:
+        DataError: the path is neither a regular file nor a folder.
+    """
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
+    require_regular_file(path)
     name = voxel_file(path) if is_itk(path) else None
     if name is None:
         return [path]
