@@ -1,4 +1,4 @@
-"""Touching glands told apart, from training to the package, by the bundle's own workflows."""
+"""Instances of touching glands, from training to the package, by the bundle's own workflows."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ Two methods are optional. ``forward_with_gates(image)`` returns logits and gates
 ``learner_parameters()`` returns the weight (K, O, C) and bias (K, O) of every gated layer. Networks that have them get
 the loss terms, training records and figures of gates and learners.
 
-A network can also predict what separates touching glands, see `i2net_bundle.transforms.separation_targets`. It then has
-one channel more, the last one, whose sigmoid is that prediction.
+A network can also predict a separation map of touching glands, see `i2net_bundle.transforms.separation_targets`: the
+sigmoid of one more channel, the last.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Readout:
         uncertainty: keep the entropy of the probabilities, divided by its maximum: 0 to 1.
         variance: the logits carry the variance over views in an extra channel; keep it.
         probabilities: keep the probability of every class, including background.
-        separates: the logits carry what separates glands in a channel behind the classes; keep its sigmoid.
+        separates: the channel after the classes is the logits of a separation map; keep its sigmoid.
 
     Attributes:
         names: names of the maps; the first is "class", the second "separation" if there is one.

@@ -131,7 +131,7 @@ def parts_of(mask: np.ndarray) -> Iterator[tuple[Box, np.ndarray]]:
 
 
 def _whole(glands: np.ndarray, min_area: int) -> np.ndarray:
-    """Fill the holes of each gland, remove small ones, and number the others anew."""
+    """Fill holes, remove small glands, and renumber the rest from 1."""
     whole = np.zeros_like(glands)
     found = [(int(index), box) for index, box in enumerate(ndimage.find_objects(glands), 1) if box is not None]
     filled = [(index, box, ndimage.binary_fill_holes(glands[box] == index)) for index, box in found]
@@ -150,7 +150,7 @@ class SeparateGlandsd(MapTransform):
     Maps (1, H, W) of networks that do not separate glands are unchanged.
 
     Args:
-        keys: maps (2, H, W): class index, and what separates glands. They become the mask (1, H, W), uint8.
+        keys: maps (2, H, W): class index and separation map. They become the mask (1, H, W), uint8.
         separator: divides the mask; the instances (1, H, W), int32, are then added under "instances".
     """
 

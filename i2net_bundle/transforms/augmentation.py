@@ -65,7 +65,7 @@ def histology_training(
         stain_strength: largest relative change of each stain's density; 0 turns it off.
         elastic_px: standard deviation of the elastic deformation, in pixels of the patch; 0 turns it off.
         intensity: stored values to the network's, as in evaluation; default `histology_intensity`.
-        separation: what separates glands in the target, computed from the ids of the patch; see `SeparationTargetd`.
+        separation: kind of separation map in the target, computed from the ids of the patch; see `SeparationTargetd`.
     """
     crop = RandAffineCropd(size, probability, max_rotation_deg, scale_range, elastic_px)
     stains = [RandStaind(probability, stain_strength)] if stain_strength else []

@@ -31,7 +31,7 @@ DEPTH_PX = 10
 
 
 def separates(separation: str) -> bool:
-    """Whether a network predicts what separates glands.
+    """Whether a network predicts a separation map.
 
     Args:
         separation: one of `SEPARATIONS`, or "none".
@@ -94,7 +94,7 @@ def instance_depth(ids: np.ndarray) -> np.ndarray:
 
 
 class SeparationTargetd(Transform):
-    """Replace the instance ids of a training patch by the network's target: class, and what separates glands.
+    """Replace the instance ids of a training patch by the network's target: class and separation map.
 
     Args:
         separation: one of `SEPARATIONS`.
