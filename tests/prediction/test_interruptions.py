@@ -26,14 +26,6 @@ from tests.checks.ct_files import hu_volume, save
 CASES = ("a", "b", "c")
 
 
-@pytest.fixture
-def scans(tmp_path: Path) -> Path:
-    (tmp_path / "scans").mkdir()
-    for number, name in enumerate(CASES):
-        save(tmp_path / "scans" / f"{name}.nii.gz", np.roll(hu_volume((20, 18, 3)), number, 1))
-    return tmp_path / "scans"
-
-
 def predictor(weights: Path, size: int = 32, **options: Any) -> Predictor:
     return Predictor(weights, overrides={"image_size": [size, size]}, **options)
 

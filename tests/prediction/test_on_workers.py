@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from i2net_bundle.io.writing import DiskFullError
@@ -16,18 +15,9 @@ from i2net_bundle.prediction.cohort_record import package_versions
 from i2net_bundle.prediction.on_workers import Same, Setup, WorkerError, Workers, require_same, workers
 from i2net_bundle.prediction.predictor import Predictor
 from i2net_bundle.workflow.dask_engine import Cluster, LostWorkersError
-from tests.checks.ct_files import hu_volume, save
 from tests.prediction.test_interruptions import contents
 
 CASES = ("a", "b", "c")
-
-
-@pytest.fixture
-def scans(tmp_path: Path) -> Path:
-    (tmp_path / "scans").mkdir()
-    for number, name in enumerate(CASES):
-        save(tmp_path / "scans" / f"{name}.nii.gz", np.roll(hu_volume((20, 18, 3)), number, 1))
-    return tmp_path / "scans"
 
 
 @pytest.fixture
