@@ -111,7 +111,7 @@ def _placed(
         problem = f"has an unusable geometry (spacing {spacing})"
         raise DataError([error("orientation", path, problem, "Correct the header, or convert the scan again.")])
     # the data type that saving would use
-    volume = nib.Nifti1Image(np.ascontiguousarray(voxels.T), _LPS_TO_RAS @ affine, dtype=np.float32)
+    volume = nib.Nifti1Image(voxels.T, _LPS_TO_RAS @ affine, dtype=np.float32)
     volume.header.set_xyzt_units("mm")
     return volume
 
