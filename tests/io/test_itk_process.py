@@ -62,6 +62,16 @@ def test_one_child_serves_many_files_and_another_follows_one_that_was_killed(vol
     assert child() != first
 
 
+def test_a_child_that_dies_while_it_is_asked_is_replaced(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_geometry(volume)
+    first = child()
+    os.kill(first, signal.SIGKILL)
+    os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)  # the request meets a closed pipe
+    monkeypatch.setattr(itk_process._child._process, "poll", lambda: None)
+    assert check_case({"image": volume}, VolumeOptions()) == []
+    assert child() != first
+
+
 def test_a_header_that_ends_itk_is_an_error_of_its_file(volume: Path) -> None:
     content = volume.read_bytes()
     hostile = volume.with_name("hostile.mha")
