@@ -27,6 +27,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "merge": ("i2net merge masks",),
     "view": ("i2net view masks", "i2net view masks moved/scans --page masks.html --max-mb 30"),
+    "surfaces": (
+        "i2net surfaces masks -o surfaces",
+        "i2net surfaces ct_mask.nii.gz -o surfaces --format glb --labels synapse",
+    ),
     "evaluate": (
         "i2net evaluate masks data/synapse",
         "i2net evaluate masks labels -o scores --workers 4",

@@ -1,4 +1,4 @@
-"""The command that shows predictions."""
+"""The commands that show predictions: as a page, or as surfaces for other programs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,17 @@ OUT is the output folder of `i2net predict`. Volumes are shown as slices and as 
 be moved and zoomed, each with the mask's outlines, statistics and warnings. The images are read again from where they
 were; pass them as INPUT if they have moved, or if they are DICOM folders with hidden names."""
 
+_SURFACES = """\
+Write the surfaces of the organs of a mask, for 3D viewers, printers and simulations.
+
+MASKS is the output folder of `i2net predict`, or the mask of a volume. stl, obj and ply: one file per organ,
+DIR/CASE/ORGAN.stl, in mm, in DICOM's patient coordinates (LPS). glb: one file per case, DIR/CASE.glb, with all organs
+in their colours, in metres. Surfaces are closed and enclose the volume of their voxels; DIR/surfaces.csv lists volumes
+and areas."""
+
 
 def add_commands(commands: Any) -> None:
-    """Add ``view`` to the command line's subparsers."""
+    """Add ``view`` and ``surfaces`` to the subparsers of the command line."""
     view = commands.add_parser(
         "view",
         help="write a page with a viewer of images and masks",
@@ -40,6 +48,20 @@ def add_commands(commands: Any) -> None:
     add_series_option(view)
     view.set_defaults(run=_view)
 
+    surfaces = commands.add_parser(
+        "surfaces",
+        help="write the surfaces of organs as STL, OBJ, PLY or GLB",
+        description=_SURFACES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    surfaces.add_argument("masks", metavar="MASKS", help="output folder of i2net predict, or the mask of a volume")
+    surfaces.add_argument("-o", "--out", required=True, metavar="DIR", help="output folder, absent or empty")
+    surfaces.add_argument("--format", choices=["stl", "obj", "ply", "glb"], default="stl", help="default stl")
+    surfaces.add_argument(
+        "--labels", metavar="TABLE", help="label table of a mask file, for names and colours: built-in, or a JSON file"
+    )
+    surfaces.set_defaults(run=_surfaces)
+
 
 def _view(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.reports.viewer.view_page import write_view
@@ -54,3 +76,10 @@ def _view(arguments: argparse.Namespace) -> Answer:
         arguments.column,
     )
     return Answer(str(page), {"page": str(page)})
+
+
+def _surfaces(arguments: argparse.Namespace) -> Answer:
+    from i2net_bundle.prediction.surface_files import write_surfaces
+
+    rows = write_surfaces(arguments.masks, arguments.out, arguments.format, arguments.labels)
+    return Answer(arguments.out, {"out": arguments.out, "surfaces": rows})

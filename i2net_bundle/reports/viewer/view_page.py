@@ -23,14 +23,14 @@ from i2net_bundle.io.privacy import without_identifiers
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.prediction.cohort_record import PAGE, CaseRecord
 from i2net_bundle.prediction.plausibility import MASK_RULE
-from i2net_bundle.reports.embedding import as_base64, as_webp, webp_url
-from i2net_bundle.reports.phantom_notice import phantom_notice
-from i2net_bundle.reports.viewer.prediction_folder import (
+from i2net_bundle.prediction.prediction_folder import (
     PredictionFolder,
     load_case,
     locate_images,
     read_prediction_folder,
 )
+from i2net_bundle.reports.embedding import as_base64, as_webp, webp_url
+from i2net_bundle.reports.phantom_notice import phantom_notice
 from i2net_bundle.reports.viewer.shown_slide import show_slide
 from i2net_bundle.reports.viewer.shown_volume import show_volume
 from i2net_bundle.reports.viewer.statistics_tables import StatisticsTable, image_table, organ_table

@@ -16,7 +16,7 @@ import pytest
 from i2net_bundle.cli import main
 from i2net_bundle.labels import classes_of
 from i2net_bundle.prediction.cohort_record import PAGE, CaseRecord, CohortRecord
-from i2net_bundle.reports.viewer.prediction_folder import read_prediction_folder
+from i2net_bundle.prediction.prediction_folder import read_prediction_folder
 from i2net_bundle.reports.viewer.view_page import write_view
 from tests.reports.viewer.predictions import body, write_slides, write_volumes
 

@@ -125,7 +125,7 @@ def load_case(
         OSError: the image or the mask is missing.
         ValueError: the image has changed, or the record names a file outside the folder.
     """
-    mask_path = _mask_path(found.folder, case)
+    mask_path = mask_path_of(found.folder, case)
     if not files or not Path(files[0]).exists():
         raise FileNotFoundError(f"its image was not found. {_ASK_FOR_INPUT}")
     if case.image_state != image_state({"image": list(files)}):
@@ -135,13 +135,31 @@ def load_case(
         _require_known_classes(values, found.classes)
         return Path(files[0]), values.astype(np.uint8), None
     image, _ = load_volume(list(files), found.options)
-    label, _ = load_volume_label(mask_path, VolumeOptions(header=found.options.header))
-    mask = np.asarray(label.dataobj)
+    label = load_mask_volume(mask_path, found.classes, found.options.header)
     values = np.asarray(image.dataobj)
     first = nib.Nifti1Image(values[..., 0] if values.ndim == 4 else values, image.affine, image.header)
     enforce(errors(pair_findings(files[0], first, mask_path, label, VolumeOptions())))
-    _require_known_classes(mask, found.classes)
-    return np.asarray(first.dataobj), mask, np.asarray(image.affine, np.float64)
+    return np.asarray(first.dataobj), np.asarray(label.dataobj), np.asarray(image.affine, np.float64)
+
+
+def load_mask_volume(path: Path, classes: Sequence[LabelClass], header: str | None = None) -> nib.Nifti1Image:
+    """Read a mask of a volume.
+
+    Args:
+        path: its file.
+        classes: background first.
+        header: "sform" or "qform", if the two disagree.
+
+    Returns:
+        the mask (X, Y, Z), uint8, with its affine to RAS mm.
+
+    Raises:
+        DataError: the file cannot be used.
+        ValueError: the mask contains other classes.
+    """
+    label, _ = load_volume_label(path, VolumeOptions(header=header))
+    _require_known_classes(np.asarray(label.dataobj), classes)
+    return label
 
 
 def _cases(folder: Path) -> tuple[tuple[CaseRecord, ...], tuple[CaseRecord, ...]]:
@@ -174,7 +192,17 @@ def _channel_files(first: str, channels: int) -> list[str]:
     return [str(path.with_name(f"{stem}_{number:04d}{suffix}")) for number in range(channels)]
 
 
-def _mask_path(folder: Path, case: CaseRecord) -> Path:
+def mask_path_of(folder: Path, case: CaseRecord) -> Path:
+    """Path of the mask of a case.
+
+    Args:
+        folder: output folder of the prediction.
+        case: the case.
+
+    Raises:
+        FileNotFoundError: the mask is missing.
+        ValueError: the record names a file outside the folder.
+    """
     names = [str(name) for name in case.files if "_mask." in Path(str(name)).name and not str(name).endswith(".dcm")]
     if not names:
         raise FileNotFoundError("its record names no mask")
