@@ -21,7 +21,7 @@ Write the surfaces of the organs of a mask, for 3D viewers, printers and simulat
 MASKS is the output folder of `i2net predict`, or the mask of a volume. stl, obj and ply: one file per organ,
 DIR/CASE/ORGAN.stl, in mm, in DICOM's patient coordinates (LPS). glb: one file per case, DIR/CASE.glb, with all organs
 in their colours, in metres. Surfaces are closed and enclose the volume of their voxels; DIR/surfaces.csv lists volumes
-and areas."""
+and areas. The exit status is 1 if a mask could not be used."""
 
 
 def add_commands(commands: Any) -> None:
@@ -56,7 +56,7 @@ def add_commands(commands: Any) -> None:
     )
     surfaces.add_argument("masks", metavar="MASKS", help="output folder of i2net predict, or the mask of a volume")
     surfaces.add_argument("-o", "--out", required=True, metavar="DIR", help="output folder, absent or empty")
-    surfaces.add_argument("--format", choices=["stl", "obj", "ply", "glb"], default="stl", help="default stl")
+    surfaces.add_argument("--format", metavar="FORMAT", default="stl", help="stl (default), obj, ply or glb")
     surfaces.add_argument(
         "--labels", metavar="TABLE", help="label table of a mask file, for names and colours: built-in, or a JSON file"
     )
@@ -81,5 +81,6 @@ def _view(arguments: argparse.Namespace) -> Answer:
 def _surfaces(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.prediction.surface_files import write_surfaces
 
-    rows = write_surfaces(arguments.masks, arguments.out, arguments.format, arguments.labels)
-    return Answer(arguments.out, {"out": arguments.out, "surfaces": rows})
+    written = write_surfaces(arguments.masks, arguments.out, arguments.format, arguments.labels)
+    content = {"out": arguments.out, "surfaces": written.rows, "failed": written.failed}
+    return Answer(arguments.out, content, 1 if written.failed else 0)

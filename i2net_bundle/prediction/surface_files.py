@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import trimesh
-from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 from trimesh.exchange.gltf import export_glb
 from trimesh.exchange.obj import export_obj
@@ -51,24 +50,25 @@ _HEADER = "SPACE=LPS; unit: mm"
 _STL_HEADER_BYTES = 80
 _VOLUME_TOLERANCE = 0.01
 _RAS_TO_LPS = np.array([-1, -1, 1], np.float32)
+_Reader = Callable[[], nib.Nifti1Image]
 
 
 @dataclass(frozen=True)
-class MaskSource:
-    """A mask and where it comes from.
+class SurfaceFiles:
+    """What was written.
 
     Attributes:
-        case: name of its case, which its files get.
-        read: reads the mask (X, Y, Z), uint8, with its affine to RAS mm.
+        rows: of ``surfaces.csv``, one per surface.
+        failed: cases whose mask could not be used.
     """
 
-    case: str
-    read: Callable[[], nib.Nifti1Image]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
 
 def write_surfaces(
     masks: str | Path, out_dir: str | Path, file_format: str = "stl", labels: str | Path | None = None
-) -> list[dict[str, Any]]:
+) -> SurfaceFiles:
     """Write one surface per class and case: ``CASE/CLASS.stl``, or ``CASE.glb`` with all classes.
 
     Args:
@@ -78,45 +78,45 @@ def write_surfaces(
         labels: label table of a mask file; without it, its classes are called "class 1", "class 2", ….
 
     Returns:
-        the rows of ``surfaces.csv``.
+        the surfaces, and the cases of a folder whose mask cannot be used; the log says why.
 
     Raises:
         FileExistsError: the output folder is not empty.
         FileNotFoundError: ``masks`` does not exist, or contains no prediction.
-        DataError: a mask file cannot be used.
+        DataError: the only mask cannot be used.
         ValueError: the masks are of 2D images, no mask contains a class, or ``labels`` is given for a folder.
         DiskFullError: the disk is full.
     """
     if file_format not in FORMATS:
         raise ValueError(f"Unknown format '{file_format}'; known: {', '.join(FORMATS)}.")
-    classes, sources = _sources(Path(masks), labels)
-    rows: list[dict[str, Any]] = []
+    classes, readers = _masks(Path(masks), labels)
+    written = SurfaceFiles()
     with graceful_stop() as stop, staged_folder(out_dir) as folder:
-        for source in tqdm(sources, desc="computing surfaces", unit="case", disable=None):
+        for case, read in tqdm(readers.items(), desc="computing surfaces", unit="case", disable=None):
             try:
-                volume = source.read()
+                volume = read()
             except (OSError, ValueError) as fault:
-                if len(sources) == 1:
+                if len(readers) == 1:
                     raise
-                logger.warning(f"{source.case}: no surfaces. {message_of(fault)}")
+                logger.warning(f"{case}: no surfaces, because {message_of(fault)}")
+                written.failed.append(case)
                 continue
-            rows += _write_case(volume, classes, source.case, folder, file_format)
+            written.rows.extend(_write_case(volume, classes, case, folder, file_format))
             stop.exit_if_requested("no surface is written. Run the same command again.")
-        if not rows:
+        if not written.rows:
             raise ValueError(f"{shown_path(masks)} contains no mask with a class, so there is no surface to write.")
-        write_rows(folder / TABLE, rows)
-    return rows
+        write_rows(folder / TABLE, written.rows)
+    return written
 
 
-def _sources(masks: Path, labels: str | Path | None) -> tuple[tuple[LabelClass, ...], list[MaskSource]]:
-    """Classes, background first, and the masks."""
+def _masks(masks: Path, labels: str | Path | None) -> tuple[tuple[LabelClass, ...], dict[str, _Reader]]:
+    """Classes, background first, and what reads the mask of each case."""
     if not masks.exists():
         raise FileNotFoundError(f"{masks} does not exist. Pass an output folder of `i2net predict`, or a mask.")
     if not masks.is_dir():
-        case = image_stem(masks).removesuffix("_mask")
         names = label_table(labels).names if labels is not None else _numbered_classes()
         classes = classes_of(names, labels)
-        return classes, [MaskSource(case, lambda: load_mask_volume(masks, classes))]
+        return classes, {image_stem(masks).removesuffix("_mask"): partial(load_mask_volume, masks, classes)}
     if labels is not None:
         raise ValueError(f"{masks} records its classes. Leave out --labels, which is for mask files.")
     found = read_prediction_folder(masks)
@@ -126,7 +126,7 @@ def _sources(masks: Path, labels: str | Path | None) -> tuple[tuple[LabelClass, 
         )
     if any(Path(record.case).name != record.case for record in found.cases):
         raise ValueError(f"{masks} is damaged: the name of a case contains a folder. Run `i2net predict` again.")
-    return found.classes, [MaskSource(record.case, partial(_read_mask, found, record)) for record in found.cases]
+    return found.classes, {record.case: partial(_read_mask, found, record) for record in found.cases}
 
 
 def _read_mask(found: PredictionFolder, record: CaseRecord) -> nib.Nifti1Image:
@@ -143,7 +143,7 @@ def _write_case(
 ) -> Iterator[dict[str, Any]]:
     """Write the surfaces of a case and yield a row for each."""
     mask, affine = np.asarray(volume.dataobj), np.asarray(volume.affine, np.float64)
-    voxel_ml = float(np.prod(voxel_sizes(affine))) / 1000
+    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     surfaces: dict[int, Surface] = {}
     for index in map(int, np.unique(mask[mask > 0])):
         surface = class_surface(mask, affine, index)

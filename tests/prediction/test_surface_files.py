@@ -14,6 +14,7 @@ import trimesh
 
 from i2net_bundle.cli import main
 from i2net_bundle.labels import classes_of
+from i2net_bundle.prediction import surfaces
 from i2net_bundle.prediction.cohort_record import CaseRecord
 from i2net_bundle.prediction.surface_files import _file_name, write_surfaces
 
@@ -39,7 +40,7 @@ def voxel_ml(index: int) -> float:
 
 @pytest.mark.parametrize("file_format", ["stl", "obj", "ply"])
 def test_each_organ_is_a_closed_surface_in_lps_mm(file_format: str, mask: Path, tmp_path: Path) -> None:
-    rows = write_surfaces(mask, tmp_path / "out", file_format, "synapse")
+    rows = write_surfaces(mask, tmp_path / "out", file_format, "synapse").rows
     assert [row["class"] for row in rows] == ["aorta", "liver"]
     for index, row in zip(BOXES, rows, strict=True):
         path = tmp_path / "out" / row["file"]
@@ -71,7 +72,7 @@ def test_glb_has_a_named_coloured_node_per_organ_in_metres_with_y_up(mask: Path,
 
 
 def test_classes_without_a_table_are_numbered(mask: Path, tmp_path: Path) -> None:
-    assert [row["class"] for row in write_surfaces(mask, tmp_path / "out")] == ["class 1", "class 5"]
+    assert [row["class"] for row in write_surfaces(mask, tmp_path / "out").rows] == ["class 1", "class 5"]
 
 
 def test_names_that_give_the_same_file_get_numbers() -> None:
@@ -79,15 +80,15 @@ def test_names_that_give_the_same_file_get_numbers() -> None:
     assert [_file_name(index, classes) for index in (1, 2, 3)] == ["a_b_1", "a_b_2", "left_kidney"]
 
 
-def test_a_surface_of_few_voxels_warns_if_it_misses_their_volume(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_surface_that_misses_the_volume_of_its_voxels_warns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, mask: Path
 ) -> None:
-    voxels = np.zeros((9, 9, 9), np.uint8)
-    voxels[2:7, 4, 4] = voxels[4, 2:7, 4] = 1
-    nib.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / "cross.nii.gz")
-    (row,) = write_surfaces(tmp_path / "cross.nii.gz", tmp_path / "out")
-    off = abs(row["surface_ml"] / row["mask_ml"] - 1) > 0.01
-    assert off == ("encloses" in caplog.text)
+    write_surfaces(mask, tmp_path / "within")
+    assert "encloses" not in caplog.text
+    monkeypatch.setattr(surfaces, "_MOST_TRIALS", 1)
+    monkeypatch.setattr(surfaces, "_SIGMA", 3.0)
+    write_surfaces(mask, tmp_path / "out")
+    assert "the surface of class 1 encloses" in caplog.text
 
 
 def folder_of(mask: Path, task: str, case: str = "ct") -> Path:
@@ -110,6 +111,24 @@ def test_a_folder_of_predictions_needs_no_image_and_no_table(
     answer = json.loads(capsys.readouterr().out)
     assert [row["class"] for row in answer["surfaces"]] == ["aorta", "liver"]
     assert (tmp_path / "out" / "ct" / "liver.stl").is_file()
+
+
+def test_a_missing_mask_is_named_and_the_others_are_written(
+    mask: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = folder_of(mask, "ct")
+    with (folder / "cases.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(CaseRecord("b", "b.nii.gz", "ok", files=("b_mask.nii.gz",)).as_json()) + "\n")
+    with pytest.raises(SystemExit) as stopped:
+        main(["surfaces", str(folder), "-o", str(tmp_path / "out")])
+    assert stopped.value.code == 1
+    assert "b: no surfaces, because its mask b_mask.nii.gz is missing" in caplog.text
+    assert (tmp_path / "out" / "ct" / "liver.stl").is_file()
+
+
+def test_an_unknown_format_is_refused(mask: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Unknown format 'step'; known: stl, obj, ply, glb"):
+        write_surfaces(mask, tmp_path / "out", "step")
 
 
 @pytest.mark.parametrize(
