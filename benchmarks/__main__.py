@@ -16,7 +16,19 @@ from pathlib import Path
 
 from benchmarks.measuring import Setting, Table, machine
 
-NAMES = ("rates", "decoder", "training", "inference", "volumes", "slides", "loader", "scoring", "cohorts", "growth")
+NAMES = (
+    "rates",
+    "decoder",
+    "training",
+    "inference",
+    "alignment",
+    "volumes",
+    "slides",
+    "loader",
+    "scoring",
+    "cohorts",
+    "growth",
+)
 CHANGES = Path(__file__).with_name("changes.md")
 """What was measured once, when the changes were made: the end of the page."""
 AVAILABLE = [name for name in NAMES if importlib.util.find_spec(f"benchmarks.{name}")]

@@ -1,4 +1,4 @@
-"""The networks that are compared: those of both tasks, their plain form, and MONAI's, on the same input."""
+"""The networks that are compared: those of both tasks, their plain form, MONAI's and Table 1's, on the same input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from monai.networks.nets import AttentionUnet, BasicUNet, FlexibleUNet, SegResNe
 from torch import Tensor, nn
 
 from i2net_bundle.losses import BoundaryWeightedLoss, CrossEntropyDiceLoss, I2NetLoss
-from i2net_bundle.networks import I2Net, glas_i2net, synapse_i2net
+from i2net_bundle.networks import I2Net, glas_i2net, peer_network, synapse_i2net
+from i2net_bundle.networks.peers.network import NAMES as DECODERS
 from i2net_bundle.networks.placement import for_training
 
 OURS, PLAIN = "I²Net", "I²Net, plain form"
@@ -25,6 +26,8 @@ PEERS: dict[str, Callable[[int, int], nn.Module]] = {
     "SwinUNETR": lambda channels, classes: SwinUNETR(channels, classes, spatial_dims=2),
     "SegResNet": lambda channels, classes: SegResNet(2, in_channels=channels, out_channels=classes),
 }
+TRUNKS = {"GlaS": "resnet18", "Synapse": "unet"}
+"""Trunks on which the decoders of Table 1 stand: those of I²Net."""
 
 
 def network(name: str, task: str, num_learners: int = 3) -> nn.Module:
@@ -33,6 +36,8 @@ def network(name: str, task: str, num_learners: int = 3) -> nn.Module:
     channels, classes, _ = TASKS[task]
     if name in PEERS:
         return PEERS[name](channels, classes)
+    if name in DECODERS:
+        return peer_network(name, TRUNKS[task], classes, channels)
     built: I2Net = {"GlaS": glas_i2net, "Synapse": synapse_i2net}[task](num_learners)
     return built
 
@@ -56,7 +61,7 @@ def training_step(
     Every network is placed as the bundle places it for training; the plain form keeps its plain parts.
 
     Args:
-        name: of the network.
+        name: of the network; for a network of Table 1, its decoder.
         task: GlaS or Synapse.
         batch: number of images.
         side: of the images.
