@@ -34,7 +34,9 @@ class Carafe(nn.Module):
 
 
 def reassemble(x: Tensor, kernels: Tensor) -> Tensor:
-    """Weight the 5×5 neighbourhood of the source of every output point.
+    """Weight the 5×5 neighbourhood of the source of every output point, as one matrix product per source point.
+
+    The neighbourhoods take 25 times the memory of ``x``.
 
     Args:
         x: map (B, C, H, W).
@@ -44,13 +46,14 @@ def reassemble(x: Tensor, kernels: Tensor) -> Tensor:
         (B, C, 2H, 2W); points outside the map count as 0.
     """
     batch, channels, height, width = x.shape
-    weights = kernels.view(batch, 1, KERNEL**2, height, 2, width, 2)
-    padded = F.pad(x, [KERNEL // 2] * 4)
-    total = torch.zeros((), dtype=x.dtype, device=x.device)
-    for index, (row, column) in enumerate(itertools.product(range(KERNEL), range(KERNEL))):
-        neighbour = padded[:, :, row : row + height, column : column + width]  # (B, C, H, W)
-        total = total + neighbour[:, :, :, None, :, None] * weights[:, :, index]  # (B, C, H, 2, W, 2)
-    return total.reshape(batch, channels, 2 * height, 2 * width)
+    points = batch * height * width
+    padded = F.pad(x, [KERNEL // 2] * 4).permute(0, 2, 3, 1)  # (B, H + 4, W + 4, C)
+    places = itertools.product(range(KERNEL), range(KERNEL))
+    neighbours = torch.stack([padded[:, i : i + height, j : j + width] for i, j in places], dim=3)  # (B, H, W, 25, C)
+    weights = kernels.view(batch, KERNEL**2, height, 2, width, 2).permute(0, 2, 4, 3, 5, 1)  # (B, H, W, 2, 2, 25)
+    values = torch.bmm(weights.reshape(points, 4, KERNEL**2), neighbours.view(points, KERNEL**2, channels))
+    values = values.view(batch, height, width, 2, 2, channels).permute(0, 5, 1, 3, 2, 4)  # (B, C, H, 2, W, 2)
+    return values.reshape(batch, channels, 2 * height, 2 * width)
 
 
 class CarafeDecoder(nn.Module):
