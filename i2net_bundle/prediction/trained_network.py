@@ -157,7 +157,7 @@ def load_trained_network(
         classes[path] = config.get_parsed_content("class_names")
         separations[path] = config.get_parsed_content("separation") if "separation" in config else NO_SEPARATION
     _refuse_different_classes(classes)
-    _refuse_different_separations(separations)
+    refuse_different_separations(separations)
     return TrainedNetwork(
         weights=paths,
         records=[run_record(path) for path in paths],
@@ -236,7 +236,15 @@ def _refuse_different_classes(classes: Mapping[Path, Sequence[str]]) -> None:
             )
 
 
-def _refuse_different_separations(separations: Mapping[Path, str]) -> None:
+def refuse_different_separations(separations: Mapping[Path, str]) -> None:
+    """Check that weights separate glands in the same way.
+
+    Args:
+        separations: by path of the weights, one of `i2net_bundle.transforms.separation_targets.SEPARATIONS` or "none".
+
+    Raises:
+        ValueError: two of them differ.
+    """
     first, *others = separations
     for path in others:
         if separations[path] != separations[first]:

@@ -6,7 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.faults import clusters, data_sets, dicom, histology, itk, nifti, prediction, runs, studies, weights
+from tests.docs.faults import (
+    clusters,
+    data_sets,
+    dicom,
+    histology,
+    itk,
+    nifti,
+    prediction,
+    runs,
+    studies,
+    touching_glands,
+    weights,
+)
 from tests.docs.faults.table import NOTHING, Make, Row, rows
 
 SECTIONS: dict[str, dict[str, Make]] = {
@@ -18,6 +30,7 @@ SECTIONS: dict[str, dict[str, Make]] = {
     "Weights, records and configurations": weights.FAULTS,
     "Runs": runs.FAULTS,
     "Prediction and evaluation": prediction.FAULTS,
+    "Touching glands": touching_glands.FAULTS,
     "Several processes and machines": clusters.FAULTS,
     "Studies": studies.FAULTS,
 }
