@@ -125,6 +125,13 @@ def test_a_flow_of_whole_pixels_shifts_the_map() -> None:
     torch.testing.assert_close(shifted[:, :, :-1, :-2], x[:, :, 1:, 2:], rtol=1e-4, atol=1e-5)
 
 
+def test_warping_keeps_its_positions_in_bfloat16() -> None:
+    x = torch.randn(1, 2, 80, 80).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        warped = warp(x, torch.zeros(1, 2, 80, 80, dtype=torch.bfloat16), (79 / 2, 79 / 2))
+    torch.testing.assert_close(warped.float(), x.float(), rtol=0.01, atol=0.01)
+
+
 def test_transposed_convolutions_start_as_bilinear_interpolation() -> None:
     decoder = DeconvolutionDecoder((4, 4), 1)
     x = torch.randn(1, 4, 5, 6)
