@@ -1,0 +1,114 @@
+"""Store the DICOM objects of a prediction, such as its segmentations, on a DICOMweb server.
+
+Each object keeps its SOPInstanceUID, by which the server recognises it if it is sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.uid import UID
+
+from i2net_bundle.io.counted import counted
+from i2net_bundle.io.privacy import quiet_dicom_libraries
+from i2net_bundle.pacs.dicomweb import ArchiveError, DicomWeb
+from i2net_bundle.prediction.cohort_record import WARNING
+from i2net_bundle.prediction.prediction_folder import PredictionFolder, read_prediction_folder
+from i2net_bundle.workflow.progress import Progress
+from i2net_bundle.workflow.stopping import graceful_stop
+
+logger = logging.getLogger("i2net.pacs")
+
+_KEYWORDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+
+
+@dataclass
+class Stored:
+    """What was stored.
+
+    Attributes:
+        stored: names of the files that the server has.
+        refused: names of the files that it refused, with the reasons.
+    """
+
+    stored: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def store_results(out_dir: str | Path, url: str, timeout_s: float = 60.0) -> Stored:
+    """Send the DICOM objects of a prediction by STOW-RS, one by one; all files stay where they are.
+
+    Args:
+        out_dir: output folder of ``i2net predict``.
+        url: root of the DICOMweb services.
+        timeout_s: longest wait for the next bytes of a reply.
+
+    Raises:
+        ArchiveError: the server cannot be reached, or refuses every object; what it has stays there.
+        FileNotFoundError: the folder is no output folder, or contains no DICOM object.
+        ValueError: the record or an object is damaged, or the URL or the login is invalid.
+        Stopped: a signal arrived before the last object.
+    """
+    found = read_prediction_folder(out_dir)
+    files = _objects(found)
+    doubtful = sum(case.status == WARNING for case in found.cases)
+    if doubtful:
+        logger.warning(
+            f"{out_dir}: {counted(doubtful, 'case')} with warnings. Their results are stored too; data_findings.csv "
+            "lists the warnings."
+        )
+    result = Stored()
+    with (
+        DicomWeb(url, timeout_s) as server,
+        graceful_stop() as stop,
+        Progress(len(files), "storing", "object", logger) as progress,
+    ):
+        for path in files:
+            name = path.relative_to(found.folder).as_posix()
+            try:
+                reason = server.store(path.read_bytes())
+            except ArchiveError as cause:
+                raise ArchiveError(f"{cause} It has {len(result.stored)} of {len(files)} objects.") from None
+            if reason is None:
+                result.stored.append(name)
+            else:
+                result.refused[name] = reason
+                logger.error(f"{name}: refused by {server.host} ({reason}). The file is kept.")
+            progress.step()
+            if progress.done < len(files):
+                stop.exit_if_requested(
+                    f"{progress.done} of {len(files)} objects are sent. Run the same command again to send all; "
+                    "none is stored twice."
+                )
+    return result
+
+
+def _objects(found: PredictionFolder) -> list[Path]:
+    """The DICOM files that the record names, each checked to be an object inside the folder."""
+    names = [str(name) for case in found.cases for name in case.files if str(name).endswith(".dcm")]
+    if not names:
+        raise FileNotFoundError(
+            f"{found.folder} contains no DICOM objects. They are written for DICOM series, with highdicom: "
+            "pip install 'i2net-bundle[pacs]'."
+        )
+    files = [found.folder / name for name in names]
+    for path, name in zip(files, names, strict=True):
+        if not path.resolve().is_relative_to(found.folder.resolve()):
+            raise ValueError(f"{found.folder}: its record names a file outside the folder: {name}")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing. Run `i2net predict` again with --overwrite.")
+        if not _is_object(path):
+            raise ValueError(f"{path} is no DICOM object, or damaged. Run `i2net predict` again with --overwrite.")
+    return files
+
+
+def _is_object(path: Path) -> bool:
+    with quiet_dicom_libraries():
+        try:
+            content = dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
+            return all(UID(str(content.get(name))).is_valid for name in _KEYWORDS)
+        except Exception:  # damaged bytes lead pydicom to many errors
+            return False
