@@ -16,8 +16,9 @@ from i2net_bundle.pacs.fetching import fetch_study
 from i2net_bundle.pacs.storing import store_results
 from i2net_bundle.prediction.cohort import predict_files
 from tests.docs.faults.prediction import small_predictor
-from tests.io.dicom.files import CT_UID, write_ct, write_scout
+from tests.io.dicom.files import CT_UID, write_scout
 from tests.pacs.orthanc import PASSWORD, USER, running_orthanc
+from tests.pacs.phantom import write_phantom
 from tests.pacs.server import STUDY
 
 pytest.importorskip("highdicom", reason="needs the extra 'pacs'")
@@ -42,7 +43,7 @@ def dicom_errors(path: Path) -> list[str]:
 
 
 def test_a_study_is_fetched_segmented_and_stored_once(url: str, login: None, tmp_path: Path) -> None:
-    write_ct(tmp_path / "scanner", thickness="5")
+    write_phantom(tmp_path / "scanner")
     write_scout(tmp_path / "scanner")
     with DicomWeb(url) as server:
         assert [server.store(path.read_bytes()) for path in (tmp_path / "scanner").glob("*.dcm")] == [None] * 5

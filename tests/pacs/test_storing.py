@@ -15,7 +15,8 @@ from i2net_bundle.pacs.dicomweb import ArchiveError
 from i2net_bundle.pacs.storing import store_results
 from i2net_bundle.prediction.cohort import predict_files
 from tests.docs.faults.prediction import small_predictor
-from tests.io.dicom.files import SECRETS, write_ct
+from tests.io.dicom.files import SECRETS
+from tests.pacs.phantom import write_phantom
 from tests.pacs.server import Archive, Reply, serving
 
 pytest.importorskip("requests", reason="needs the extra 'pacs'")
@@ -27,7 +28,7 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of two series."""
     folder = tmp_path_factory.mktemp("predicted")
     for name in ("a", "b"):
-        write_ct(folder / "scans" / name, uid=f"1.2.3.{ord(name)}")
+        write_phantom(folder / "scans" / name, uid=f"1.2.3.{ord(name)}")
     predict_files([folder / "scans"], folder / "masks", small_predictor(folder), pictures=False)
     return folder / "masks"
 
