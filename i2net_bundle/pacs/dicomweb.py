@@ -202,11 +202,12 @@ class DicomWeb:
             ) as reply:
                 yield reply
         except requests.exceptions.SSLError:
-            problem, remedy = "its certificate is not trusted", "Set REQUESTS_CA_BUNDLE to your authority's certificate"
+            problem = "no secure connection: its certificate is not trusted, or it does not use TLS"
+            remedy = "Set REQUESTS_CA_BUNDLE to the certificate of its authority, or check the URL"
         except requests.exceptions.Timeout:
             problem, remedy = _SLOW
         except (requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError):
-            raise self._invalid("sent an incomplete reply") from None
+            problem, remedy = "the connection ended within a reply", "Check the network"
         except requests.exceptions.ConnectionError as cause:
             if cause.args and isinstance(cause.args[0], urllib3.exceptions.ReadTimeoutError):
                 problem, remedy = _SLOW

@@ -6,7 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.faults import clusters, data_sets, dicom, histology, itk, nifti, prediction, runs, studies, weights
+from tests.docs.faults import (
+    clusters,
+    data_sets,
+    dicom,
+    histology,
+    itk,
+    nifti,
+    pacs,
+    prediction,
+    runs,
+    studies,
+    weights,
+)
 from tests.docs.faults.table import NOTHING, Make, Row, rows
 
 SECTIONS: dict[str, dict[str, Make]] = {
@@ -19,6 +31,7 @@ SECTIONS: dict[str, dict[str, Make]] = {
     "Runs": runs.FAULTS,
     "Prediction and evaluation": prediction.FAULTS,
     "Several processes and machines": clusters.FAULTS,
+    "PACS": pacs.FAULTS,
     "Studies": studies.FAULTS,
 }
 ROWS = rows()
