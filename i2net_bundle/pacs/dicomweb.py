@@ -32,6 +32,7 @@ _JSON = "application/dicom+json"
 _OBJECT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """Any transfer syntax: the server sends what it stores, and decompresses nothing."""
 _FAILED_SEQUENCE, _FAILURE_REASON = "00081198", "00081197"
+_STORED_SEQUENCE, _STORED_UID = "00081199", "00081155"
 _DUPLICATE = 0x0111
 _SLOW = ("it does not answer in time", "Allow more with --timeout, or try later")
 _REASONS = (
@@ -153,17 +154,18 @@ class DicomWeb:
         except MultipartError as cause:
             raise self._invalid(str(cause)) from None
 
-    def store(self, content: bytes) -> str | None:
+    def store(self, content: bytes, uid: str) -> str | None:
         """Store one object by STOW-RS. An object that the server has already counts as stored.
 
         Args:
             content: the object, as a file.
+            uid: its SOPInstanceUID, which the server must confirm.
 
         Returns:
             why the server refused it, or None.
 
         Raises:
-            ArchiveError: the server cannot be reached, or refuses every object.
+            ArchiveError: the server cannot be reached, refuses every object, or its reply is invalid.
         """
         body, kind = body_of(content)
         headers = {"Content-Type": kind, "Accept": _JSON}
@@ -172,16 +174,14 @@ class DicomWeb:
             if status in (401, 403, 404, 405) or 300 <= status < 400:
                 self._require(status, "storing")
             answer = self._body(reply, _MOST_JSON_BYTES) if status in (200, 202, 409) else b""
-        try:
-            failed = self._items(b"[" + answer + b"]")[0].get(_FAILED_SEQUENCE, {}).get("Value", [])
-            reasons = [int(value_of(item, _FAILURE_REASON)) for item in failed]
-        except (ArchiveError, ValueError, IndexError, AttributeError, TypeError):
-            reasons = []
-        if status in (200, 202) and not reasons:
+        item = _parsed(answer)
+        if uid in {value_of(stored, _STORED_UID) for stored in _sequence(item, _STORED_SEQUENCE)}:
             return None
-        if reasons and all(reason == _DUPLICATE for reason in reasons):
-            return None
-        return _reason(reasons[0]) if reasons else f"HTTP status {status}"
+        reasons = {value_of(failed, _FAILURE_REASON) for failed in _sequence(item, _FAILED_SEQUENCE)}
+        codes = sorted(int(reason) for reason in reasons if reason.isdecimal())
+        if codes:
+            return None if codes == [_DUPLICATE] else _reason(codes[0])
+        return "its reply does not confirm it" if status in (200, 202) else f"HTTP status {status}"
 
     def _get(self, path: str, accept: str, most_bytes: int, query: Mapping[str, str]) -> tuple[str, bytes]:
         with self._reply("GET", path, headers={"Accept": accept}, params=query) as reply:
@@ -228,10 +228,7 @@ class DicomWeb:
         return bytes(body)
 
     def _items(self, body: bytes) -> list[Item]:
-        try:
-            items = json.loads(body or b"[]")
-        except (ValueError, RecursionError):
-            items = None
+        items = _parsed(body or b"[]")
         if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
             raise self._invalid("sent no DICOM JSON")
         return items
@@ -259,6 +256,21 @@ class DicomWeb:
         return ArchiveError(
             f"{self.host}: {problem}. Check the URL of the DICOMweb services, and run the command again."
         )
+
+
+def _parsed(body: bytes) -> Any:
+    """Parsed JSON; None if it is not JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _sequence(item: Any, tag: str) -> list[Item]:
+    """Items of a sequence; empty if there are none."""
+    element = item.get(tag) if isinstance(item, Mapping) else None
+    values = element.get("Value") if isinstance(element, Mapping) else None
+    return [value for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []
 
 
 class _Authorization:

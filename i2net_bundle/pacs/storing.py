@@ -22,7 +22,7 @@ from i2net_bundle.workflow.stopping import graceful_stop
 
 logger = logging.getLogger("i2net.pacs")
 
-_KEYWORDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_KEYWORDS = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
 @dataclass
@@ -66,10 +66,10 @@ def store_results(out_dir: str | Path, url: str, timeout_s: float = 60.0) -> Sto
         graceful_stop() as stop,
         Progress(len(files), "storing", "object", logger) as progress,
     ):
-        for path in files:
+        for path, uid in files.items():
             name = path.relative_to(found.folder).as_posix()
             try:
-                reason = server.store(path.read_bytes())
+                reason = server.store(path.read_bytes(), uid)
             except ArchiveError as cause:
                 raise ArchiveError(f"{cause} It has {len(result.stored)} of {len(files)} objects.") from None
             if reason is None:
@@ -86,29 +86,30 @@ def store_results(out_dir: str | Path, url: str, timeout_s: float = 60.0) -> Sto
     return result
 
 
-def _objects(found: PredictionFolder) -> list[Path]:
-    """The DICOM files that the record names, each checked to be an object inside the folder."""
+def _objects(found: PredictionFolder) -> dict[Path, str]:
+    """The DICOM files that the record names, checked to be objects inside the folder, with their SOPInstanceUIDs."""
     names = [str(name) for case in found.cases for name in case.files if str(name).endswith(".dcm")]
     if not names:
         raise FileNotFoundError(
             f"{found.folder} contains no DICOM objects. They are written for DICOM series, with highdicom: "
             "pip install 'i2net-bundle[pacs]'."
         )
-    files = [found.folder / name for name in names]
-    for path, name in zip(files, names, strict=True):
-        if not path.resolve().is_relative_to(found.folder.resolve()):
-            raise ValueError(f"{found.folder}: its record names a file outside the folder: {name}")
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing. Run `i2net predict` again with --overwrite.")
-        if not _is_object(path):
-            raise ValueError(f"{path} is no DICOM object, or damaged. Run `i2net predict` again with --overwrite.")
-    return files
+    return {found.folder / name: _checked_uid(found.folder, name) for name in names}
 
 
-def _is_object(path: Path) -> bool:
+def _checked_uid(folder: Path, name: str) -> str:
+    """SOPInstanceUID of a DICOM object."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{folder}: its record names a file outside the folder: {name}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing. Run `i2net predict` again with --overwrite.")
     with quiet_dicom_libraries():
         try:
             content = dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
-            return all(UID(str(content.get(name))).is_valid for name in _KEYWORDS)
+            uids = [UID(str(content.get(keyword))) for keyword in _KEYWORDS]
         except Exception:  # damaged bytes lead pydicom to many errors
-            return False
+            uids = []
+    if not uids or not all(uid.is_valid for uid in uids):
+        raise ValueError(f"{path} is no DICOM object, or damaged. Run `i2net predict` again with --overwrite.")
+    return str(uids[0])

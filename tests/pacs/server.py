@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -40,7 +41,7 @@ class Archive:
         if spoilt is not None:
             return spoilt
         if method == "POST":
-            return Reply(b"{}")
+            return confirmed(body)
         path, _, query = path.partition("?")
         if "offset" in query:
             return Reply(b"", 204)
@@ -55,6 +56,13 @@ class Archive:
 def listing(*items: Mapping[str, str | int]) -> Reply:
     """A list in DICOM JSON."""
     return Reply(json.dumps([{tag: {"Value": [value]} for tag, value in item.items()} for item in items]).encode())
+
+
+def confirmed(body: bytes) -> Reply:
+    """The reply to a stored object."""
+    content = pydicom.dcmread(BytesIO(body.partition(b"\r\n\r\n")[2]), stop_before_pixels=True)
+    uid = {"00081155": {"Value": [str(content.SOPInstanceUID)]}}
+    return Reply(json.dumps({"00081199": {"Value": [uid]}}).encode())
 
 
 def one_part(content: bytes, cut: int = 0, end: bytes = b"\r\n--b--\r\n") -> Reply:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
 import requests
 
@@ -46,7 +47,9 @@ def test_a_study_is_fetched_segmented_and_stored_once(url: str, login: None, tmp
     write_phantom(tmp_path / "scanner")
     write_scout(tmp_path / "scanner")
     with DicomWeb(url) as server:
-        assert [server.store(path.read_bytes()) for path in (tmp_path / "scanner").glob("*.dcm")] == [None] * 5
+        for path in (tmp_path / "scanner").glob("*.dcm"):
+            uid = str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID)
+            assert server.store(path.read_bytes(), uid) is None
     fetched = fetch_study(url, STUDY, tmp_path / "study")
     assert (fetched.objects, len(fetched.folders)) == (5, 2)
     one = fetch_study(url, STUDY, tmp_path / "series", series=CT_UID)

@@ -87,6 +87,15 @@ def test_any_other_status_is_a_refusal(status: int, masks: Path) -> None:
     assert set(result.refused.values()) == {f"HTTP status {status}"} and not result.stored
 
 
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b"[]", b'{"00081199": {"Value": [{}]}}', b"[" * 100_000])
+def test_an_object_that_the_server_does_not_confirm_is_not_stored(body: bytes, masks: Path) -> None:
+    archive = Archive()
+    archive.answer = lambda method, path, _: Reply(body)
+    with serving(archive) as url:
+        result = store_results(masks, url)
+    assert set(result.refused.values()) == {"its reply does not confirm it"} and not result.stored
+
+
 def test_a_login_that_is_not_accepted_ends_the_command(masks: Path) -> None:
     archive = Archive()
     archive.answer = lambda method, path, body: Reply(b"", 401)
