@@ -76,7 +76,7 @@ def store_results(out_dir: str | Path, url: str, timeout_s: float = 60.0) -> Sto
                 result.stored.append(name)
             else:
                 result.refused[name] = reason
-                logger.error(f"{name}: refused by {server.host} ({reason}). The file is kept.")
+                logger.error(f"{name}: {server.host} did not store it ({reason}). The file is kept.")
             progress.step()
             if progress.done < len(files):
                 stop.exit_if_requested(

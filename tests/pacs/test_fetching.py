@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from i2net_bundle.io.dicom.trees import dicom_folders
 from i2net_bundle.io.dicom.volume import read_series
 from i2net_bundle.pacs.dicomweb import ArchiveError, DicomWeb, MissingError
 from i2net_bundle.pacs.fetching import fetch_study
+from i2net_bundle.workflow.stopping import Stopped
 from tests.io.dicom.files import CT_UID, SECRETS
 from tests.pacs.server import STUDY, Archive, Reply, ct_objects, listing, one_part, serving
 
@@ -91,6 +94,19 @@ def test_a_study_that_fails_half_way_leaves_no_case_and_is_continued(
     archive.answer = lambda method, path, body: None
     continued = fetch_study(url, STUDY, tmp_path / "study")
     assert (continued.objects, continued.present) == (2, 2)
+
+
+def test_a_stopped_fetch_leaves_no_case_and_is_continued(archive: Archive, url: str, tmp_path: Path) -> None:
+    second = sorted(archive.objects)[1]
+    archive.answer = lambda method, path, body: (
+        os.kill(os.getpid(), signal.SIGTERM) if path.endswith(f"/{second}") else None  # type: ignore[func-returns-value]
+    )
+    with pytest.raises(Stopped, match="2 of 4 objects are there") as stopped:
+        fetch_study(url, STUDY, tmp_path / "study")
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert dicom_folders(tmp_path / "study") == []
+    archive.answer = lambda method, path, body: None
+    assert fetch_study(url, STUDY, tmp_path / "study").objects == 2
 
 
 def test_an_object_of_another_series_is_not_taken(archive: Archive, url: str, tmp_path: Path) -> None:

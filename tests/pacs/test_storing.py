@@ -67,7 +67,7 @@ def test_a_refusal_is_reported_by_file_and_the_others_are_stored(
     answer = json.loads(captured.out)
     assert answer["refused"]["a_mask.dcm"] == "out of resources (failure reason A700)"
     assert "b_mask.dcm" in answer["stored"]
-    assert re.search(r"a_mask\.dcm: refused by 127\.0\.0\.1:\d+ \(out of resources", caplog.text)
+    assert re.search(r"a_mask\.dcm: 127\.0\.0\.1:\d+ did not store it \(out of resources", caplog.text)
     assert not [secret for secret in SECRETS if secret in captured.out + captured.err + caplog.text]
 
 

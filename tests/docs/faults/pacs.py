@@ -120,9 +120,19 @@ def without_objects(folder: Path) -> Printed:
     return refused(lambda: store_results("masks", "http://127.0.0.1"))
 
 
-def refused_object(folder: Path) -> Printed:
-    run = stored(lambda masks: None, lambda method, path, body: Reply(b"", 413))
-    return Printed(ERROR, logged(run, "i2net.pacs").text)
+def refused_object(status: int) -> Make:
+    """The error that is logged for an object; the command goes on with the next."""
+
+    def make(folder: Path) -> Printed:
+        run = stored(lambda masks: None, lambda method, path, body: Reply(b"{}", status))
+        return Printed(ERROR, logged(run, "i2net.pacs").text)
+
+    return make
+
+
+def without_tls(folder: Path) -> Printed:
+    with serving(Archive()) as url:
+        return refused(lambda: fetch_study(url.replace("http:", "https:"), STUDY, "study", timeout_s=2))
 
 
 FAULTS: dict[str, Make] = {
@@ -135,6 +145,8 @@ FAULTS: dict[str, Make] = {
     "study that is no UID": fetched(study="DOE^JOHN"),
     "server that cannot be reached": unreachable,
     "server that does not answer": slow,
+    "server without TLS": without_tls,
+    "timeout of 0": lambda folder: refused(lambda: DicomWeb("http://127.0.0.1", 0)),
     "login not accepted": of_all(lambda: Reply(status=401)),
     "login without the permission": of_all(lambda: Reply(status=403)),
     "redirect": of_all(lambda: Reply(status=302, Location="http://127.0.0.1/")),
@@ -152,5 +164,9 @@ FAULTS: dict[str, Make] = {
     "damaged result": lambda folder: refused(
         stored(lambda masks: [path.write_bytes(b"junk") for path in masks.glob("*_mask.dcm")])
     ),
-    "refused object": refused_object,
+    "refused object": refused_object(413),
+    "object that the server does not confirm": refused_object(200),
+    "missing result": lambda folder: refused(
+        stored(lambda masks: [path.unlink() for path in masks.glob("*_mask.dcm")])
+    ),
 }
