@@ -25,6 +25,7 @@ ROOMS = (
     "losses",
     "figures",
     "prediction",
+    "pacs",
     "evaluation",
     "training",
     "reports",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 
 import i2net_bundle
-from i2net_bundle.cli import data, evaluate, first_steps, package, predict, report, study, view
+from i2net_bundle.cli import data, evaluate, first_steps, package, pacs, predict, report, study, view
 from i2net_bundle.cli.answers import Answer
 from i2net_bundle.cli.examples import add_examples
 from i2net_bundle.io.printable import PrintableFormatter, printable_lines
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="i2net", description=i2net_bundle.__doc__)
     parser.add_argument("--version", action="version", version=i2net_bundle.__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (data, predict, view, evaluate, report, study, first_steps, package):
+    for module in (data, pacs, predict, view, evaluate, report, study, first_steps, package):
         module.add_commands(commands)
     for command in _commands(parser):
         command.add_argument("--json", action="store_true", help="print the answer as JSON, and nothing else on stdout")

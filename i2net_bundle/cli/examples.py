@@ -25,6 +25,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "i2net predict cases.csv --column ct -o masks --weights runs/synapse/model.pt --part 3/16",
         "i2net predict 'scans/*/ct.nii.gz' -o masks --weights runs/synapse/model.pt --workers 4 --memory 8GB",
     ),
+    "fetch": ("i2net fetch https://pacs.example.org/dicom-web --study 1.2.840.113619.2.55.3 -o study",),
+    "store": ("i2net store masks https://pacs.example.org/dicom-web",),
     "merge": ("i2net merge masks",),
     "view": ("i2net view masks", "i2net view masks moved/scans --page masks.html --max-mb 30"),
     "surfaces": (

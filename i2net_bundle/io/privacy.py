@@ -53,14 +53,20 @@ def quiet_dicom_libraries() -> Iterator[None]:
 
     Within the context values are not validated, so malformed ones are read and written as they are.
     """
-    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    with quiet_loggers("pydicom", "highdicom"), warnings.catch_warnings(), disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def quiet_loggers(*names: str) -> Iterator[None]:
+    """Silence loggers of libraries."""
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
     try:
-        with warnings.catch_warnings(), disable_value_validation():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""Write the files of one prediction: mask, instances, DICOM-SEG, maps, polygons, picture."""
+"""Write the files of one prediction: mask, instances, DICOM-SEG and report, maps, polygons, picture."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from i2net_bundle.figures.case_panels import show_prediction
 from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
+from i2net_bundle.io.dicom.dicom_sr import write_dicom_sr
 from i2net_bundle.io.masks import instances_name, mask_name, write_instances, write_mask
 from i2net_bundle.io.privacy import without_identifiers
 from i2net_bundle.io.writing import DiskFullError, write_rows, written_whole
@@ -26,6 +27,7 @@ PICTURES = "pictures"
 
 _PATTERNS = (
     "{}_mask.*",
+    "{}_measurements.dcm",
     "{}_instances.png",
     "{}_glands.csv",
     "{}_entropy.*",
@@ -75,7 +77,7 @@ def _write(prediction: Prediction, out_dir: Path, pictures: bool) -> Iterator[Pa
     write_mask(prediction.mask, prediction.image_path, path, affine=prediction.affine, num_classes=num_classes)
     yield path
     if prediction.image_path.is_dir():
-        yield from _write_dicom_seg(prediction, out_dir / f"{prediction.case}_mask.dcm")
+        yield from _write_dicom(prediction, out_dir / f"{prediction.case}_mask.dcm")
     for kind, values in _maps_by_file(prediction).items():
         yield _write_map(out_dir / f"{prediction.case}_{kind}", values, prediction.affine)
     if prediction.instances is not None:
@@ -125,15 +127,19 @@ def _draw(prediction: Prediction, path: Path) -> Iterator[Path]:
     yield path
 
 
-def _write_dicom_seg(prediction: Prediction, path: Path) -> Iterator[Path]:
-    """Write the mask as DICOM-SEG if possible; a failure is a warning, because the NIfTI mask exists."""
+def _write_dicom(prediction: Prediction, path: Path) -> Iterator[Path]:
+    """Write the mask as DICOM-SEG and its measurements as a report; a failure is a warning: the NIfTI mask exists."""
+    written = "only NIfTI is written, no DICOM-SEG"
     try:
         write_dicom_seg(prediction.mask, prediction.image_path, path, prediction.classes, prediction.series)
+        yield path
+        if prediction.statistics:
+            written = "the DICOM-SEG is written, no report"
+            report = path.with_name(f"{prediction.case}_measurements.dcm")
+            write_dicom_sr(path, report, prediction.classes, prediction.statistics)
+            yield report
     except (ImportError, ValueError) as cause:
-        reason = without_identifiers(str(cause))
-        logger.warning(f"{prediction.case}: only NIfTI is written, no DICOM-SEG ({reason})")
-        return
-    yield path
+        logger.warning(f"{prediction.case}: {written} ({without_identifiers(str(cause))})")
 
 
 def _maps_by_file(prediction: Prediction) -> dict[str, np.ndarray]:

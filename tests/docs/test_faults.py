@@ -13,6 +13,7 @@ from tests.docs.faults import (
     histology,
     itk,
     nifti,
+    pacs,
     prediction,
     runs,
     studies,
@@ -32,6 +33,7 @@ SECTIONS: dict[str, dict[str, Make]] = {
     "Prediction and evaluation": prediction.FAULTS,
     "Touching glands": touching_glands.FAULTS,
     "Several processes and machines": clusters.FAULTS,
+    "PACS": pacs.FAULTS,
     "Studies": studies.FAULTS,
 }
 ROWS = rows()

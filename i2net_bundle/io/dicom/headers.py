@@ -30,7 +30,8 @@ _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _SLICE_CLASSES = ("2", "4", "128")
 """Storage of CT, MR and PET images; their multi-frame classes have one more component."""
 _SLICE_UID = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(2|4|128)[\0 .]")
-_VOLUME_MODALITIES = ("CT", "MR", "PT")
+VOLUME_MODALITIES = ("CT", "MR", "PT")
+"""Modalities whose images are volumes."""
 _OTHER_MODALITIES = ("SEG", "PR", "KO", "SR", "DOC", "REG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTRECORD")
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
@@ -159,7 +160,7 @@ def _is_slice(content: Any, class_uid: str, modality: str, samples: int, num_fra
     if samples != 1 or modality in _OTHER_MODALITIES:
         return False
     has_geometry = all(content.get(name) for name in ("ImagePositionPatient", "ImageOrientationPatient"))
-    return has_geometry or (num_frames > 1 and modality in _VOLUME_MODALITIES)
+    return has_geometry or (num_frames > 1 and modality in VOLUME_MODALITIES)
 
 
 def _attributes(content: Any, bits_stored: int) -> tuple[dict[str, Any], list[str]]:
