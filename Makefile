@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint benchmark fuzz docs
+.PHONY: demo test check lint benchmark gpu-check fuzz docs
 
 # torch comes first and pinned, so that no other package chooses its build
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -30,6 +30,9 @@ test: lint ## everything
 
 benchmark: $(VENV)/.installed ## every comparison side by side, into docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+gpu-check: $(VENV)/.installed ## the tests of GPUs and a short benchmark, into gpu-check.md; a dry run where there is no GPU
+	$(BIN)/python -m scripts.gpu_check --out gpu-check.md
 
 fuzz: $(VENV)/.installed ## 10,000 damaged files, fed to every reader
 	OMP_NUM_THREADS=1 $(BIN)/python -m fuzzing

@@ -55,6 +55,7 @@ def training_step(
     num_learners: int = 3,
     weights: tuple[float, float] = (0.25, 0.25),
     bfloat16: bool = False,
+    device: str = "cpu",
 ) -> Callable[[], None]:
     """One training step without the optimiser: forward, losses, backward.
 
@@ -68,11 +69,12 @@ def training_step(
         num_learners: K.
         weights: of gate shaping and of learner orthogonalization.
         bfloat16: whether the network runs under autocast.
+        device: device of the step.
     """
-    net = for_training(network(name, task, num_learners).train(), "cpu", fast=name != PLAIN)
-    image = images(task, batch, side)
+    net = for_training(network(name, task, num_learners).train(), device, fast=name != PLAIN)
+    image = images(task, batch, side).to(device)
     generator = torch.Generator().manual_seed(1)
-    target = torch.randint(0, max(2, TASKS[task][1]), (batch, 1, side, side), generator=generator)
+    target = torch.randint(0, max(2, TASKS[task][1]), (batch, 1, side, side), generator=generator).to(device)
     segmentation = BoundaryWeightedLoss() if task == "GlaS" else CrossEntropyDiceLoss()
     loss: nn.Module | None = None
     forward: Callable[[Tensor], Any] = net
@@ -82,7 +84,7 @@ def training_step(
 
     def step() -> None:
         net.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
             output = forward(image)
         if loss is not None:
             loss(output, target)["loss"].backward()

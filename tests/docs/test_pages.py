@@ -87,9 +87,9 @@ def test_modules_and_functions_that_a_page_names_exist(page: Path) -> None:
 
 @each_page()
 def test_python_modules_and_make_targets_of_commands_exist(page: Path) -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for command in commands(page):
-        for target in re.findall(r"^make (\w+)", command):
+        for target in re.findall(r"^make ([\w-]+)", command):
             assert target in targets, command
         for module in re.findall(r"python -m ((?:scripts|benchmarks)[\w.]*)", command):
             if not module.endswith(".NAME"):
