@@ -38,6 +38,7 @@ ROOMS = (
 """Rooms, lowest first: a module imports from its own room and from the rooms before it."""
 SAME_IDEA = {
     "decoder.py": {"networks"},
+    "on_workers.py": {"prediction", "evaluation"},
     "options.py": {"io", "cli"},
     "predict.py": {"prediction", "cli"},
     "report.py": {"reports", "cli"},

@@ -44,6 +44,7 @@ def add_commands(commands: Any) -> None:
     add_label_option(evaluate)
     evaluate.add_argument("--allow-missing", action="store_true", help="leave out files without a partner")
     evaluate.add_argument("--workers", type=int, default=0, metavar="N", help="number of scoring processes (default 0)")
+    evaluate.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers score the masks")
     evaluate.add_argument(
         "--conventions", action="store_true", help="also score under every convention of HD95 in public code"
     )
@@ -73,6 +74,7 @@ def _evaluate(arguments: argparse.Namespace) -> Answer:
         allow_missing=arguments.allow_missing,
         num_workers=arguments.workers,
         conventions=arguments.conventions,
+        scheduler=arguments.scheduler,
     )
     lines = [table(summary)]
     if arguments.conventions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -23,6 +23,7 @@ from i2net_bundle.evaluation.case_scores import CaseScores, object_ids, score_ca
 from i2net_bundle.evaluation.convention_scores import CaseMeasures, measure_case, score_conventions
 from i2net_bundle.evaluation.convention_tables import write_conventions
 from i2net_bundle.evaluation.mask_pairs import case_key, instances_beside, masks_of, matching_key, paired
+from i2net_bundle.evaluation.on_workers import score_on_workers
 from i2net_bundle.evaluation.scores import killed_worker, scoring_pool
 from i2net_bundle.evaluation.summary import summarize, write_tables
 from i2net_bundle.io.counted import counted
@@ -32,6 +33,7 @@ from i2net_bundle.io.geometry import describe_affine, has_geometry, largest_corn
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import write_csv
 from i2net_bundle.tasks import TASKS
+from i2net_bundle.workflow.dask_engine import LostWorkersError
 from i2net_bundle.workflow.folder_lock import folder_lock
 from i2net_bundle.workflow.processes import require_one_process
 from i2net_bundle.workflow.stopping import Stop, graceful_stop
@@ -55,6 +57,7 @@ def evaluate_folders(
     allow_missing: bool = False,
     num_workers: int = 0,
     conventions: bool = False,
+    scheduler: str | None = None,
 ) -> dict[str, Any]:
     """Score every predicted mask against its label, and write ``metrics.csv`` and ``summary.json``.
 
@@ -77,6 +80,7 @@ def evaluate_folders(
         num_workers: processes that score; 0 scores in this process.
         conventions: also score under every convention of `CONVENTIONS`, and write
             ``conventions.csv`` and ``conventions.md``.
+        scheduler: address of a Dask scheduler whose workers score, see `score_on_workers`.
 
     Returns:
         content of ``summary.json``. Pairs that cannot be scored are skipped and listed in ``failed.csv``.
@@ -86,9 +90,13 @@ def evaluate_folders(
         FolderInUseError: another process writes to the output folder.
         DataError: files without a partner are not to be skipped, or no pair can be scored.
         Stopped: a signal arrived before the last pair.
-        ValueError: this is one of several processes.
+        ConnectionError: the scheduler cannot be reached or went away, or has no workers.
+        WorkerError: a worker has other versions of packages.
+        ValueError: this is one of several processes, or processes here and on a cluster are asked for.
     """
     require_one_process()
+    if scheduler and num_workers:
+        raise ValueError("--workers is for processes on this machine. With --scheduler, give it to `dask worker`.")
     pred_dir, label_dir, out_dir = Path(pred_dir), Path(label_dir), Path(out_dir)
     ct, histology = ct or VolumeOptions(), histology or HistologyOptions()
     found = read_datalist(label_dir / datalist) if (label_dir / datalist).is_file() else None
@@ -105,7 +113,8 @@ def evaluate_folders(
         options = replace(options, um_per_px=options.um_per_px or found.um_per_px)
     names = description.class_names
     with folder_lock(out_dir), graceful_stop() as stop:
-        scored, findings = _score(pairs, options, len(names), conventions, num_workers, stop)
+        outcomes = partial(score_on_workers, scheduler) if scheduler else partial(_score_here, num_workers)
+        scored, findings = _score(pairs, options, len(names), conventions, outcomes, stop)
         failed = [[finding.file, str(finding)] for finding in errors(findings)]
         write_csv(out_dir / FAILED, ["file", "reason"], failed)
         if not scored:
@@ -124,28 +133,43 @@ def _score(
     options: VolumeOptions | HistologyOptions,
     num_classes: int,
     conventions: bool,
-    num_workers: int,
+    outcomes: Callable[..., Iterator[tuple[int, Any]]],
     stop: Stop,
 ) -> tuple[list[_Scored], list[Finding]]:
-    """Score the pairs in their order; return the scores, and the faults of pairs without scores."""
+    """Score the pairs; return the scores, and the faults of pairs without scores, in the order of the pairs."""
     jobs = [(pred, case, options, num_classes, conventions) for pred, case in pairs]
+    results: dict[int, _Scored | list[Finding]] = {}
+    for index, result in tqdm(outcomes(_score_files, jobs, lambda: stop.requested), **_bar(len(jobs), "case")):
+        if isinstance(result, LostWorkersError):
+            problem, _, remedy = str(result).partition(". ")
+            result = [error("lost_workers", pairs[index][0], problem, remedy)]
+        elif isinstance(result, BaseException):
+            raise result
+        results[index] = result
+    if len(results) < len(jobs):
+        stop.exit_if_requested(_stopped(len(results), len(jobs), "case"))
+    in_order = [results[index] for index in sorted(results)]
+    done = [result for result in in_order if not isinstance(result, list)]
+    return done, [finding for result in in_order if isinstance(result, list) for finding in result]
+
+
+def _score_here(
+    num_workers: int, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], stopping: Callable[[], bool]
+) -> Iterator[tuple[int, Any]]:
+    """Score every case in this process, or in processes on this machine; see `score_on_workers`."""
     with scoring_pool(num_workers) if num_workers else nullcontext() as pool:
-        scored = pool.map(_score_files, *zip(*jobs, strict=True)) if pool else (_score_files(*job) for job in jobs)
-        results: list[_Scored | list[Finding]] = []
+        scored = pool.map(function, *zip(*jobs, strict=True)) if pool else (function(*job) for job in jobs)
+        done = 0
         try:
-            for result in tqdm(scored, **_bar(len(jobs), "case")):
-                results.append(result)
-                if stop.requested and len(results) < len(jobs):
+            for done, result in enumerate(scored, start=1):
+                yield done - 1, result
+                if stopping() and done < len(jobs):
                     break
         except BrokenProcessPool as cause:
-            unfinished = [str(case["case"]) for _, case in pairs[len(results) :]]
+            unfinished = [str(case["case"]) for _, case, *_ in jobs[done:]]
             raise killed_worker(unfinished[:num_workers]) from cause
-        if len(results) < len(jobs):
-            if pool:
-                pool.shutdown(wait=True, cancel_futures=True)
-            stop.exit_if_requested(_stopped(len(results), len(jobs), "case"))
-    done = [result for result in results if not isinstance(result, list)]
-    return done, [finding for result in results if isinstance(result, list) for finding in result]
+        if pool:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _with_progress(stop: Stop, batches: Sequence[Any]) -> Iterator[Any]:

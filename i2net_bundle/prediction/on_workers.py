@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,13 +34,10 @@ from i2net_bundle.workflow.dask_engine import (
 )
 from i2net_bundle.workflow.errors import message_of, root_cause
 from i2net_bundle.workflow.limits import limit_process
+from i2net_bundle.workflow.same_workers import WorkerError, require_same_entries, this_worker
 
 _predictors: dict[str, Predictor] = {}
 _one_at_a_time = threading.RLock()  # a predictor has a state, also on a worker with several threads
-
-
-class WorkerError(ChildProcessError):
-    """A worker cannot segment any case: it lacks a file or a package, or has other versions."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +155,8 @@ def segment(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pi
     try:
         predictor = _predictor(setup)
     except Exception as fault:
-        raise WorkerError(f"{_this_worker()}: {message_of(root_cause(fault))}") from None
-    require_same(same, Same(predictor.describe(), package_versions()), _this_worker())
+        raise WorkerError(f"{this_worker()}: {message_of(root_cause(fault))}") from None
+    require_same(same, Same(predictor.describe(), package_versions()), this_worker())
     for folder in (out_dir, out_dir / PICTURES):
         leave_leftovers(folder)
     for path in files_of_case(out_dir, case["case"]):
@@ -168,7 +164,7 @@ def segment(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pi
     try:
         return predict_case(case, out_dir, predictor, pictures)
     except DiskFullError as fault:
-        raise DiskFullError(f"{_this_worker()}: {fault}") from None
+        raise DiskFullError(f"{this_worker()}: {fault}") from None
 
 
 def require_same(expected: Same, found: Same, worker: str) -> None:
@@ -177,21 +173,12 @@ def require_same(expected: Same, found: Same, worker: str) -> None:
     Raises:
         WorkerError: it has others; names the worker and what differs.
     """
-    for kind, ours, theirs in (
-        ("versions", expected.versions, found.versions),
-        ("settings", expected.settings, found.settings),
-    ):
-        differing = [name for name in {**ours, **theirs} if _plain(ours.get(name)) != _plain(theirs.get(name))]
-        if differing:
-            shown = "; ".join(f"{name} {theirs.get(name)}, elsewhere {ours.get(name)}" for name in differing)
-            raise WorkerError(
-                f"{worker} has other {kind} than the others: {shown}. Masks would differ. Give all workers the same "
-                "environment and files, and run the command again with --continue."
-            )
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
+    remedy = (
+        "Masks would differ. Give all workers the same environment and files, and run the command again with "
+        "--continue."
+    )
+    require_same_entries("versions", expected.versions, found.versions, worker, remedy)
+    require_same_entries("settings", expected.settings, found.settings, worker, remedy)
 
 
 def _predictor(setup: Setup) -> Predictor:
@@ -216,7 +203,3 @@ def _own_gpu() -> str | None:
 
     number = get_worker().name
     return f"cuda:{number % count}" if isinstance(number, int) else None
-
-
-def _this_worker() -> str:
-    return f"Worker on {socket.gethostname()}, process {os.getpid()}"

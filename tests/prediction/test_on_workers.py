@@ -12,9 +12,10 @@ from i2net_bundle.io.writing import DiskFullError
 from i2net_bundle.prediction import on_workers
 from i2net_bundle.prediction.cohort import predict_files
 from i2net_bundle.prediction.cohort_record import package_versions
-from i2net_bundle.prediction.on_workers import Same, Setup, WorkerError, Workers, require_same, workers
+from i2net_bundle.prediction.on_workers import Same, Setup, Workers, require_same, workers
 from i2net_bundle.prediction.predictor import Predictor
 from i2net_bundle.workflow.dask_engine import Cluster, LostWorkersError
+from i2net_bundle.workflow.same_workers import WorkerError
 from tests.prediction.test_interruptions import contents
 
 CASES = ("a", "b", "c")
