@@ -36,7 +36,11 @@ def main() -> None:
     """Read the command line, create what is missing, and start the server."""
     arguments = parse()
     folder = Path(arguments.folder).resolve()
-    python = make_environment(folder / "venv", arguments.torch_index)
+    environment_folder = Path(arguments.environment or folder / "venv").resolve()
+    python = make_environment(environment_folder, arguments.torch_index)
+    if arguments.install:
+        print(f"ready: {python}")
+        return
     app = folder / "app"
     bundle = make_bundle(arguments, python, folder)
     shutil.copyfile(ROOT / "scripts" / "monai_label_app" / "main.py", app / "main.py")
@@ -44,11 +48,11 @@ def main() -> None:
         print(f"ready: {bundle}")
         return
     studies = Path(arguments.studies).resolve()
-    command = [str(python), "-m", "monailabel.main", "start_server", "--host", "127.0.0.1"]
+    command = [str(python), "-m", "monailabel.main", "start_server", "--host", arguments.host]
     command += ["--port", str(arguments.port), "--app", str(app), "--studies", str(studies)]
     # without these two settings the server looks for the model zoo and for SAM-2's weights on the internet
     command += ["--conf", "models", bundle.name, "--conf", "zoo_source", "local", "--conf", "sam2", "false"]
-    print(f"MONAI Label: http://127.0.0.1:{arguments.port} serves {studies} with {bundle}", flush=True)
+    print(f"MONAI Label: http://{arguments.host}:{arguments.port} serves {studies} with {bundle}", flush=True)
     os.chdir(folder)
     os.execve(command[0], command, environment(python, folder, arguments.task))
 
@@ -58,7 +62,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("studies", help="folder of NIfTI volumes, or of PNG, BMP or TIFF images")
+    parser.add_argument("studies", nargs="?", help="folder of NIfTI volumes, or of PNG, BMP or TIFF images")
     parser.add_argument("--task", choices=TASKS, default="ct", help="default ct")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--weights", metavar="PATH", help="model.pt of a training run")
@@ -73,10 +77,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--overlay", action="append", default=[], help="configuration that --weights was trained with")
     parser.add_argument("--train-overlay", action="append", default=[], help="configuration for training alone")
     parser.add_argument("--folder", default=ROOT / ".monai_label", help="default .monai_label in the checkout")
+    parser.add_argument("--environment", metavar="DIR", help="environment of the server; default venv in --folder")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to serve at; the server has no login, so change it only where others cannot reach that address, "
+        "such as in a container whose port is published on 127.0.0.1",
+    )
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--torch-index", metavar="URL", help="package index for torch and torchvision; default PyPI")
+    parser.add_argument("--install", action="store_true", help="create the environment, and nothing else")
     parser.add_argument("--prepare", action="store_true", help="create environment and bundle, and start nothing")
     arguments = parser.parse_args()
+    if arguments.install:
+        return arguments
+    if arguments.studies is None:
+        parser.error("name the folder of STUDIES")
     if not Path(arguments.studies).is_dir():
         parser.error(f"there is no folder {arguments.studies}")
     if arguments.start and arguments.start not in STARTS[arguments.task]:

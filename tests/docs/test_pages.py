@@ -25,8 +25,9 @@ NOT_OURS = {
     *("--config_file", "--meta_file", "--bundle_root", "--ckpt_file", "--filepath", "--use_trace", "--input_shape"),
     *("--converter_kwargs", "--standalone", "--nproc_per_node", "--device", "--extra-index-url", "--index-url"),
     *("--tracking", "--nthreads", "--lifetime", "--signal"),
+    *("--file", "--userns", "--user", "--shm-size", "--gpus", "--network"),
 }
-"""Options of the commands of MONAI, torch, pip, Dask and SLURM."""
+"""Options of the commands of MONAI, torch, pip, Dask, SLURM and containers."""
 
 
 def each_page(pages: list[Path] = CURRENT) -> Any:
@@ -50,7 +51,8 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 @each_page()
 def test_files_of_the_repository_that_a_page_names_exist(page: Path) -> None:
     found = re.findall(rf"(?<![\w./$-])(?:{'|'.join(map(re.escape, FOLDERS))})/[\w*./-]*[\w*/]", text(page))
-    found += [f"configs/{name}" for name in spans(page) if re.fullmatch(r"\w+\.yaml", name)]
+    of_root = {path.name for path in ROOT.glob("*.yaml")}
+    found += [f"configs/{name}" for name in spans(page) if re.fullmatch(r"\w+\.yaml", name) and name not in of_root]
     assert [name for name in found if not list(ROOT.glob(name.rstrip("/")))] == []
 
 
@@ -130,7 +132,7 @@ def configurations() -> dict[str, dict]:
 
 def bundle_options(command: str) -> tuple[list[str], list[str]]:
     """Configuration files and options of a command line of MONAI's."""
-    words = shlex.split(command, comments=True)
+    words = shlex.split(command[command.find("monai.bundle run") :], comments=True)
     files: list[str] = []
     options = [word.partition("=")[0] for word in words if word.startswith("--")]
     if "--config_file" in words:

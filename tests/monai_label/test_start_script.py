@@ -45,6 +45,26 @@ def test_ct_has_no_imagenet_weights_to_begin_with(
     assert "--start imagenet is not available for ct: untrained, phantoms" in capsys.readouterr().err
 
 
+def test_the_environment_can_be_installed_alone_and_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    made = []
+    monkeypatch.setattr(monai_label, "make_environment", lambda folder, index: made.append(folder) or folder / "python")
+    monkeypatch.setattr(monai_label, "make_bundle", lambda *arguments: pytest.fail("a bundle was made"))
+    elsewhere = tmp_path / "environment"
+    monkeypatch.setattr(sys, "argv", [SCRIPT, "--environment", str(elsewhere), "--install"])
+    monai_label.main()
+    assert made == [elsewhere]
+    assert str(elsewhere / "python") in capsys.readouterr().out
+
+
+def test_the_folder_of_studies_is_needed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(sys, "argv", [SCRIPT, "--start", "untrained"])
+    with pytest.raises(SystemExit):
+        parse()
+    assert "name the folder of STUDIES" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ending", ["png", "bmp", "tif", "tiff"])
 def test_images_of_every_lossless_format_are_served(ending: str) -> None:
     assert f"*.{ending}" in FILES["histology"]
