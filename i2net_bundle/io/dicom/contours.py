@@ -1,16 +1,17 @@
 """Closed contours of a slice of a mask, half-way between its border voxels and their neighbours outside.
 
-A contour crosses the line between the centres of a voxel inside and a neighbour outside in the middle, as marching
-squares at 0.5 do (`skimage.measure.find_contours`). Hence every voxel centre inside the mask is inside the contours, and
-every other one outside, at least 0.35 voxels away from them: readers that test voxel centres get the same mask. The
-enclosed area is that of the voxels less half a voxel per piece plus half a voxel per hole, because the corners are cut.
+A contour crosses the line between the centres of a voxel and its neighbour outside in the middle, as marching squares at
+0.5 do (`skimage.measure.find_contours`). The centres of the mask's voxels are thus inside the contours, and all others
+outside: a reader that tests the centres of voxels gets the same mask. Corners are cut, so the enclosed area is that of
+the voxels less half a voxel per piece, plus half a voxel per hole.
 
-A hole is joined to the contour around it by the keyhole technique (DICOM PS3.3 C.8.8.6.3): a channel of no width through
-the mask, there and back. Readers do not agree on a contour inside another one, but all of them read a keyhole.
+A hole is joined to the contour around it by the keyhole technique (DICOM PS3.3 C.8.8.6.3): a channel of no width that
+goes through the mask and back. Readers do not agree about contours inside others, but all can read this.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -59,17 +60,16 @@ def _with_keyholes(rings: list[np.ndarray], inside: np.ndarray) -> Iterator[np.n
     points: list[Point] = [(row, column) for ring in rings for row, column in ring.tolist()]
     starts = np.cumsum([0, *map(len, rings)]).tolist()
     following, before = list(range(1, len(points) + 1)), list(range(-1, len(points) - 1))
-    for start, stop in zip(starts, starts[1:], strict=False):
+    for start, stop in itertools.pairwise(starts):
         following[stop - 1], before[start] = start, stop - 1
     number = {point: index for index, point in enumerate(points)}
 
     def beside(index: int) -> tuple[int, int, Point]:
-        """The edge to the right of a point, in the order of the ring, and the point of it a quarter to the right."""
-        edge = (index, following[index])
-        if points[edge[1]][1] <= points[index][1]:
-            edge = (before[index], index)
-        (row, column), other = points[index], points[edge[0] if edge[1] == index else edge[1]]
-        return *edge, (row + (other[0] - row) // (other[1] - column), column + 1)
+        """The ends of the edge to the right of a point, in the order of the ring; the point of it a quarter further."""
+        after, (row, column) = following[index], points[index]
+        ends = (index, after) if points[after][1] > column else (before[index], index)
+        other = points[sum(ends) - index]
+        return *ends, (row + (other[0] - row) // (other[1] - column), column + 1)
 
     for hole in np.flatnonzero(is_hole).tolist():
         top = min(range(starts[hole], starts[hole + 1]), key=points.__getitem__)  # the first row is the top
