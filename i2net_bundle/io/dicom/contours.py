@@ -1,9 +1,9 @@
 """Closed contours of a slice of a mask, half-way between its border voxels and their neighbours outside.
 
-A contour crosses the line between the centres of a voxel and its neighbour outside in the middle, as marching squares at
-0.5 do (`skimage.measure.find_contours`). The centres of the mask's voxels are thus inside the contours, and all others
-outside: a reader that tests the centres of voxels gets the same mask. Corners are cut, so the enclosed area is that of
-the voxels less half a voxel per piece, plus half a voxel per hole.
+A contour crosses the line between the centres of a voxel and its neighbour outside in the middle, as marching squares
+do at 0.5 (`skimage.measure.find_contours`). The centres of the mask's voxels are thus inside the contours, and those of
+all others outside: a reader that tests the centres of voxels gets the same mask. Corners are cut, so the enclosed area
+is that of the voxels less half a voxel per piece, plus half a voxel per hole.
 
 A hole is joined to the contour around it by the keyhole technique (DICOM PS3.3 C.8.8.6.3): a channel of no width that
 goes through the mask and back. Readers do not agree about contours inside others, but all can read this.

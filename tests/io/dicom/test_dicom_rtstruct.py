@@ -7,30 +7,23 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from skimage.draw import polygon2mask
 
-from i2net_bundle.checks.scans import load_volume
 from i2net_bundle.io.dicom import dicom_rtstruct
 from i2net_bundle.io.dicom.dicom_rtstruct import write_dicom_rtstruct
 from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
-from i2net_bundle.io.dicom.series import find_series
-from i2net_bundle.io.options import VolumeOptions
-from i2net_bundle.labels import LabelClass, classes_of, label_table
+from i2net_bundle.labels import LabelClass, classes_of
 from tests.io.dicom.files import AXIAL, SECRETS, edit, write_ct, write_slice
+from tests.io.dicom.structure_sets import rasterised
 
 pytest.importorskip("highdicom", reason="needs pip install 'i2net-bundle[dicom]'")
 
 CLASSES = classes_of(["background", "liver", "left kidney", "bowel loop", "liver tumour", "spleen"])
 SIZE = (15, 12)
 OBLIQUE = (0.8, 0.48, 0.36, -0.6, 0.64, 0.48)
-TOLERANCE_MM = 1e-3
-"""The coordinates have four decimal places."""
 
 
 def mask_of_four() -> np.ndarray:
@@ -68,28 +61,6 @@ def written(mask: np.ndarray, folder: Path, classes: tuple[LabelClass, ...] = CL
     write_dicom_seg(mask, folder, folder.parent / "mask.dcm", classes)
     write_dicom_rtstruct(folder.parent / "mask.dcm", path, classes)
     return path
-
-
-def rasterised(path: Path, folder: Path) -> dict[int, np.ndarray]:
-    """The mask (columns, rows, slices) of each ROI, read from the contours and the slices alone."""
-    files = [pydicom.dcmread(item.path) for item in find_series(folder)[0].slices]
-    number = {item.SOPInstanceUID: index for index, item in enumerate(files)}
-    first = files[0]
-    masks = {}
-    for roi in pydicom.dcmread(path).ROIContourSequence:
-        mask = np.zeros((first.Rows, first.Columns, len(files)), bool)
-        for contour in roi.ContourSequence:
-            index = number[contour.ContourImageSequence[0].ReferencedSOPInstanceUID]
-            from_corner = np.reshape(contour.ContourData, (-1, 3)).astype(float) - files[index].ImagePositionPatient
-            along_row, along_column = np.reshape(files[index].ImageOrientationPatient, (2, 3)).astype(float)
-            assert np.abs(from_corner @ np.cross(along_row, along_column)).max() < TOLERANCE_MM
-            row_mm, column_mm = files[index].PixelSpacing
-            points = np.stack([from_corner @ along_column / row_mm, from_corner @ along_row / column_mm], axis=1)
-            enclosed = polygon2mask(mask.shape[:2], points)
-            assert not (mask[..., index] & enclosed).any()  # no contour lies in another: their union is the mask
-            mask[..., index] |= enclosed
-        masks[int(roi.ReferencedROINumber)] = mask.transpose(1, 0, 2)
-    return masks
 
 
 @pytest.mark.parametrize("make", SERIES.values(), ids=SERIES.keys())
@@ -194,23 +165,3 @@ def test_dciodvfy_finds_no_error(make: Callable[[Path], Path], tmp_path: Path) -
     )
     assert "RTStructureSet" in done.stdout + done.stderr
     assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")] == []
-
-
-def test_the_contours_of_a_real_ct_are_its_organs(shared: Path, tmp_path: Path) -> None:
-    data = shared / "data" / "ct"
-    folder = tmp_path / "scan"
-    shutil.copytree(data / "abdomen_20slices_dicom", folder)
-
-    def identify(content: Any, _: int) -> None:  # its de-identification emptied them
-        content.SOPClassUID = content.file_meta.MediaStorageSOPClassUID
-        content.SOPInstanceUID = content.file_meta.MediaStorageSOPInstanceUID
-
-    edit(folder, identify)
-    labels = nib.load(data / "abdomen_20slices_label8.nii.gz")
-    volume, _ = load_volume(folder, VolumeOptions())
-    turn = nib.orientations.ornt_transform(nib.io_orientation(labels.affine), nib.io_orientation(volume.affine))
-    mask = nib.orientations.apply_orientation(np.asarray(labels.dataobj), turn).astype(np.uint8)
-    found = rasterised(written(mask, folder, label_table("synapse").classes), folder)
-    assert sorted(found) == np.unique(mask)[1:].tolist() and len(found) > 3
-    for number, roi in found.items():
-        assert np.array_equal(roi, mask == number)
