@@ -7,7 +7,7 @@ same attributes of the patient and the study as the segmentation does, so it is 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import ChainMap, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from i2net_bundle.labels import LabelClass
 _SERIES_NUMBER = 9003
 """One above that of the report."""
 _MAX_POINTS = 2_000_000
-"""Some 50 MB. Eight organs of a whole abdomen have about a tenth of it."""
+"""Some 50 MB."""
 _DIGITS = 4
 """Decimal places of coordinates in mm. A value has at most 16 characters (VR DS)."""
 _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
@@ -85,37 +85,38 @@ def write_dicom_rtstruct(segmentation: Path, path: Path, classes: Sequence[Label
 def _contours(source: Any) -> Mapping[int, list[Any]]:
     """Items of the ContourSequence of each segment that has voxels."""
     found, count = defaultdict[int, list[Any]](list), 0
-    for index, groups in enumerate(source.PerFrameFunctionalGroupsSequence):
-        frame = source.get_stored_frame(index, as_index=True)
-        number = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber) if frame.any() else 0
-        for points in _in_patient(frame, groups, source.SharedFunctionalGroupsSequence[0]):
+    (shared,) = source.SharedFunctionalGroupsSequence
+    for index, own in enumerate(source.PerFrameFunctionalGroupsSequence):
+        groups = ChainMap(*({item.keyword: item.value for item in part} for part in (own, shared)))
+        (segment,), (derivation,) = groups["SegmentIdentificationSequence"], groups["DerivationImageSequence"]
+        number, (image,) = int(segment.ReferencedSegmentNumber), derivation.SourceImageSequence
+        for points in _in_patient(source.get_stored_frame(index, as_index=True), groups):
             count += len(points)
             if count > _MAX_POINTS:
                 raise ValueError(
                     f"the contours have more than {_MAX_POINTS:,} points, as those of noise do. Look at the mask"
                 )
-            found[number].append(_contour(points, len(found[number]) + 1, groups))
+            found[number].append(_contour(points, len(found[number]) + 1, image))
     return found
 
 
-def _in_patient(frame: np.ndarray, groups: Any, shared: Any) -> Iterator[np.ndarray]:
+def _in_patient(frame: np.ndarray, groups: Mapping[str, Any]) -> Iterator[np.ndarray]:
     """Contours of a frame (rows, columns) as points (P, 3) in LPS mm."""
-    row_mm, column_mm = shared.PixelMeasuresSequence[0].PixelSpacing  # between rows, between columns
-    along_row, along_column = np.reshape(
-        np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float), (2, 3)
-    )
-    first = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+    (measures,), (plane,) = groups["PixelMeasuresSequence"], groups["PlanePositionSequence"]
+    row_mm, column_mm = measures.PixelSpacing  # between rows, between columns
+    (orientation,) = groups["PlaneOrientationSequence"]
+    along_row, along_column = np.reshape(orientation.ImageOrientationPatient, (2, 3)).astype(float)
+    first = np.array(plane.ImagePositionPatient, float)
     to_mm = np.stack([along_column * float(row_mm), along_row * float(column_mm)])  # of a step in rows, in columns
     for contour in closed_contours(frame):
         yield first + contour @ to_mm
 
 
-def _contour(points: np.ndarray, number: int, groups: Any) -> Any:
+def _contour(points: np.ndarray, number: int, image: Any) -> Any:
     from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
     item = Dataset()
-    (image,) = groups.DerivationImageSequence[0].SourceImageSequence
     item.ContourImageSequence = [_reference(image)]
     item.ContourGeometricType = "CLOSED_PLANAR"
     item.NumberOfContourPoints = len(points)

@@ -165,3 +165,9 @@ def test_dciodvfy_finds_no_error(make: Callable[[Path], Path], tmp_path: Path) -
     )
     assert "RTStructureSet" in done.stdout + done.stderr
     assert [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")] == []
+
+
+def test_a_single_segment_is_contoured(tmp_path: Path) -> None:
+    """A DICOM-SEG of one segment names it once for all frames."""
+    folder, mask = series(tmp_path / "scan"), np.ones((*SIZE, 4), np.uint8)
+    assert np.array_equal(rasterised(written(mask, folder, CLASSES[:2]), folder)[1], mask == 1)
