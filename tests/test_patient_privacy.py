@@ -130,7 +130,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "series": ("series", "STUDY/scan"),
     "preview": ("preview", "STUDY", "--out", "OUT/preview"),
     "prepare": ("prepare", "synapse", "STUDY", "--out", "OUT/prepared"),
-    "predict": ("predict", "STUDY/scan", "-o", "OUT/masks", "--weights", "STUDY/model.pt", "--device", "cpu"),
+    "predict": (
+        *("predict", "STUDY/scan", "-o", "OUT/masks", "--weights", "STUDY/model.pt", "--device", "cpu"),
+        "--rtstruct",
+    ),
     "predict of an unknown series": (
         *("predict", "STUDY/scan", "-o", "OUT/none", "--weights", "STUDY/model.pt", "--device", "cpu"),
         *("--series", "9"),
@@ -157,7 +160,7 @@ def test_no_planted_value_is_printed_or_written(
     assert b"Traceback" not in done.stderr
     assert bool(done.returncode) is bool({"T2", "9"} & set(command)), done.stderr[-2000:]
     if "OUT/masks" in command:
-        assert (tmp_path / "masks" / "scan_mask.dcm").is_file()
+        assert all((tmp_path / "masks" / f"scan_{kind}.dcm").is_file() for kind in ("mask", "contours"))
 
 
 @pytest.mark.slow

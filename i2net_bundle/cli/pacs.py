@@ -15,7 +15,7 @@ URL is the root of the DICOMweb services. A series appears in DIR when all of it
 continues an interrupted fetch. The login comes from the environment or ~/.netrc: docs/pacs.md."""
 
 _STORE = """\
-Store the DICOM objects of a prediction in a PACS by DICOMweb: segmentations, and reports with measurements.
+Store the DICOM objects of a prediction in a PACS by DICOMweb: segmentations, reports and contours.
 
 OUT is the output folder of `i2net predict`, URL the root of the DICOMweb services. All files stay in OUT, and storing
 them again makes no duplicates. The exit status is 1 if the server refused an object, and 3 if it refused all. The login

@@ -89,6 +89,9 @@ def add_commands(commands: Any) -> None:
     )
     predict.add_argument("--uncertainty", action="store_true", help="write entropy, and variance over flips or weights")
     predict.add_argument("--probabilities", action="store_true", help="write the probability of every class")
+    predict.add_argument(
+        "--rtstruct", action="store_true", help="write the contours of each DICOM series as an RT Structure Set"
+    )
     predict.add_argument("--no-pictures", action="store_true", help="write no pictures")
     predict.add_argument("--page", action="store_true", help="also write DIR/view.html, as `i2net view` does")
     predict.add_argument("--device", help="device, such as cpu or cuda:1 (default: a GPU if there is one)")
@@ -170,6 +173,7 @@ def _predict(arguments: argparse.Namespace) -> Answer:
             column=arguments.column,
             part=part,
             segmenter=segmenter,
+            rtstruct=arguments.rtstruct,
         )
         return _answer(result, _write_page(arguments, result.out_dir) if arguments.page else None)
 

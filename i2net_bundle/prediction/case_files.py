@@ -1,10 +1,12 @@
-"""Write the files of one prediction: mask, instances, DICOM-SEG and report, maps, polygons, picture."""
+"""Write the files of one prediction: mask, instances, DICOM objects, maps, polygons, picture."""
 
 from __future__ import annotations
 
 import glob
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -12,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from i2net_bundle.figures.case_panels import show_prediction
+from i2net_bundle.io.dicom.dicom_rtstruct import write_dicom_rtstruct
 from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
 from i2net_bundle.io.dicom.dicom_sr import write_dicom_sr
 from i2net_bundle.io.masks import instances_name, mask_name, write_instances, write_mask
@@ -28,6 +31,7 @@ PICTURES = "pictures"
 _PATTERNS = (
     "{}_mask.*",
     "{}_measurements.dcm",
+    "{}_contours.dcm",
     "{}_instances.png",
     "{}_glands.csv",
     "{}_entropy.*",
@@ -39,19 +43,32 @@ _PATTERNS = (
 """All files that `write_prediction` can write for a case."""
 
 
+@dataclass(frozen=True)
+class Extras:
+    """Files that can be chosen beside the mask and what belongs to it.
+
+    Attributes:
+        pictures: the mask over the image.
+        rtstruct: contours of the mask of a DICOM series as an RT Structure Set.
+    """
+
+    pictures: bool = True
+    rtstruct: bool = False
+
+
 def files_of_case(out_dir: Path, case: str) -> list[Path]:
     """Find the files of a case in the output folder."""
     patterns = [pattern.format(glob.escape(case)) for pattern in _PATTERNS]
     return sorted({path for pattern in patterns for path in out_dir.glob(pattern) if path.is_file()})
 
 
-def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = True) -> list[Path]:
+def write_prediction(prediction: Prediction, out_dir: Path, extras: Extras = Extras()) -> list[Path]:
     """Write the files of one prediction; if one fails, none is left.
 
     Args:
         prediction: result of `Predictor.predict`.
         out_dir: output folder.
-        pictures: write a picture.
+        extras: which files to write beside the mask.
 
     Returns:
         the written files.
@@ -62,7 +79,7 @@ def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = Tru
     """
     written: list[Path] = []
     try:
-        for path in _write(prediction, out_dir, pictures):
+        for path in _write(prediction, out_dir, extras):
             written.append(path)
     except BaseException:
         for path in written:
@@ -71,13 +88,15 @@ def write_prediction(prediction: Prediction, out_dir: Path, pictures: bool = Tru
     return written
 
 
-def _write(prediction: Prediction, out_dir: Path, pictures: bool) -> Iterator[Path]:
+def _write(prediction: Prediction, out_dir: Path, extras: Extras) -> Iterator[Path]:
     path = out_dir / mask_name(prediction.image_path, prediction.case)
     num_classes = len(prediction.classes)
     write_mask(prediction.mask, prediction.image_path, path, affine=prediction.affine, num_classes=num_classes)
     yield path
     if prediction.image_path.is_dir():
-        yield from _write_dicom(prediction, out_dir / f"{prediction.case}_mask.dcm")
+        yield from _write_dicom(prediction, out_dir, extras.rtstruct)
+    elif extras.rtstruct:
+        logger.warning(f"{prediction.case}: no RTSTRUCT, because the image is no DICOM series. The mask is complete.")
     for kind, values in _maps_by_file(prediction).items():
         yield _write_map(out_dir / f"{prediction.case}_{kind}", values, prediction.affine)
     if prediction.instances is not None:
@@ -86,7 +105,7 @@ def _write(prediction: Prediction, out_dir: Path, pictures: bool) -> Iterator[Pa
         path = out_dir / f"{prediction.case}.geojson"
         write_geojson(prediction.mask, path, prediction.classes[1], prediction.statistics.get("um_per_px"))
         yield path
-    if pictures and prediction.picture is not None:
+    if extras.pictures and prediction.picture is not None:
         yield from _draw(prediction, out_dir / PICTURES / f"{prediction.case}.png")
 
 
@@ -127,19 +146,33 @@ def _draw(prediction: Prediction, path: Path) -> Iterator[Path]:
     yield path
 
 
-def _write_dicom(prediction: Prediction, path: Path) -> Iterator[Path]:
-    """Write the mask as DICOM-SEG and its measurements as a report; a failure is a warning: the NIfTI mask exists."""
-    written = "only NIfTI is written, no DICOM-SEG"
+def _write_dicom(prediction: Prediction, out_dir: Path, rtstruct: bool) -> Iterator[Path]:
+    """Write the DICOM-SEG of a series, and the objects made from it; a failure is a warning: the NIfTI mask exists."""
+    mask, report, contours = (
+        out_dir / f"{prediction.case}_{kind}.dcm" for kind in ("mask", "measurements", "contours")
+    )
+    series, classes = prediction.image_path, prediction.classes
     try:
-        write_dicom_seg(prediction.mask, prediction.image_path, path, prediction.classes, prediction.series)
-        yield path
-        if prediction.statistics:
-            written = "the DICOM-SEG is written, no report"
-            report = path.with_name(f"{prediction.case}_measurements.dcm")
-            write_dicom_sr(path, report, prediction.classes, prediction.statistics)
-            yield report
+        write_dicom_seg(prediction.mask, series, mask, classes, prediction.series)
     except (ImportError, ValueError) as cause:
-        logger.warning(f"{prediction.case}: {written} ({without_identifiers(str(cause))})")
+        missing = "DICOM-SEG and no RTSTRUCT" if rtstruct else "DICOM-SEG"
+        reason = without_identifiers(str(cause))
+        logger.warning(f"{prediction.case}: only NIfTI is written, no {missing} ({reason})")
+        return
+    yield mask
+    derived = {}
+    if prediction.statistics:
+        derived["report"] = report, partial(write_dicom_sr, mask, report, classes, prediction.statistics)
+    if rtstruct:
+        derived["RTSTRUCT"] = contours, partial(write_dicom_rtstruct, mask, contours, classes)
+    for name, (path, write) in derived.items():
+        try:
+            write()
+        except ValueError as cause:
+            reason = without_identifiers(str(cause))
+            logger.warning(f"{prediction.case}: the DICOM-SEG is written, no {name} ({reason})")
+        else:
+            yield path
 
 
 def _maps_by_file(prediction: Prediction) -> dict[str, np.ndarray]:

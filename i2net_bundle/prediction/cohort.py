@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from i2net_bundle.io.findings import DataError, Finding
 from i2net_bundle.io.options import VolumeOptions
 from i2net_bundle.io.privacy import without_identifiers
 from i2net_bundle.io.writing import DiskFullError, require_space
-from i2net_bundle.prediction.case_files import files_of_case, write_prediction
+from i2net_bundle.prediction.case_files import Extras, files_of_case, write_prediction
 from i2net_bundle.prediction.cohort_record import (
     ERROR,
     FINDINGS,
@@ -57,7 +58,7 @@ class Segmenter(Protocol):
         """Versions of the packages, for the record."""
 
     def outcomes(
-        self, cases: Sequence[Mapping[str, Any]], out_dir: Path, pictures: bool, stopping: Callable[[], bool]
+        self, cases: Sequence[Mapping[str, Any]], out_dir: Path, extras: Extras, stopping: Callable[[], bool]
     ) -> Iterator[CaseRecord]:
         """Segment cases, write their files, and yield their outcomes as they end, until a stop is requested."""
 
@@ -74,12 +75,12 @@ class ThisProcess:
         self.settings, self.versions = predictor.describe(), package_versions()
 
     def outcomes(
-        self, cases: Sequence[Mapping[str, Any]], out_dir: Path, pictures: bool, stopping: Callable[[], bool]
+        self, cases: Sequence[Mapping[str, Any]], out_dir: Path, extras: Extras, stopping: Callable[[], bool]
     ) -> Iterator[CaseRecord]:
         """See `Segmenter`."""
         for case in cases:
             require_space(out_dir / RECORD, RESERVE)
-            yield predict_case(case, out_dir, self.predictor, pictures)
+            yield predict_case(case, out_dir, self.predictor, extras)
             if stopping():
                 return
 
@@ -94,6 +95,7 @@ def predict_files(
     column: str | None = None,
     part: Part | None = None,
     segmenter: Segmenter | None = None,
+    rtstruct: bool = False,
 ) -> CohortResult:
     """Segment files and folders: a mask per image, and statistics, warnings and failures of all.
 
@@ -110,6 +112,7 @@ def predict_files(
         column: column of CSV lists, and key of JSON lists, that names the images.
         part: segment only the cases of this part, into its own folder in ``out_dir``.
         segmenter: where cases are segmented; default is this process.
+        rtstruct: write the contours of the masks of DICOM series as RT Structure Sets.
 
     Returns:
         the outcome of every case, in the order of the inputs.
@@ -124,13 +127,18 @@ def predict_files(
         Stopped: a signal arrived before the last case.
     """
     require_one_process("Prediction")
+    extras = Extras(pictures, rtstruct)
+    if rtstruct and not predictor.reads_volumes:
+        raise ValueError(
+            "--rtstruct writes the contours of DICOM series, but the network segments 2D images. Leave it out."
+        )
     series = predictor.options.series if isinstance(predictor.options, VolumeOptions) else None
     channels = len(predictor.description.channels)
     cohort = find_inputs(inputs, predictor.reads_volumes, series, channels, out_dir, column)
     cases = [case for case in cohort if part is None or part.contains(case["case"])]
     print_hidden_names(cases)
     segmenter = segmenter or ThisProcess(predictor)
-    settings = {**segmenter.settings, "pictures": pictures}
+    settings = {**segmenter.settings, **asdict(extras)}
     whole_dir = Path(out_dir)
     out_dir = part.folder(whole_dir) if part else whole_dir
     if part:
@@ -152,7 +160,7 @@ def predict_files(
         pending = {case["case"] for case in left}
         try:
             with Progress(len(left), "predicting", "image", logger) as progress:
-                for outcome in segmenter.outcomes(left, out_dir, pictures, lambda: stop.requested):
+                for outcome in segmenter.outcomes(left, out_dir, extras, lambda: stop.requested):
                     record.add(outcome)
                     pending.remove(outcome.case)
                     _report(outcome)
@@ -177,14 +185,14 @@ def predict_files(
     return result
 
 
-def predict_case(case: Mapping[str, Any], out_dir: Path, predictor: Predictor, pictures: bool) -> CaseRecord:
+def predict_case(case: Mapping[str, Any], out_dir: Path, predictor: Predictor, extras: Extras) -> CaseRecord:
     """Segment a case and write its files; an error becomes its outcome.
 
     Args:
         case: one of `find_inputs`.
         out_dir: output folder.
         predictor: network and preprocessing.
-        pictures: write a picture.
+        extras: which files to write beside the mask.
 
     Raises:
         DiskFullError: the disk is full.
@@ -193,7 +201,7 @@ def predict_case(case: Mapping[str, Any], out_dir: Path, predictor: Predictor, p
     state = image_state(case)
     try:
         prediction = predictor.predict(case["image"], case["case"])
-        files = write_prediction(prediction, out_dir, pictures)
+        files = write_prediction(prediction, out_dir, extras)
     except DiskFullError:
         raise
     except Exception as error:

@@ -19,7 +19,7 @@ import torch
 
 from i2net_bundle.io.counted import counted
 from i2net_bundle.io.writing import DiskFullError, leave_leftovers, remove_leftovers, require_space
-from i2net_bundle.prediction.case_files import PICTURES, files_of_case
+from i2net_bundle.prediction.case_files import PICTURES, Extras, files_of_case
 from i2net_bundle.prediction.cohort import RESERVE, failure, predict_case
 from i2net_bundle.prediction.cohort_record import RECORD, CaseRecord, package_versions
 from i2net_bundle.prediction.predictor import Predictor
@@ -102,7 +102,7 @@ class Workers:
         self.settings, self.versions = same.settings, same.versions
 
     def outcomes(
-        self, cases: Sequence[Mapping[str, Any]], out_dir: Path, pictures: bool, stopping: Callable[[], bool]
+        self, cases: Sequence[Mapping[str, Any]], out_dir: Path, extras: Extras, stopping: Callable[[], bool]
     ) -> Iterator[CaseRecord]:
         """Segment cases and yield their outcomes as they end; see `Segmenter`.
 
@@ -112,7 +112,7 @@ class Workers:
             WorkerError: a worker cannot segment any case.
         """
         by_name = {case["case"]: case for case in cases}
-        tasks = {name: (self.setup, self.same, case, out_dir, pictures) for name, case in by_name.items()}
+        tasks = {name: (self.setup, self.same, case, out_dir, extras) for name, case in by_name.items()}
         try:
             for name, result in run_tasks(self.client, attempt, tasks, stopping):
                 if isinstance(result, LostWorkersError):
@@ -133,19 +133,19 @@ def describe_worker(setup: Setup) -> Same:
     return Same(_predictor(setup).describe(), package_versions())
 
 
-def attempt(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pictures: bool) -> CaseRecord | Exception:
+def attempt(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, extras: Extras) -> CaseRecord | Exception:
     """Segment a case as `segment` does, one at a time, and return an error instead of raising it; runs on a worker.
 
     Dask logs the arguments of a task that raises, and with them the names of folders, which may identify a patient.
     """
     try:
         with _one_at_a_time:
-            return segment(setup, same, case, out_dir, pictures)
+            return segment(setup, same, case, out_dir, extras)
     except Exception as fault:
         return fault
 
 
-def segment(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pictures: bool) -> CaseRecord:
+def segment(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, extras: Extras) -> CaseRecord:
     """Segment a case and write its files. Files of an attempt whose worker died are replaced.
 
     Raises:
@@ -162,7 +162,7 @@ def segment(setup: Setup, same: Same, case: Mapping[str, Any], out_dir: Path, pi
     for path in files_of_case(out_dir, case["case"]):
         path.unlink(missing_ok=True)
     try:
-        return predict_case(case, out_dir, predictor, pictures)
+        return predict_case(case, out_dir, predictor, extras)
     except DiskFullError as fault:
         raise DiskFullError(f"{this_worker()}: {fault}") from None
 

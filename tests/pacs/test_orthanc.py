@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -43,6 +44,15 @@ def dicom_errors(path: Path) -> list[str]:
     return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
 
 
+def stored_object(url: str, path: Path) -> pydicom.Dataset:
+    """The object of a file as the server returns it."""
+    uid = pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID
+    root = url.removesuffix("/dicom-web")
+    (number,) = requests.post(f"{root}/tools/lookup", data=uid, auth=(USER, PASSWORD), timeout=10).json()
+    content = requests.get(f"{root}/instances/{number['ID']}/file", auth=(USER, PASSWORD), timeout=10).content
+    return pydicom.dcmread(BytesIO(content))
+
+
 def test_a_study_is_fetched_segmented_and_stored_once(url: str, login: None, tmp_path: Path) -> None:
     write_phantom(tmp_path / "scanner")
     write_scout(tmp_path / "scanner")
@@ -54,14 +64,16 @@ def test_a_study_is_fetched_segmented_and_stored_once(url: str, login: None, tmp
     assert (fetched.objects, len(fetched.folders)) == (5, 2)
     one = fetch_study(url, STUDY, tmp_path / "series", series=CT_UID)
     assert (one.objects, len(one.folders)) == (4, 1)
-    predict_files([tmp_path / "study"], tmp_path / "masks", small_predictor(tmp_path), pictures=False)
+    predict_files([tmp_path / "study"], tmp_path / "masks", small_predictor(tmp_path), pictures=False, rtstruct=True)
     names = sorted(path.name for path in (tmp_path / "masks").glob("*.dcm"))
-    assert names
+    assert {name.rpartition("_")[2] for name in names} == {"mask.dcm", "measurements.dcm", "contours.dcm"}
     for _ in range(2):
         result = store_results(tmp_path / "masks", url)
         assert sorted(result.stored) == names and not result.refused
     answer = requests.get(f"{url}/studies/{STUDY}/instances", auth=(USER, PASSWORD), timeout=10).json()
     assert len(answer) == 5 + len(names)
+    for name in names:
+        assert pydicom.dcmread(tmp_path / "masks" / name) == stored_object(url, tmp_path / "masks" / name)
     again = fetch_study(url, STUDY, tmp_path / "study")
     assert (again.objects, again.present) == (0, 5)
     assert sum(again.skipped.values()) == len(names)

@@ -29,7 +29,7 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("predicted")
     for name in ("a", "b"):
         write_phantom(folder / "scans" / name, uid=f"1.2.3.{ord(name)}")
-    predict_files([folder / "scans"], folder / "masks", small_predictor(folder), pictures=False)
+    predict_files([folder / "scans"], folder / "masks", small_predictor(folder), pictures=False, rtstruct=True)
     return folder / "masks"
 
 

@@ -20,7 +20,7 @@ from i2net_bundle.data.phantoms.glands import gland_phantom
 from i2net_bundle.metrics.objects import find_glands, score_objects
 from i2net_bundle.prediction import SaveInstancesd, SeparateGlandsd, WholeImageInferer, gland_separator
 from i2net_bundle.prediction import predictor as predictor_module
-from i2net_bundle.prediction.case_files import files_of_case, write_prediction
+from i2net_bundle.prediction.case_files import Extras, files_of_case, write_prediction
 from i2net_bundle.prediction.ensemble import AveragedNetwork, Readout
 from i2net_bundle.prediction.gland_instances import GlandSeparator, parts_of
 from i2net_bundle.prediction.predictor import Predictor
@@ -200,7 +200,7 @@ def test_prediction_needs_no_option_to_divide_glands(
     assert np.array_equal(prediction.mask, phantom[1] > 0)  # the mask is that of the network
     assert prediction.statistics["count"] == 10 and len(prediction.statistics["solidity"]) == 10
 
-    written = write_prediction(prediction, tmp_path, pictures=False)
+    written = write_prediction(prediction, tmp_path, Extras(pictures=False))
     names = {path.name for path in written}
     assert names == {"glands_mask.png", "glands_instances.png", "glands_glands.csv", "glands.geojson"}
     assert set(written) == set(files_of_case(tmp_path, "glands"))

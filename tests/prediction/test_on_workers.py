@@ -10,6 +10,7 @@ import pytest
 
 from i2net_bundle.io.writing import DiskFullError
 from i2net_bundle.prediction import on_workers
+from i2net_bundle.prediction.case_files import Extras
 from i2net_bundle.prediction.cohort import predict_files
 from i2net_bundle.prediction.cohort_record import package_versions
 from i2net_bundle.prediction.on_workers import Same, Setup, Workers, require_same, workers
@@ -166,7 +167,7 @@ def test_an_error_is_returned_because_dask_logs_the_arguments_of_a_task_that_rai
 ) -> None:
     setup = Setup({"weights": "elsewhere/model.pt", "device": "cpu"}, str(Path.cwd()))
     case = {"case": "dicom_1", "image": str(tmp_path / "DOE^JOHN"), "shown": "dicom_1"}
-    result = on_workers.attempt(setup, cluster().same, case, tmp_path, False)
+    result = on_workers.attempt(setup, cluster().same, case, tmp_path, Extras(pictures=False))
     assert isinstance(result, WorkerError) and "DOE^JOHN" not in str(result)
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from i2net_bundle.checks.scans import load_volume
+from i2net_bundle.io.dicom.dicom_rtstruct import write_dicom_rtstruct
 from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
 from i2net_bundle.io.masks import write_mask
 from i2net_bundle.io.options import VolumeOptions
@@ -19,6 +20,7 @@ from i2net_bundle.labels import class_names, label_table
 from i2net_bundle.networks import synapse_i2net
 from i2net_bundle.prediction.cohort import predict_files
 from i2net_bundle.prediction.predictor import Predictor
+from tests.io.dicom.structure_sets import rasterised
 
 NAMES = class_names("synapse")
 
@@ -160,3 +162,14 @@ def test_a_dicom_seg_refers_to_every_slice_of_the_series(folder: Path, mask: np.
         )
         height = float(groups.PlanePositionSequence[0].ImagePositionPatient[2])
         assert heights[source_image.ReferencedSOPInstanceUID] == height
+
+
+@pytest.mark.slow
+def test_an_rtstruct_of_the_series_has_the_voxels_of_its_organs(folder: Path, mask: np.ndarray, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="needs pip install 'i2net-bundle[dicom]'")
+    source, classes = identified(folder, tmp_path / "scan"), label_table("synapse").classes
+    write_dicom_seg(mask, source, tmp_path / "m.dcm", classes)
+    write_dicom_rtstruct(tmp_path / "m.dcm", tmp_path / "c.dcm", classes)
+    found = rasterised(tmp_path / "c.dcm", source)
+    assert sorted(found) == np.unique(mask)[1:].tolist()
+    assert all(np.array_equal(roi, mask == number) for number, roi in found.items())

@@ -11,6 +11,7 @@ import pytest
 
 from i2net_bundle.io.writing import DiskFullError
 from i2net_bundle.prediction import on_workers
+from i2net_bundle.prediction.case_files import Extras
 from i2net_bundle.prediction.cohort import predict_files
 from i2net_bundle.prediction.inputs import find_inputs
 from i2net_bundle.prediction.merging import merge_parts
@@ -134,7 +135,7 @@ def full_disk_of_worker(folder: Path) -> Printed:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(on_workers, "predict_case", fill)
         case = {"case": "ct", "image": str(path), "shown": str(path)}
-        return refused(lambda: on_workers.segment(setup, same, case, folder / "masks", False))
+        return refused(lambda: on_workers.segment(setup, same, case, folder / "masks", Extras(pictures=False)))
 
 
 def other_versions(folder: Path) -> Printed:

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 from pydicom.config import disable_value_validation
 
+from i2net_bundle.io.dicom import dicom_rtstruct
 from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
 from i2net_bundle.io.dicom.volume import read_series
 from i2net_bundle.io.findings import DataError
 from i2net_bundle.io.nifti import refuse_other_content
 from i2net_bundle.labels import classes_of
+from i2net_bundle.prediction.case_files import Extras, write_prediction
+from i2net_bundle.prediction.case_prediction import Prediction
+from tests.checks.ct_files import hu_volume, save
 from tests.docs.faults.table import WARNING, Make, Printed, found, logged, refused
 from tests.io.dicom.files import edit, multiframe, of_two_sizes, tilted, truncated, two_series, write_ct, write_scout
 from tests.io.dicom.test_headers import compressed
@@ -132,10 +137,36 @@ def _write_seg(folder: Path) -> None:
     write_dicom_seg(np.ones((6, 5, 4), np.uint8), folder / "dicom", folder / "m.dcm", classes)
 
 
+def rtstruct_of(values: int, write: Callable[[Path], object] = write_ct) -> Make:
+    """Contours of a mask of one value; at most 20 points are allowed."""
+
+    def make(folder: Path) -> Printed:
+        write(folder / "dicom")
+        mask = np.full((6, 5, 4), values, np.uint8)
+        classes = classes_of(["background", "liver"])
+        prediction = Prediction("scan", folder / "dicom", mask, np.eye(4), classes)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dicom_rtstruct, "_MAX_POINTS", 20)
+            return logged(lambda: write_prediction(prediction, folder, Extras(rtstruct=True)))
+
+    return make
+
+
+def rtstruct_of_nifti(folder: Path) -> Printed:
+    image = Path(save(folder / "ct.nii.gz", hu_volume((6, 5, 4))))
+    mask = np.zeros((6, 5, 4), np.uint8)
+    prediction = Prediction("ct", image, mask, np.eye(4), classes_of(["background", "liver"]))
+    return logged(lambda: write_prediction(prediction, folder / "masks", Extras(rtstruct=True)))
+
+
 FAULTS: dict[str, Make] = {
     "slices without study and series UIDs": without_study,
     "slices without attributes that DICOM-SEG requires": stripped,
     "malformed values in attributes of the patient or study": malformed,
+    "RTSTRUCT of a series without a DICOM-SEG": rtstruct_of(1, setting(FrameOfReferenceUID=None)),
+    "RTSTRUCT of an empty mask": rtstruct_of(0),
+    "RTSTRUCT of noise": rtstruct_of(1),
+    "RTSTRUCT of a NIfTI file": rtstruct_of_nifti,
     "one slice instead of the folder": one_slice,
     "no folder": series(lambda folder: None),
     "no DICOM in it": series(no_dicom),

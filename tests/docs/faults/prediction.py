@@ -240,9 +240,20 @@ def several_processes(folder: Path) -> Printed:
         return refused(require_one_process)
 
 
+class _OfImages:
+    """Stands for the predictor of a network that segments 2D images."""
+
+    reads_volumes = False
+
+
+def rtstruct_of_images(folder: Path) -> Printed:
+    return refused(lambda: predict_files(["a.png"], "masks", _OfImages(), rtstruct=True))  # type: ignore[arg-type]
+
+
 FAULTS: dict[str, Make] = {
     "missing input": lambda folder: refused(lambda: find_inputs(["ct.nii.gz"], volumes=True)),
     "image of another task": other_kind,
+    "`--rtstruct` with 2D images": rtstruct_of_images,
     "pictures beside volumes": pictures_beside,
     "output folder that is an input folder": output_is_input,
     "input that would be replaced": input_replaced,
