@@ -83,7 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
     if out.exists():
         raise FileExistsError(f"{out} already exists. Choose another output folder.")
     sites = {name: Path(folder) for name, folder in arguments.site}
-    overlays, train_overlays, test = arguments.overlay, arguments.train_overlay, arguments.test
+    overlays, train_overlays = _paths(arguments.overlay), _paths(arguments.train_overlay)
+    test = arguments.test
     if not sites and not test:
         sites, test = make_phantoms(out / "data")
         overlays, train_overlays = [*CT.overlays, *overlays], [*CT.train_overlays, *train_overlays]
@@ -116,6 +117,19 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\nScores:  {out / SCORES_NAME}\nWeights: {rounds[-1]}")
 
 
+def _paths(files: Sequence[str]) -> list[str]:
+    for file in files:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"There is no configuration {file}. Check the path.")
+    return [str(Path(file).resolve()) for file in files]
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
 def _site(text: str) -> tuple[str, str]:
     name, _, folder = text.partition("=")
     if not (name and folder and name.replace("-", "").replace("_", "").isalnum()):
@@ -134,8 +148,8 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--task", choices=list(TASKS), default="ct", help="default ct")
     parser.add_argument("--overlay", action="append", default=[], help="configuration of training and evaluation")
     parser.add_argument("--train-overlay", action="append", default=[], help="configuration of training alone")
-    parser.add_argument("--rounds", type=int, default=4, help="default 4")
-    parser.add_argument("--epochs", type=int, default=2, help="epochs of each site per round (default 2)")
+    parser.add_argument("--rounds", type=_count, default=4, help="default 4")
+    parser.add_argument("--epochs", type=_count, default=2, help="epochs of each site per round (default 2)")
     return parser.parse_args(words)
 
 

@@ -68,6 +68,7 @@ FAULTS: dict[str, Make] = {
     "one site": one_site,
     "own sites without a test set": command("new", "--site", "a=data/a"),
     "output folder that exists": command("out"),
+    "overlay that does not exist": command("new", "--overlay", "small.yaml"),
     "weights of another network": other_network,
     "sites that trained with other settings": other_settings,
 }
