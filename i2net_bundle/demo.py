@@ -78,15 +78,15 @@ def _run_task(part: Demonstration, folder: Path) -> dict[str, float]:
     _bundle("training", train, task, dataset_dir=data, output_dir=run)
     _bundle("evaluating", evaluate, task, dataset_dir=data, output_dir=run)
     untrained = folder / "untrained.pt"
-    save_tensors(_untrained_network(evaluate, data).state_dict(), untrained)
+    save_tensors(untrained_network(evaluate, data).state_dict(), untrained)
     results = folder / "untrained"
     _bundle("evaluating", evaluate, task, dataset_dir=data, weights=untrained, results_dir=results)
     images, masks = data / part.test_images, folder / "masks"
     _i2net("predict", images, "-o", masks, "--weights", run / "model.pt", "--page")
     _i2net("report", run)
     return {
-        "I²Net": _mean_dice(run / "evaluation"),
-        "untrained": _mean_dice(results),
+        "I²Net": mean_dice(run / "evaluation"),
+        "untrained": mean_dice(results),
         "best class-blind guess": class_blind_dice(data, histology=not task.volumes),
     }
 
@@ -113,7 +113,13 @@ def class_blind_dice(dataset_dir: Path, histology: bool) -> float:
     return float(max(dice))
 
 
-def _untrained_network(files: Sequence[str], dataset_dir: Path) -> torch.nn.Module:
+def untrained_network(files: Sequence[str], dataset_dir: Path) -> torch.nn.Module:
+    """The network of a configuration with random weights, always the same ones.
+
+    Args:
+        files: configuration files: names in ``configs/``, or absolute paths.
+        dataset_dir: folder of a data list with the classes and channels.
+    """
     parser = ConfigParser()
     parser.read_config(config_files(*files))
     parser["dataset_dir"] = str(dataset_dir)
@@ -134,7 +140,8 @@ def _run(command: Sequence[str]) -> None:
     subprocess.run(command, check=True)
 
 
-def _mean_dice(results: Path) -> float:
+def mean_dice(results: Path) -> float:
+    """Mean Dice over classes and cases by the strict protocol, from the folder of an evaluation."""
     return json.loads((results / "summary.json").read_text(encoding="utf-8"))["mean"]["strict_dice"]["mean"]
 
 

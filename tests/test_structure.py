@@ -32,6 +32,7 @@ ROOMS = (
     "packaging",
     "studies",
     "demo",
+    "federation",
     "prepare",
     "cli",
 )

@@ -16,6 +16,7 @@ from tests.docs.faults import (
     pacs,
     prediction,
     runs,
+    sites,
     studies,
     touching_glands,
     weights,
@@ -33,6 +34,7 @@ SECTIONS: dict[str, dict[str, Make]] = {
     "Prediction and evaluation": prediction.FAULTS,
     "Touching glands": touching_glands.FAULTS,
     "Several processes and machines": clusters.FAULTS,
+    "Several sites": sites.FAULTS,
     "PACS": pacs.FAULTS,
     "Studies": studies.FAULTS,
 }

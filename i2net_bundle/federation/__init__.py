@@ -1,0 +1,1 @@
+"""Federated averaging with NVFlare: sites train with the bundle's configurations, and exchange weights only."""
