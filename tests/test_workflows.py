@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -185,23 +186,25 @@ def test_training_works_from_another_directory_with_bundle_root(data: dict[str, 
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_network(data: dict[str, Path], tmp_path: Path) -> None:
+def test_two_nodes_train_one_network(data: dict[str, Path], tmp_path: Path) -> None:
     options = training_options(TASKS["histology"], data["histology"], tmp_path / "run")
     files = config("train.json", "histology.yaml", "histology_train.yaml", "multi_gpu_train.yaml")
     options[options.index("--config_file") + 1] = files
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "-m",
-        "monai.bundle",
-    ]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1"]
+    launcher += ["--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}", "--local_addr=127.0.0.1", "--max_restarts=1"]
     options = [option for option in options if option not in ("--device", "cpu")] + ["--auxiliary_weight", "0.4"]
+    command = [*launcher, "-m", "monai.bundle", *options, "--batch_size", "1", "--resume", "true"]
     environment = os.environ | {"PYTHONPATH": CHILD_PATH, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launcher, *options], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr[-4000:]
+    logs = [tmp_path / f"node_{number}.log" for number in range(2)]
+    nodes = []
+    for log in logs:
+        with log.open("w") as output:
+            nodes.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output))
+    done = [node.wait() for node in nodes]
+    assert done == [0, 0], logs[0].read_text()[-4000:]
     with (tmp_path / "run" / "training.csv").open(newline="") as file:
         assert len([row for row in csv.DictReader(file) if float(row["auxiliary"]) > 0]) == 2
     state = torch.load(tmp_path / "run" / "model.pt", weights_only=True)

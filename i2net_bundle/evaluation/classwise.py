@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.metrics import Metric
 from monai.handlers import from_engine
@@ -41,7 +42,8 @@ def classwise(
 class ClasswiseMetric(Metric):
     """Ignite adapter that computes a MONAI metric for every case and class, and the mean of the defined values.
 
-    ``engine.state.metric_details`` contains all values as (cases, classes).
+    ``engine.state.metric_details`` contains all values as (cases, classes). With several processes, each scores its
+    share of a ``DistributedSampler`` without shuffling, and all have the values of all cases, in their order.
 
     Args:
         metric: a MONAI metric, such as ``DiceMetric`` or ``HausdorffDistanceMetric``.
@@ -67,6 +69,7 @@ class ClasswiseMetric(Metric):
     def reset(self) -> None:
         """Remove all cases."""
         self.values: list[Tensor] = []
+        self.count: int | None = None
         self.metric.reset()
 
     def update(self, output: Sequence[Sequence[Tensor]]) -> None:
@@ -79,9 +82,24 @@ class ClasswiseMetric(Metric):
 
     def compute(self) -> float:
         """Mean of the defined values over the classes of each case, then over the cases; NaN without any."""
-        return float(torch.stack(self.values).nanmean(dim=1).nanmean())
+        return float(self._all_values().nanmean(dim=1).nanmean())
 
     def completed(self, engine: Any, name: str) -> None:
         """Store the mean in ``metrics`` and all values in ``metric_details``."""
+        if idist.get_world_size() > 1:
+            self.count = len(engine.data_loader.dataset)
         super().completed(engine, name)
-        engine.state.metric_details[name] = torch.stack(self.values)
+        engine.state.metric_details[name] = self._all_values()
+
+    def _all_values(self) -> Tensor:
+        """Values of all cases, (cases, classes).
+
+        Process r of n scores the cases r, r + n, r + 2n, …. The sampler repeats cases to make the shares equal; these
+        come last.
+        """
+        own = torch.stack(self.values)
+        if idist.get_world_size() == 1:
+            return own
+        gathered: Any = idist.all_gather(own.to(idist.device()))  # (processes * share, classes)
+        shares = gathered.cpu().unflatten(0, (idist.get_world_size(), len(own)))
+        return shares.transpose(0, 1).flatten(0, 1)[: self.count]

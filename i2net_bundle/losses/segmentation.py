@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2net_bundle.losses.over_processes import mean_over_processes, sum_over_processes
+
 
 class CrossEntropyDiceLoss(nn.Module):
     """Cross-entropy and Dice in equal parts, TransUNet's loss for Synapse.
 
     L = w_ce CE + w_dice mean_c (1 - (2 Σ p t + s) / (Σ p² + Σ t² + s)). The sums run over the whole batch, the mean
-    over all classes including the background.
+    over all classes including the background. With several processes, the batch is that of all of them.
 
     Args:
         ce_weight: w_ce.
@@ -39,15 +41,19 @@ class CrossEntropyDiceLoss(nn.Module):
         probability = input.softmax(dim=1)  # (B, C, H, W)
         one_hot = F.one_hot(index, input.shape[1]).permute(0, 3, 1, 2).to(probability.dtype)
         if counted is None:
+            number = input.new_tensor(index.numel())
             cross_entropy = F.cross_entropy(input, index)
         else:
             pixel_loss = F.cross_entropy(input, index, reduction="none")
-            cross_entropy = (pixel_loss * counted[:, 0]).sum() / counted.sum().clamp_min(1)
+            number = counted.sum()
+            cross_entropy = (pixel_loss * counted[:, 0]).sum() / number.clamp_min(1)
             probability, one_hot = probability * counted, one_hot * counted
         over = (0, 2, 3)
         intersection = (probability * one_hot).sum(over)  # (C,)
         cardinality = probability.square().sum(over) + one_hot.sum(over)  # (C,); a one-hot is its own square
+        intersection, cardinality = sum_over_processes(torch.stack([intersection, cardinality]))
         dice = (2 * intersection + self.smooth) / (cardinality + self.smooth)
+        cross_entropy = mean_over_processes(cross_entropy, number)
         return self.ce_weight * cross_entropy + self.dice_weight * (1 - dice).mean()
 
 
@@ -58,7 +64,7 @@ class BoundaryWeightedLoss(nn.Module):
     image. The loss of an image is Σ w CE / Σ w + 1 - (Σ w p t + 1) / (Σ w (p + t - p t) + 1); the batch takes the mean.
     With one logit, p is a sigmoid and t is binary. With several, p is a softmax, |mean_31(t) - t| is that of the true
     class, and the IoU is averaged over the classes. Other methods that are compared on GlaS use losses of this kind.
-    The paper's own loss is not published.
+    The paper's own loss is not published. With several processes, the batch is that of all of them.
 
     Args:
         kernel_size: side of the window in pixels, odd.
@@ -103,7 +109,7 @@ class BoundaryWeightedLoss(nn.Module):
         intersection = (weight * overlap).sum((2, 3))  # (B, 1) or (B, C)
         union = (weight * (probability + truth - overlap)).sum((2, 3))
         iou = (intersection + 1) / (union + 1)
-        return (cross_entropy + 1 - iou.mean(dim=1)).mean()
+        return mean_over_processes((cross_entropy + 1 - iou.mean(dim=1)).mean(), len(input))
 
     def _local_mean(self, truth: Tensor, counted: Tensor | None) -> Tensor:
         """Mean of (B, C, H, W) over the counted pixels in the window around each pixel."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2net_bundle.losses.over_processes import mean_over_processes
 from i2net_bundle.transforms.separation_targets import separates
 
 
@@ -35,7 +36,7 @@ class SeparationLoss(nn.Module):
         cross_entropy = F.binary_cross_entropy_with_logits(input, target)
         if self.is_graded:
             entropy = torch.special.entr(target) + torch.special.entr(1 - target)
-            return cross_entropy - entropy.mean()
+            return mean_over_processes(cross_entropy - entropy.mean(), len(input))
         probability, over = input.sigmoid(), (1, 2, 3)
         overlap, total = (probability * target).sum(over), (probability + target).sum(over)
-        return cross_entropy + (1 - (2 * overlap + 1) / (total + 1)).mean()
+        return mean_over_processes(cross_entropy + (1 - (2 * overlap + 1) / (total + 1)).mean(), len(input))

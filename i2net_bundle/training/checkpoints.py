@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from i2net_bundle.networks.tensor_files import TensorFileError, load_tensors, save_tensors
 from i2net_bundle.training.record import RECORD_NAME
+from i2net_bundle.workflow.processes import restarts_allowed
 from i2net_bundle.workflow.resume_settings import require_equal_settings
 from i2net_bundle.workflow.run_folders import BEST_NAME, WEIGHTS_NAME, checkpoint_path, checkpoints
 
@@ -45,7 +46,8 @@ class RunCheckpoint:
             that the run does not have.
         validator: evaluator whose key metric, larger is better, selects ``model_best.pt``.
         interval: epochs between checkpoints.
-        resume: continue from the newest checkpoint that can be read.
+        resume: continue from the newest checkpoint that can be read. If there is none, start, provided that
+            ``torchrun --max-restarts`` may resume this run by the same command line.
         extend: continue for more epochs than the run was started with. The learning-rate schedule continues as that of
             the longer run.
         settings: what decides the result, see `result_settings`; a run is resumed with equal settings only.
@@ -84,7 +86,10 @@ class RunCheckpoint:
 
     def _start(self, engine: Engine) -> None:
         self.objects["trainer"] = engine
-        if self.resume:
+        if self.resume and not checkpoints(self.output_dir) and restarts_allowed():
+            logger.warning(f"{self.output_dir} contains no checkpoint yet: starting with the first epoch")
+            _require_agreement(self.output_dir, engine)
+        elif self.resume:
             self._load(engine)
         if idist.get_rank() == 0 and not engine.has_event_handler(self._finish_epoch):
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish_epoch)
@@ -105,6 +110,7 @@ class RunCheckpoint:
             Checkpoint.load_objects(self.objects, contents)
         else:
             self._load_longer(engine, contents)
+        _require_agreement(path, engine)
         done = _done_in_epoch(engine)
         if done:
             _skip_batches(engine, done)
@@ -220,6 +226,23 @@ def _warn_of_missing(output_dir: Path, newest: Path, interval: int) -> None:
         )
 
 
+def _require_agreement(path: Path, engine: Engine) -> None:
+    """Check that all processes resume from the same iteration.
+
+    Raises:
+        ValueError: they do not, because they see different checkpoints.
+    """
+    if idist.get_world_size() == 1:
+        return
+    iterations: Any = idist.all_gather(engine.state.iteration)
+    if len(set(iterations)) > 1:
+        shown = ", ".join(map(str, iterations))
+        raise ValueError(
+            f"{path} is not what all processes resume from: they found iterations {shown}. All nodes must see the same "
+            "--output_dir: put it on a file system that they share."
+        )
+
+
 def _require_length(path: Path, saved: Mapping[str, Any], engine: Engine, extend: bool) -> None:
     """Compare the length of a run with that of a checkpoint.
 
@@ -266,16 +289,27 @@ def _done_in_epoch(engine: Engine) -> int:
 
 
 def _can_skip_batches(engine: Engine) -> bool:
-    loader: Any = getattr(engine, "data_loader", None)
-    return hasattr(getattr(loader, "sampler", None), "skip") and getattr(loader, "batch_size", None) is not None
+    return _skip_of(engine) is not None
 
 
 def _skip_batches(engine: Engine, count: int) -> None:
     """Continue the next epoch after its first batches."""
-    if not _can_skip_batches(engine):
+    skip = _skip_of(engine)
+    if skip is None:
         raise ValueError(
             "The run was stopped within an epoch, and the sampler of its data loader has no 'skip' to continue there. "
             "Use i2net_bundle.training.EpochSampler, or remove the checkpoint that ends with _stopped.pt."
         )
-    loader: Any = engine.data_loader  # type: ignore[attr-defined]
-    loader.sampler.skip(count * loader.batch_size)
+    skip(count)
+
+
+def _skip_of(engine: Engine) -> Callable[[int], None] | None:
+    """How to leave out the first batches of an epoch; None if the sampler cannot."""
+    loader: Any = getattr(engine, "data_loader", None)
+    batches, items = getattr(loader, "batch_sampler", None), getattr(loader, "sampler", None)
+    size: int | None = getattr(loader, "batch_size", None)
+    if hasattr(batches, "skip"):
+        return batches.skip  # type: ignore[union-attr]
+    if size is not None and hasattr(items, "skip"):
+        return lambda count: items.skip(count * size)  # type: ignore[union-attr]
+    return None

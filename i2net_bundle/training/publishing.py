@@ -28,7 +28,8 @@ def publish_weights(
     """Copy a run's weights to ``models/model.pt``. Earlier weights are kept under another name.
 
     If there are validation cases, both are scored on them, and the new weights are published only if they score at
-    least as high. ``publication.json`` in the run's folder records the outcome.
+    least as high. ``publication.json`` in the run's folder records the outcome. Several processes score together, and
+    the first one writes.
 
     Args:
         output_dir: the run's folder. Its best epoch is published, or its last epoch if none was validated.
@@ -37,17 +38,22 @@ def publish_weights(
         validator: evaluator of that network with a key metric; larger is better.
         trained: the finished training. Referring to it makes a configuration run it first.
     """
-    if idist.get_rank() > 0:
-        return
+    if idist.get_world_size() > 1:
+        idist.barrier()  # the first process may still be writing the weights
     run, published = Path(output_dir), Path(models_dir) / WEIGHTS_NAME
     candidate = run / BEST_NAME if (run / BEST_NAME).is_file() else run / WEIGHTS_NAME
+    compares = published.is_file()
+    score_before = _score(published, network, validator) if compares else None
+    score = _score(candidate, network, validator)
+    if idist.get_rank() > 0:
+        return
     record: dict[str, Any] = {"weights": candidate.name, "sha256": file_sha256(candidate), "published": True}
     record["validation_cases"] = len(validator.data_loader.dataset)  # type: ignore[arg-type, union-attr]
-    if published.is_file():
-        record["score_before"] = _score(published, network, validator)
-    record["score"] = _score(candidate, network, validator)
-    if record.get("score_before") is not None and record["score"] is not None:
-        record["published"] = record["score"] >= record["score_before"]
+    if compares:
+        record["score_before"] = score_before
+    record["score"] = score
+    if score_before is not None and score is not None:
+        record["published"] = score >= score_before
     if record["published"]:
         record["kept_as"] = _replace(published, candidate)
     _report(record, candidate, published)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from monai.transforms import Compose
 from monai.utils import convert_to_tensor
-from torch import distributed
 from torch.utils.data import Dataset, DistributedSampler, get_worker_info
 from tqdm import tqdm
 
@@ -95,27 +95,114 @@ class SliceDataset(Dataset):
         return case, index - (self.ends[case - 1] if case else 0)
 
 
-class EpochSampler(DistributedSampler):
-    """Shuffled (epoch, index) pairs, split between the processes.
+class _EpochOrder(DistributedSampler):
+    """The shuffled order of a whole epoch, which depends only on seed and epoch."""
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        super().__init__(dataset, num_replicas=1, rank=0, shuffle=True, seed=seed)
+        self._skipped = 0
+
+    def skip(self, count: int) -> None:
+        """Leave out the first items of the next pass, to continue an epoch that was stopped."""
+        self._skipped = count
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        return [(self.epoch, index) for index in super().__iter__()]
+
+    def _start(self) -> int:
+        start, self._skipped = self._skipped, 0
+        return start
+
+
+class EpochSampler(_EpochOrder):
+    """Shuffled (epoch, index) pairs for one process.
 
     The order depends only on seed and epoch. MONAI's engines call ``set_epoch``, as for any ``DistributedSampler``.
 
     Args:
         dataset: the dataset to draw from.
         seed: seed of the order.
+
+    Raises:
+        ValueError: there are several processes, each of which would draw every slice.
     """
 
     def __init__(self, dataset: Dataset, seed: int = 0) -> None:
-        parallel = distributed.is_available() and distributed.is_initialized()
-        replicas = distributed.get_world_size() if parallel else 1
-        rank = distributed.get_rank() if parallel else 0
-        super().__init__(dataset, replicas, rank, shuffle=True, seed=seed)
-        self._skipped = 0
-
-    def skip(self, count: int) -> None:
-        """Leave out the first pairs of the next pass, to continue an epoch that was stopped."""
-        self._skipped = count
+        count = idist.get_world_size()
+        if count > 1:
+            raise ValueError(
+                f"EpochSampler serves one process, and there are {count}. Pass EpochBatches as batch_sampler of the "
+                "data loader, as configs/multi_gpu_train.yaml does."
+            )
+        super().__init__(dataset, seed)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        start, self._skipped = self._skipped, 0
-        return ((self.epoch, index) for index in itertools.islice(super().__iter__(), start, None))
+        return itertools.islice(self._pairs(), self._start(), None)
+
+
+class EpochBatches(_EpochOrder):
+    """Batches of shuffled (epoch, index) pairs for one of several processes, as ``batch_sampler`` of a data loader.
+
+    The batches that all processes draw in one iteration are together the batch that one process with `EpochSampler` and
+    the product of ``batch_size`` and the number of processes would draw. An epoch contains each slice once: nothing is
+    repeated or dropped. See `sizes_over_processes` for the last batches, which may be smaller. `SegmentationTrainer`
+    calls ``set_epoch``.
+
+    Args:
+        dataset: the dataset to draw from.
+        batch_size: slices in a batch of each process.
+        seed: seed of the order.
+
+    Raises:
+        ValueError: there are fewer slices than processes.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, seed: int = 0) -> None:
+        super().__init__(dataset, seed)
+        self.process, self.processes = idist.get_rank(), idist.get_world_size()
+        self.sizes = sizes_over_processes(len(self.dataset), batch_size, self.processes)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        pairs, ends = self._pairs(), itertools.accumulate(self.sizes)
+        batches = [
+            pairs[end - size + self.process : end : self.processes] for size, end in zip(self.sizes, ends, strict=True)
+        ]
+        return itertools.islice(batches, self._start(), None)
+
+
+def sizes_over_processes(count: int, batch_size: int, processes: int) -> list[int]:
+    """Number of slices that all processes together draw in each iteration of an epoch.
+
+    These are ``batch_size * processes`` slices, and the rest in the last iteration. A rest of fewer slices than
+    processes would leave some of them without work, so the iteration before cedes some slices to it. With a
+    ``batch_size`` of 1, which leaves none to cede, the last iteration takes the rest in addition, and some processes
+    then draw two slices.
+
+    >>> sizes_over_processes(25, batch_size=3, processes=4)
+    [12, 9, 4]
+
+    Args:
+        count: slices in an epoch.
+        batch_size: slices of each process in an iteration.
+        processes: number of processes.
+
+    Raises:
+        ValueError: there are fewer slices than processes.
+    """
+    if count < processes:
+        raise ValueError(
+            f"The training list has {count} slices for {processes} processes, and each process needs one. Start fewer "
+            "processes (--nproc-per-node and --nnodes of torchrun)."
+        )
+    full = batch_size * processes
+    sizes, rest = [full] * (count // full), count % full
+    if rest >= processes:
+        return [*sizes, rest]
+    if rest and batch_size > 1:
+        return [*sizes[:-1], full - processes + rest, processes]
+    if rest:
+        return [*sizes[:-1], full + rest]
+    return sizes

@@ -15,7 +15,9 @@ from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.utils import CommonKeys
 from torch import Tensor, nn
+from torch.distributed import DistError
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DistributedSampler
 
 from i2net_bundle.hardware import bfloat16
 from i2net_bundle.losses.gating import gate_instance_sharpening, mean_gate
@@ -36,6 +38,10 @@ _DYING_SECONDS = 10
 
 class WorkerLostError(RuntimeError):
     """A data-loading process was killed."""
+
+
+class ProcessLostError(RuntimeError):
+    """Another process of the same training ended, or did not answer in time."""
 
 
 class TrainingNetwork(nn.Module):
@@ -90,6 +96,7 @@ class SegmentationTrainer(SupervisedTrainer):
         self.bfloat16 = amp
         self.stop = Stop()
         self.workers: list[Any] = []
+        self.add_event_handler(Events.EPOCH_STARTED, self._set_epoch)
         self.add_event_handler(Events.GET_BATCH_STARTED, self._remember_workers)
         self.add_event_handler(Events.ITERATION_COMPLETED, self._stop_between_steps)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._stop_between_epochs)
@@ -100,9 +107,10 @@ class SegmentationTrainer(SupervisedTrainer):
         Raises:
             Stopped: the run was stopped before its end.
             WorkerLostError: a process of the data loader was killed.
+            ProcessLostError: another process of the training ended, or did not answer in time.
             torch.OutOfMemoryError: memory does not suffice for a batch.
         """
-        with graceful_stop() as self.stop, self._naming_lost_workers():
+        with graceful_stop() as self.stop, self._naming_lost_processes(), self._naming_lost_workers():
             super().run()
             done, per_epoch = self.state.iteration, self.state.epoch_length or 1
             if done < per_epoch * (self.state.max_epochs or 1):
@@ -127,6 +135,25 @@ class SegmentationTrainer(SupervisedTrainer):
                 "memory was short, lower num_workers (0 loads in the main process); else check that case with i2net "
                 "check. Earlier checkpoints are intact: continue with --resume true."
             ) from cause
+
+    @contextlib.contextmanager
+    def _naming_lost_processes(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as cause:
+            if idist.get_world_size() == 1 or not _is_of_communication(cause):
+                raise
+            raise ProcessLostError(
+                f"Process {idist.get_rank()} of {idist.get_world_size()} lost the others after iteration "
+                f"{self.state.iteration}: one of them was killed, failed or did not answer in time. Look for the "
+                "message of that one above, or in the log of its node. Earlier checkpoints are intact: continue with "
+                "--resume true."
+            ) from cause
+
+    def _set_epoch(self) -> None:
+        batches = getattr(self.data_loader, "batch_sampler", None)
+        if isinstance(batches, DistributedSampler):  # MONAI looks at the sampler of single items alone
+            batches.set_epoch(self.state.epoch)
 
     def _remember_workers(self) -> None:
         self.workers = getattr(self._dataloader_iter, "_workers", [])
@@ -252,3 +279,8 @@ class SegmentationTrainer(SupervisedTrainer):
 
 def _learner_grads(learners: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     return [(weight.grad.float(), bias.grad.float()) for weight, bias in learners]  # type: ignore[union-attr]
+
+
+def _is_of_communication(error: RuntimeError) -> bool:
+    """Whether an error is about other processes: NCCL has errors of its own, Gloo names itself or its connection."""
+    return isinstance(error, DistError) or bool(re.search(r"gloo|Connection closed by peer", str(error)))

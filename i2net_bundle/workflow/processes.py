@@ -1,4 +1,4 @@
-"""Refuse work that several processes would do twice into one folder."""
+"""What ``torchrun`` tells its processes."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def require_one_process(work: str = "Evaluation") -> None:
             f"{work} runs in one process, and WORLD_SIZE is {count}. Start it without torchrun; only training can use "
             "several processes."
         )
+
+
+def restarts_allowed() -> bool:
+    """Whether ``torchrun --max-restarts`` may start this process again, with the same command line."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0

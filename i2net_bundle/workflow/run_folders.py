@@ -11,6 +11,7 @@ from pathlib import Path
 import ignite.distributed as idist
 
 from i2net_bundle.workflow.folder_lock import contains_results, require_unlocked
+from i2net_bundle.workflow.processes import restarts_allowed
 
 logger = logging.getLogger("i2net.training")
 
@@ -28,7 +29,8 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
 
     Raises:
         FileExistsError: the folder contains a run and ``resume`` is off.
-        FileNotFoundError: ``resume`` is on and there is nothing to resume.
+        FileNotFoundError: ``resume`` is on and there is nothing to resume, and ``torchrun`` has no ``--max-restarts``,
+            which starts a run and resumes it by one command line.
         PermissionError: the folder is not writable.
         FolderInUseError: another process writes to it.
     """
@@ -41,7 +43,7 @@ def check_output_dir(output_dir: str | Path, resume: bool) -> None:
             f"{output_dir} already contains a training run. Continue it with --resume true, or set another "
             "--output_dir."
         )
-    if resume and not found and not contains_run:
+    if resume and not found and not contains_run and not restarts_allowed():
         raise FileNotFoundError(f"There is no run to resume in {output_dir}. Start it without --resume true.")
     if contains_run and not found:
         weights = Path(output_dir, WEIGHTS_NAME)

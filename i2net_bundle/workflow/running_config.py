@@ -29,6 +29,7 @@ LOCATION_AND_RESOURCES = frozenset(
         "mlflow_uri",
         "num_workers",
         "output_dir",
+        "process_timeout",
         "val_interval",
     }
 )

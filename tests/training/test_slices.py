@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader
 from monai.transforms import Compose
-from torch import distributed
 
 from i2net_bundle.data import load_cases
 from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.labels import class_names
 from i2net_bundle.training.cache import CaseCache
-from i2net_bundle.training.slices import EpochSampler, SliceDataset
+from i2net_bundle.training.slices import EpochBatches, EpochSampler, SliceDataset
 from i2net_bundle.transforms import histology_reading, histology_training, volume_reading, volume_training
 from tests.causes import message_of
 from tests.training.counting import Count
@@ -103,17 +103,76 @@ def test_the_sampler_passes_the_epoch_to_the_dataset() -> None:
     assert {epoch for epoch, _ in order_of(50, seed=0, epoch=7)} == {7}
 
 
-@pytest.mark.parametrize("length", [32, 33], ids=["even", "odd"])
-def test_two_processes_divide_the_slices(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+def in_process(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
+    """Pretend to be one of several processes."""
+    monkeypatch.setattr(idist, "get_world_size", lambda: processes)
+    monkeypatch.setattr(idist, "get_rank", lambda: rank)
+
+
+def batches_of_all(
+    monkeypatch: pytest.MonkeyPatch, count: int, batch_size: int, processes: int
+) -> list[list[list[int]]]:
+    """Indices that each process draws in each iteration of an epoch."""
     shares = []
-    for rank in range(2):
-        monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
-        shares.append([index for _, index in order_of(length, seed=0, epoch=3)])
-    assert len(shares[0]) == len(shares[1]) == (length + 1) // 2
-    assert set(shares[0]) | set(shares[1]) == set(range(length))
-    assert len(set(shares[0]) & set(shares[1])) == length % 2  # an odd set is padded with one slice
+    for rank in range(processes):
+        in_process(monkeypatch, rank, processes)
+        sampler = EpochBatches(range(count), batch_size, seed=1)
+        sampler.set_epoch(3)
+        drawn = list(sampler)
+        assert len(sampler) == len(drawn)
+        assert {epoch for batch in drawn for epoch, _ in batch} == {3}
+        shares.append([[index for _, index in batch] for batch in drawn])
+    return shares
+
+
+@pytest.mark.parametrize("processes", range(1, 9))
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5])
+def test_no_process_repeats_or_loses_a_slice(batch_size: int, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for count in range(processes, 4 * batch_size * processes):
+        shares = batches_of_all(monkeypatch, count, batch_size, processes)
+        drawn = [index for batches in shares for batch in batches for index in batch]
+        assert sorted(drawn) == list(range(count))
+        assert len({len(batches) for batches in shares}) == 1  # all take part in every iteration
+        sizes = [len(batch) for batches in shares for batch in batches]
+        assert min(sizes) >= 1
+        assert max(sizes) <= max(batch_size, 2)  # two slices only where batch_size 1 leaves no other place for a rest
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("count", [24, 28], ids=["whole batches", "and a rest"])
+def test_the_batches_of_all_processes_are_those_of_one(
+    count: int, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = batches_of_all(monkeypatch, count, 8 // processes, processes)
+    together = [sorted(index for batch in batches for index in batch) for batches in zip(*shares, strict=True)]
+    alone = [index for _, index in order_of_one(monkeypatch, count)]
+    assert together == [sorted(alone[start : start + 8]) for start in range(0, count, 8)]
+
+
+def order_of_one(monkeypatch: pytest.MonkeyPatch, count: int) -> list[tuple[int, int]]:
+    in_process(monkeypatch, 0, 1)
+    return order_of(count, seed=1, epoch=3)
+
+
+def test_skipped_batches_are_left_out_of_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_process(monkeypatch, 1, 2)
+    sampler = EpochBatches(range(20), batch_size=3)
+    everything = list(sampler)
+    sampler.skip(2)
+    assert list(sampler) == everything[2:]
+    assert list(sampler) == everything
+
+
+def test_fewer_slices_than_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_process(monkeypatch, 0, 4)
+    with pytest.raises(ValueError, match="has 3 slices for 4 processes"):
+        EpochBatches(range(3), batch_size=1)
+
+
+def test_the_sampler_of_one_process_refuses_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_process(monkeypatch, 0, 2)
+    with pytest.raises(ValueError, match="serves one process, and there are 2"):
+        EpochSampler(range(10))
 
 
 def test_items_do_not_depend_on_the_order_of_access(augmented: SliceDataset) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import ignite.distributed as idist
 import pytest
+import torch
+from ignite.engine import Events
 
 from i2net_bundle.io.writing import DiskFullError
 from i2net_bundle.prediction import on_workers
@@ -17,10 +21,13 @@ from i2net_bundle.prediction.inputs import find_inputs
 from i2net_bundle.prediction.merging import merge_parts
 from i2net_bundle.prediction.on_workers import Same, Setup, require_same
 from i2net_bundle.prediction.parts import Part
+from i2net_bundle.training import EpochBatches, EpochSampler, SegmentationTrainer, TrainingNetwork
+from i2net_bundle.training.checkpoints import _require_agreement
 from i2net_bundle.workflow import dask_engine
 from i2net_bundle.workflow.dask_engine import Cluster, connected, num_threads, run_tasks
 from tests.docs.faults.prediction import scan, small_predictor
 from tests.docs.faults.table import ERROR, Make, Printed, refused
+from tests.networks.small_networks import small_i2net
 from tests.workflow.engine_tasks import task
 from tests.workflow.test_dask_engine import NoWorkers
 
@@ -143,6 +150,40 @@ def other_versions(folder: Path) -> Printed:
     return refused(lambda: require_same(expected, found, "Worker on node7, process 812"))
 
 
+def in_training(processes: int, call: Callable[[Path], object]) -> Make:
+    """A call in one of several processes of a training."""
+
+    def make(folder: Path) -> Printed:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(idist, "get_world_size", lambda: processes)
+            patch.setattr(idist, "all_gather", lambda iteration: [iteration, 0])
+            return refused(lambda: call(folder))
+
+    return make
+
+
+def resumed_elsewhere(folder: Path) -> None:
+    engine: Any = SimpleNamespace(state=SimpleNamespace(iteration=40))
+    _require_agreement(Path("run/checkpoints/epoch_0002.pt"), engine)
+
+
+def lost_process(folder: Path) -> None:
+    def lose() -> None:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer [10.0.0.7]:4001")
+
+    network = small_i2net()
+    trainer = SegmentationTrainer(
+        device=torch.device("cpu"),
+        max_epochs=1,
+        train_data_loader=[{}],
+        network=TrainingNetwork(network),
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+        loss_function=torch.nn.Identity(),
+    )
+    trainer.add_event_handler(Events.EPOCH_STARTED, lose)
+    trainer.run()
+
+
 FAULTS: dict[str, Make] = {
     "list without the column of the images": listed("cases.csv", "patient,ct\n1,a.nii.gz\n"),
     "list that names nothing": listed("cases.txt", "# no case yet\n"),
@@ -169,4 +210,10 @@ FAULTS: dict[str, Make] = {
     "image that kills its workers": killed_by_image,
     "disk of a worker full": full_disk_of_worker,
     "worker with other versions": other_versions,
+    "fewer slices than processes": in_training(4, lambda folder: EpochBatches(range(3), batch_size=1)),
+    "several processes without `multi_gpu_train.yaml`'s data loader": in_training(
+        2, lambda folder: EpochSampler(range(9))
+    ),
+    "nodes that see different checkpoints": in_training(2, resumed_elsewhere),
+    "training process lost": in_training(2, lost_process),
 }
