@@ -106,7 +106,7 @@ def test_a_worker_replaces_the_files_of_an_attempt_that_died(
     out.mkdir()
     (out / "a_mask.nii.gz").write_bytes(b"half of a mask")
     case = {"case": "a", "image": str(scans / "a.nii.gz"), "shown": "a"}
-    assert on_workers.segment(segmenter.setup, segmenter.same, case, out, False).status == "ok"
+    assert on_workers.segment(segmenter.setup, segmenter.same, case, out, Extras(pictures=False)).status == "ok"
     assert (out / "a_mask.nii.gz").stat().st_size > 100
 
 
