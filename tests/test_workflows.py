@@ -194,9 +194,9 @@ def test_two_nodes_train_one_network(data: dict[str, Path], tmp_path: Path) -> N
         free.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{free.getsockname()[1]}"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1"]
-    launcher += ["--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}", "--local_addr=127.0.0.1", "--max_restarts=1"]
+    launcher += ["--rdzv_backend=c10d", f"--rdzv_endpoint={endpoint}", "--local_addr=127.0.0.1"]
     options = [option for option in options if option not in ("--device", "cpu")] + ["--auxiliary_weight", "0.4"]
-    command = [*launcher, "-m", "monai.bundle", *options, "--batch_size", "1", "--resume", "true"]
+    command = [*launcher, "-m", "monai.bundle", *options]
     environment = os.environ | {"PYTHONPATH": CHILD_PATH, "OMP_NUM_THREADS": "1"}
     logs = [tmp_path / f"node_{number}.log" for number in range(2)]
     nodes = []

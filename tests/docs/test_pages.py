@@ -24,6 +24,8 @@ FOLDERS = ("configs", "docs", "scripts", "tests", "i2net_bundle", "benchmarks", 
 NOT_OURS = {
     *("--config_file", "--meta_file", "--bundle_root", "--ckpt_file", "--filepath", "--use_trace", "--input_shape"),
     *("--converter_kwargs", "--standalone", "--nproc_per_node", "--device", "--extra-index-url", "--index-url"),
+    *("--nnodes", "--nproc-per-node", "--max-restarts", "--rdzv-backend", "--rdzv-id", "--rdzv-endpoint"),
+    "--kill-on-bad-exit",
     *("--tracking", "--nthreads", "--lifetime", "--signal"),
     *("--file", "--userns", "--user", "--shm-size", "--gpus", "--network"),
 }
