@@ -16,6 +16,7 @@ _MODULES = {
     "component_settings": "running_config",
     "describe_run": "run_description",
     "network_of_run": "recorded_network",
+    "require_joinable_restarts": "processes",
     "result_settings": "resume_settings",
     "run_record": "run_records",
     "set_run_aside": "run_folders",

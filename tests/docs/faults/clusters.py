@@ -25,6 +25,7 @@ from i2net_bundle.training import EpochBatches, EpochSampler, SegmentationTraine
 from i2net_bundle.training.checkpoints import _require_agreement
 from i2net_bundle.workflow import dask_engine
 from i2net_bundle.workflow.dask_engine import Cluster, connected, num_threads, run_tasks
+from i2net_bundle.workflow.processes import require_joinable_restarts
 from tests.docs.faults.prediction import scan, small_predictor
 from tests.docs.faults.table import ERROR, Make, Printed, refused
 from tests.networks.small_networks import small_i2net
@@ -184,6 +185,13 @@ def lost_process(folder: Path) -> None:
     trainer.run()
 
 
+def joinless_restarts(folder: Path) -> Printed:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+        patch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+        return refused(require_joinable_restarts)
+
+
 FAULTS: dict[str, Make] = {
     "list without the column of the images": listed("cases.csv", "patient,ct\n1,a.nii.gz\n"),
     "list that names nothing": listed("cases.txt", "# no case yet\n"),
@@ -215,5 +223,6 @@ FAULTS: dict[str, Make] = {
         2, lambda folder: EpochSampler(range(9))
     ),
     "nodes that see different checkpoints": in_training(2, resumed_elsewhere),
+    "restarts with one store": joinless_restarts,
     "training process lost": in_training(2, lost_process),
 }
