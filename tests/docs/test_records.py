@@ -14,11 +14,9 @@ from tests.docs.pages import ROOT
 
 RECORDS = ROOT / "docs" / "records"
 CELLS = sorted(path.parent for path in RECORDS.glob("*/cells/*/*/*/cell.json"))
-SECTION = re.search(
-    r"^## Table 1 on GlaS$(.*?)^## ",
-    (ROOT / "docs" / "results.md").read_text(encoding="utf-8"),
-    re.DOTALL | re.MULTILINE,
-)
+PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+TABLES = {"table1": ("Table 1 on GlaS", [0]), "table3": ("Table 3 on GlaS", [0, 1])}
+"""Folder of records: the section with their table, and the folds in it."""
 
 
 def scores(cell: Path) -> list[dict[str, str]]:
@@ -36,16 +34,24 @@ def test_a_record_is_of_a_finished_cell(cell: Path) -> None:
     assert [int(line.split(",")[0]) for line in epochs] == list(range(1, record["record"]["epochs"] + 1))
 
 
-def test_the_table_of_the_page_is_that_of_the_records() -> None:
-    assert SECTION is not None
-    rows = [line.strip("| ").split(" | ") for line in SECTION[1].splitlines() if line.startswith("| `")]
-    assert len(rows) == len(list((RECORDS / "table1" / "cells").glob("*/fold_0/seed_0")))
+@pytest.mark.parametrize("study", TABLES)
+def test_the_table_of_the_page_is_that_of_the_records(study: str) -> None:
+    heading, folds = TABLES[study]
+    section = re.search(rf"^## {heading}$(.*?)^## ", PAGE, re.DOTALL | re.MULTILINE)
+    assert section is not None
+    rows = [line.strip("| ").split(" | ") for line in section[1].splitlines() if line.startswith("| `")]
+    cells = RECORDS / study / "cells"
+    assert {arm.strip("`") for arm, *_ in rows} == {path.name for path in cells.iterdir()}
     for arm, _, dice, hd95, f1, *_ in rows:
-        cases = scores(RECORDS / "table1" / "cells" / arm.strip("`") / "fold_0" / "seed_0")
-        assert len(cases) == 17
+        cases = [row for fold in folds for row in scores(cells / arm.strip("`") / f"fold_{fold}" / "seed_0")]
+        assert len(cases) == 17 * len(folds)
         assert float(dice) == pytest.approx(100 * mean(cases, "transunet_dice"), abs=0.005)
         assert float(hd95) == pytest.approx(mean(cases, "transunet_hd95"), abs=0.005)
         assert float(f1) == pytest.approx(mean(cases, "object_f1"), abs=0.0005)
+
+
+def test_every_folder_of_records_has_its_table() -> None:
+    assert {path.name for path in RECORDS.iterdir()} == set(TABLES)
 
 
 def mean(cases: list[dict[str, str]], column: str) -> float:
