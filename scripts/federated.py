@@ -31,7 +31,7 @@ from i2net_bundle.workflow.run_folders import WEIGHTS_NAME
 
 SCORES_NAME = "scores.csv"
 """Table of the scores, one row per network."""
-PHANTOM_SITES = {"site-1": (4, 1), "site-2": (2, 2)}
+PHANTOM_SITES = {"site-1": (3, 1), "site-2": (3, 2)}
 """Training cases and seed of each site of the example."""
 TEST_CASES, TEST_SEED = 4, 3
 GRID = {"shape": (64, 64, 16), "spacing_mm": (6.0, 6.0, 15.0)}
@@ -87,7 +87,8 @@ def run(arguments: argparse.Namespace) -> None:
     test = arguments.test
     if not sites and not test:
         sites, test = make_phantoms(out / "data")
-        overlays, train_overlays = [*CT.overlays, *overlays], [*CT.train_overlays, *train_overlays]
+        overlays = [*CT.overlays, "demo_sites.yaml", *overlays]
+        train_overlays = [*CT.train_overlays, *train_overlays]
     elif not test:
         raise ValueError("Own sites need a common test set. Pass its folder with --test.")
     check_sites(sites, Path(test), task)
@@ -148,8 +149,8 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--task", choices=list(TASKS), default="ct", help="default ct")
     parser.add_argument("--overlay", action="append", default=[], help="configuration of training and evaluation")
     parser.add_argument("--train-overlay", action="append", default=[], help="configuration of training alone")
-    parser.add_argument("--rounds", type=_count, default=4, help="default 4")
-    parser.add_argument("--epochs", type=_count, default=2, help="epochs of each site per round (default 2)")
+    parser.add_argument("--rounds", type=_count, default=12, help="default 12")
+    parser.add_argument("--epochs", type=_count, default=1, help="epochs of each site per round (default 1)")
     return parser.parse_args(words)
 
 
