@@ -137,12 +137,13 @@ def run_tasks(
     Raises:
         ConnectionError: the scheduler, or all workers, went away.
     """
+    address = client.scheduler.address  # a client that has lost its scheduler forgets it
     waiting = iter(tasks.items())
     running: dict[Any, str] = {}
     exhausted, absent = False, _Absence()
     try:
         while True:
-            with _naming_lost_scheduler(client):
+            with _naming_lost_scheduler(address):
                 stop = stopping()
                 free = absent.checked(client) - len(running)
                 if absent.since is not None and stop:
@@ -158,7 +159,7 @@ def run_tasks(
                     return
                 done = _ended(client, list(running))
             for future in done:
-                with _naming_lost_scheduler(client):
+                with _naming_lost_scheduler(address):
                     result = _result(future)
                 if result is not _RUNS_AGAIN:
                     yield running.pop(future), result
@@ -224,7 +225,7 @@ def _result(future: Any) -> Any:
 
 
 @contextmanager
-def _naming_lost_scheduler(client: Any) -> Iterator[None]:
+def _naming_lost_scheduler(address: str) -> Iterator[None]:
     """Replace any error that a lost scheduler causes by one that names it.
 
     Raises:
@@ -240,8 +241,7 @@ def _naming_lost_scheduler(client: Any) -> Iterator[None]:
     except (FutureCancelledError, CancelledError, CommClosedError, TimeoutError) as cause:
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # its attempts to reconnect
         raise ConnectionError(
-            f"The Dask scheduler at {client.scheduler.address if client.scheduler else '(closed)'} went away. Start it "
-            "and its workers, and run the command again."
+            f"The Dask scheduler at {address} went away. Start it and its workers, and run the command again."
         ) from cause
 
 
