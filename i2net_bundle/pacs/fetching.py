@@ -53,7 +53,15 @@ class Fetched:
 
 @dataclass(frozen=True)
 class _RemoteSeries:
-    """A series on the server: its UIDs, its number in messages, its number of objects if it is told, its folder."""
+    """A series on the server, and where to save it.
+
+    Attributes:
+        study: UID of the study.
+        uid: UID of the series.
+        number: what messages call the series.
+        objects: number of objects as the server states it; empty if it does not.
+        folder: folder to save it in.
+    """
 
     study: str
     uid: str

@@ -122,3 +122,13 @@ def edit(folder: Path, change: Callable[[pydicom.Dataset, int], object]) -> Path
         change(content, number)
         content.save_as(path)
     return folder
+
+
+def malformed_ct(folder: Path) -> Path:
+    """Write a CT whose patient has a birth date and an ID that break DICOM's rules."""
+
+    def spoil(content: pydicom.Dataset, _: int) -> None:
+        with pydicom.config.disable_value_validation():
+            content.PatientBirthDate, content.PatientID = "born Doe^Jane", "JD-4711" * 20
+
+    return edit(write_ct(folder), spoil)

@@ -16,7 +16,7 @@ from i2net_bundle.io.dicom import dicom_rtstruct
 from i2net_bundle.io.dicom.dicom_rtstruct import write_dicom_rtstruct
 from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
 from i2net_bundle.labels import LabelClass, classes_of
-from tests.io.dicom.files import AXIAL, SECRETS, edit, write_ct, write_slice
+from tests.io.dicom.files import AXIAL, SECRETS, malformed_ct, write_slice
 from tests.io.dicom.structure_sets import rasterised
 
 pytest.importorskip("highdicom", reason="needs pip install 'i2net-bundle[dicom]'")
@@ -146,11 +146,7 @@ def test_no_malformed_value_of_the_patient_is_printed(
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
-    def spoil(content: pydicom.Dataset, _: int) -> None:
-        with pydicom.config.disable_value_validation():
-            content.PatientBirthDate, content.PatientID = "born Doe^Jane", "JD-4711" * 20
-
-    path = written(np.ones((6, 5, 4), np.uint8), edit(write_ct(tmp_path / "scan"), spoil))
+    path = written(np.ones((6, 5, 4), np.uint8), malformed_ct(tmp_path / "scan"))
     captured = capfd.readouterr()
     assert not [secret for secret in SECRETS if secret in captured.out + captured.err + caplog.text]
     with pydicom.config.disable_value_validation():

@@ -15,7 +15,7 @@ import pytest
 from i2net_bundle.io.dicom.dicom_seg import write_dicom_seg
 from i2net_bundle.io.dicom.dicom_sr import write_dicom_sr
 from i2net_bundle.labels import classes_of
-from tests.io.dicom.files import SECRETS, edit, write_ct
+from tests.io.dicom.files import SECRETS, malformed_ct, write_ct
 
 pytest.importorskip("highdicom", reason="needs the extra 'dicom'")
 
@@ -102,11 +102,7 @@ def test_no_malformed_value_of_the_patient_is_printed(
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
-    def spoil(content: pydicom.Dataset, _: int) -> None:
-        with pydicom.config.disable_value_validation():
-            content.PatientBirthDate, content.PatientID = "born Doe^Jane", "JD-4711" * 20
-
-    written(segmented(edit(write_ct(tmp_path / "scan"), spoil)))
+    written(segmented(malformed_ct(tmp_path / "scan")))
     captured = capfd.readouterr()
     assert not [secret for secret in SECRETS if secret in captured.out + captured.err + caplog.text]
 
