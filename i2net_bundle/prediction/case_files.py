@@ -147,7 +147,7 @@ def _draw(prediction: Prediction, path: Path) -> Iterator[Path]:
 
 
 def _write_dicom(prediction: Prediction, out_dir: Path, rtstruct: bool) -> Iterator[Path]:
-    """Write the DICOM-SEG of a series, and the objects made from it; a failure is a warning: the NIfTI mask exists."""
+    """Write the DICOM-SEG of a series, and the objects made from it; warn if one fails: the NIfTI mask exists."""
     mask, report, contours = (
         out_dir / f"{prediction.case}_{kind}.dcm" for kind in ("mask", "measurements", "contours")
     )

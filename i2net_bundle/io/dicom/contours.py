@@ -48,7 +48,7 @@ def closed_contours(mask: np.ndarray) -> list[np.ndarray]:
 
 
 def _with_keyholes(rings: list[np.ndarray], inside: np.ndarray) -> Iterator[np.ndarray]:
-    """Join each hole to the ring above it: its own piece's, or that of another hole, which is joined higher up.
+    """Join each hole to the next ring above it: the outline of its piece, or another hole that is itself joined.
 
     The channel leaves the hole at its top, beside the centres of the voxels, so that rounding moves none of them to the
     other side of a channel.
@@ -65,7 +65,7 @@ def _with_keyholes(rings: list[np.ndarray], inside: np.ndarray) -> Iterator[np.n
     number = {point: index for index, point in enumerate(points)}
 
     def beside(index: int) -> tuple[int, int, Point]:
-        """The ends of the edge to the right of a point, in the order of the ring; the point of it a quarter further."""
+        """Ends of the edge to the right of a point, in the ring's order, and the point a quarter voxel along it."""
         after, (row, column) = following[index], points[index]
         ends = (index, after) if points[after][1] > column else (before[index], index)
         other = points[sum(ends) - index]

@@ -22,9 +22,9 @@ from i2net_bundle.io.writing import written_whole
 from i2net_bundle.labels import LabelClass
 
 _SERIES_NUMBER = 9003
-"""One above that of the report."""
+"""The report's series has the number before it."""
 _MAX_POINTS = 2_000_000
-"""Some 50 MB."""
+"""Limit of a file's contours, about 50 MB."""
 _DIGITS = 4
 """Decimal places of coordinates in mm. A value has at most 16 characters (VR DS)."""
 _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
