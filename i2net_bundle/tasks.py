@@ -17,6 +17,7 @@ class Task:
         metadata: metadata file of the bundle.
         label_table: built-in table of the classes, used if neither the data set nor the weights name them.
         channels: channels of the images, used if neither the data set nor the weights name them.
+        shipped_weights: folder in ``models/`` of the weights that come with the bundle; None if there are none.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Task:
     metadata: str
     label_table: str
     channels: tuple[str, ...]
+    shipped_weights: str | None = None
 
 
 TASKS = {
@@ -41,6 +43,7 @@ TASKS = {
             "metadata_histology.json",
             "glas",
             ("R", "G", "B"),
+            "glands",
         ),
     )
 }

@@ -24,6 +24,7 @@ MONAI_LABEL = "monailabel==0.8.5"
 
 TASKS = ("ct", "histology")
 STARTS = {"ct": ("untrained", "phantoms"), "histology": ("untrained", "phantoms", "imagenet")}
+DEFAULT_WEIGHTS = {"ct": "model.pt", "histology": "glands/model.pt"}
 # replies have the image's own format, and JPEG would blur the labels
 FILES = {"ct": ["*.nii.gz", "*.nii"], "histology": ["*.png", "*.bmp", "*.tif", "*.tiff"]}
 DEMO = {
@@ -65,7 +66,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("studies", nargs="?", help="folder of NIfTI volumes, or of PNG, BMP or TIFF images")
     parser.add_argument("--task", choices=TASKS, default="ct", help="default ct")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--weights", metavar="PATH", help="model.pt of a training run")
+    source.add_argument(
+        "--weights",
+        metavar="PATH",
+        help="model.pt of a training run; default is the one in models/",
+    )
     source.add_argument(
         "--start", choices=STARTS["histology"], help="weights to start annotating with if there are no trained ones"
     )
@@ -104,15 +109,17 @@ def parse() -> argparse.Namespace:
     for option, path in _given_files(arguments):
         if not path.is_file():
             parser.error(f"--{option}: there is no file {path}")
-    kept = ROOT / "models" / "model.pt"
-    if not arguments.weights and not arguments.start and arguments.task == "ct" and kept.is_file():
-        arguments.weights = str(kept)
-    if not arguments.weights and not arguments.start:
+    if not arguments.weights and not arguments.start and not default_weights(arguments.task).is_file():
         parser.error(
-            f"there are no trained weights for {arguments.task}; none are distributed. Pass yours with --weights, or "
-            f"use --start {' or '.join(STARTS[arguments.task])}, see docs/monai-label.md."
+            f"there are no trained weights for {arguments.task}. Pass yours with --weights, or use --start "
+            f"{' or '.join(STARTS[arguments.task])}, see docs/monai-label.md."
         )
     return arguments
+
+
+def default_weights(task: str) -> Path:
+    """Path of the weights that `i2net package` takes if it is given none; perhaps there is no such file."""
+    return ROOT / "models" / DEFAULT_WEIGHTS[task]
 
 
 def make_environment(folder: Path, torch_index: str | None) -> Path:
@@ -148,7 +155,9 @@ def bundle_name(arguments: argparse.Namespace) -> str:
 
 def _given_files(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
     """Weights and configurations of the command line: option and absolute path."""
-    options = {"weights": [arguments.weights], "encoder-weights": [arguments.encoder_weights]}
+    default = default_weights(arguments.task)
+    weights = arguments.weights or (default if default.is_file() and not arguments.start else None)
+    options = {"weights": [weights], "encoder-weights": [arguments.encoder_weights]}
     options |= {"overlay": arguments.overlay, "train-overlay": arguments.train_overlay}
     return [(option, Path(path).resolve()) for option, paths in options.items() for path in paths if path]
 
@@ -172,7 +181,7 @@ def make_bundle(arguments: argparse.Namespace, python: Path, folder: Path) -> Pa
             "--origin",
             "trained on phantoms",
         ]
-    else:
+    elif arguments.start:
         package.append("--untrained")
         if arguments.start == "imagenet":
             source = arguments.encoder_weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from i2net_bundle.cli.answers import Answer
@@ -25,8 +26,10 @@ def add_commands(commands: Any) -> None:
     )
     package.add_argument("task", choices=list(TASKS), help="kind of task")
     package.add_argument("--out", metavar="DIR", required=True, help="folder to write; must be missing or empty")
-    source = package.add_mutually_exclusive_group(required=True)
-    source.add_argument("--weights", metavar="PATH", help="the model.pt of a training run")
+    source = package.add_mutually_exclusive_group()
+    source.add_argument(
+        "--weights", metavar="PATH", help="the model.pt of a training run (default: those of `i2net predict`)"
+    )
     source.add_argument("--untrained", action="store_true", help="package random weights, and say so in the package")
     package.add_argument(
         "--encoder-weights", metavar="PATH", help="with --untrained: 'imagenet' or a state dict for the encoder"
@@ -53,10 +56,16 @@ def add_commands(commands: Any) -> None:
 
 def _package(arguments: argparse.Namespace) -> Answer:
     from i2net_bundle.packaging import Weights, package_bundle
+    from i2net_bundle.prediction.training_data import report_training_data
+    from i2net_bundle.workflow.run_records import run_record
+    from i2net_bundle.workflow.shipped_weights import default_weights
 
     if arguments.weights and arguments.encoder_weights:
         raise ValueError("--encoder-weights needs --untrained: the file of --weights already contains an encoder.")
-    weights = Weights(arguments.weights, arguments.encoder_weights, arguments.seed, arguments.origin)
+    path = None if arguments.untrained else Path(arguments.weights or default_weights(arguments.task))
+    if path is not None:
+        report_training_data(path, run_record(path))
+    weights = Weights(path, arguments.encoder_weights, arguments.seed, arguments.origin)
     overlays, train_overlays = arguments.overlay, arguments.train_overlay
     bundle = package_bundle(arguments.task, arguments.out, weights, overlays, train_overlays, arguments.labels)
     return Answer(str(bundle), {"bundle": bundle})

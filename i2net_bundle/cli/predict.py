@@ -233,9 +233,10 @@ def _setting(text: str) -> tuple[str, Any]:
 def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
     """Reading options that differ from their defaults; options of the other kind of image are refused."""
     from i2net_bundle.io.options import HistologyOptions, VolumeOptions
-    from i2net_bundle.prediction.trained_network import default_weights, task_of_weights
+    from i2net_bundle.prediction.trained_network import task_of_weights
+    from i2net_bundle.workflow.shipped_weights import default_weights
 
-    weights = arguments.weights[0] if arguments.weights else default_weights(arguments.bundle)
+    weights = arguments.weights[0] if arguments.weights else default_weights(arguments.task, arguments.bundle)
     task = TASKS[task_of_weights(weights, arguments.task)]
     kinds = (VolumeOptions, HistologyOptions) if task.volumes else (HistologyOptions, VolumeOptions)
     chosen, foreign = (

@@ -27,6 +27,7 @@ from i2net_bundle.workflow.run_settings import require_settings
 from i2net_bundle.workflow.running_config import WORKFLOWS
 
 _UNCHANGED = ("LICENSE", "configs/logging.conf", "configs/multi_gpu_train.yaml", "docs/data_license.txt")
+_OWN_PATH = f"$@bundle_root + '/models/{WEIGHTS_NAME}'"
 _OWN_WEIGHTS = {"encoder_weights": "none", "init_weights": "none"}
 """Training starts from the package's own weights; other initial weights would replace them."""
 
@@ -186,8 +187,10 @@ class _Packaged:
         values["description"] = {
             **config["description"],
             "_target_": "i2net_bundle.workflow.describe_run",
-            "weights": config["description"].get("weights", f"$@bundle_root + '/models/{WEIGHTS_NAME}'"),
+            "weights": config["description"].get("weights", _OWN_PATH),
         }
+        if "weights" in config and not isinstance(config["weights"], str):  # a package has weights of its own
+            values["weights"] = _OWN_PATH
         return config | values
 
     def write_weights(self) -> str:

@@ -11,11 +11,13 @@ from ignite.handlers.tqdm_logger import ProgressBar
 from torch import nn
 
 from i2net_bundle.networks.weights import load_network
+from i2net_bundle.prediction.training_data import report_training_data
+from i2net_bundle.workflow.run_records import run_record
 from i2net_bundle.workflow.run_settings import require_settings
 
 
 class LoadWeights:
-    """Load a network's weights when an evaluator starts; the file must contain every parameter.
+    """Load a network's weights when an evaluator starts, and log their training data; the file must be complete.
 
     Args:
         network: the network.
@@ -33,6 +35,7 @@ class LoadWeights:
     def _load(self) -> None:
         require_settings(self.path, self.settings)
         load_network(self.network, self.path)
+        report_training_data(Path(self.path), run_record(self.path))
 
 
 class CaseProgressBar:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +24,14 @@ from i2net_bundle.io.options import HistologyOptions, VolumeOptions
 from i2net_bundle.io.writing import file_sha256
 from i2net_bundle.networks.weights import load_network
 from i2net_bundle.prediction.gland_instances import GlandSeparator
+from i2net_bundle.prediction.training_data import report_training_data
 from i2net_bundle.tasks import TASKS
 from i2net_bundle.transforms.separation_targets import NO_SEPARATION
 from i2net_bundle.workflow.config_check import as_names, refuse_unknown_keys
 from i2net_bundle.workflow.config_files import bundle_root, config_files
-from i2net_bundle.workflow.run_folders import WEIGHTS_NAME
 from i2net_bundle.workflow.run_records import RunRecord, run_record
 from i2net_bundle.workflow.run_settings import require_settings
-
-logger = logging.getLogger("i2net.prediction")
+from i2net_bundle.workflow.shipped_weights import default_weights
 
 DEFAULT_TASK = "ct"
 _PLACES = ("bundle_root", "dataset_dir", "output_dir", "weights", "device")  # they do not change a prediction
@@ -106,19 +104,9 @@ class TrainedNetwork:
         }
 
     def report_training_data(self) -> None:
-        """Log the training data of each weights file, and warn if they are synthetic or a single case."""
+        """Log the training data of each weights file, see `i2net_bundle.prediction.training_data`."""
         for path, record in zip(self.weights, self.records, strict=True):
-            if record.training_data is None:
-                logger.info(f"{path}: its record does not name the training data")
-            elif "phantom" in (record.trained_on or "").lower():
-                logger.warning(
-                    f"{path}: trained on {record.training_data}, which are synthetic images. Do not use its masks of "
-                    "patients' images."
-                )
-            elif record.training_cases == 1:
-                logger.warning(f"{path}: trained on {record.training_data} only. Expect wrong masks for other images.")
-            else:
-                logger.info(f"{path}: trained on {record.training_data}")
+            report_training_data(path, record)
 
 
 def load_trained_network(
@@ -134,7 +122,12 @@ def load_trained_network(
 ) -> TrainedNetwork:
     """Load the networks of weights files; arguments and errors as in `i2net_bundle.prediction.predictor.Predictor`."""
     root = Path(bundle) if bundle is not None else bundle_root()
-    paths = _paths(weights) or [default_weights(bundle)]
+    paths = _paths(weights) or [default_weights(task, bundle)]
+    if not weights and task is None and not paths[0].is_file():
+        raise FileNotFoundError(
+            f"No weights at {paths[0]}. Pass those of a training run with --weights. Gland weights come with the "
+            "bundle: for histology, pass --task histology."
+        )
     files: list[str | Path] = [root / "configs" / "inference.json"]
     if bundle is None:
         files += config_files(*TASKS[task_of_weights(paths[0], task)].overlays)
@@ -172,11 +165,6 @@ def load_trained_network(
         separator=config.get_parsed_content("separator") if "separator" in config else None,  # older packages lack it
         configuration=digest,
     )
-
-
-def default_weights(bundle: str | Path | None = None) -> Path:
-    """Path of the weights of a packaged bundle, or of this one."""
-    return (Path(bundle) if bundle is not None else bundle_root()) / "models" / WEIGHTS_NAME
 
 
 def task_of_weights(weights: str | Path, task: str | None = None) -> str:

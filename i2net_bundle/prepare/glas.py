@@ -30,6 +30,9 @@ from i2net_bundle.workflow.stopping import graceful_stop
 VALIDATION_PATIENTS = (3, 4, 7, 8, 13)
 """Patients of the training part held out for validation: 18 images, 9 benign and 9 malignant; the other 67 train."""
 
+LICENCE = "research only, no commercial use (GlaS, University of Warwick)"
+"""Terms of the data, which the records of weights trained on them repeat."""
+
 _NAME = re.compile(r"(train|testA|testB)_\d+")
 _COLUMNS = ("name", "patient ID", "grade (GlaS)")
 _GRADES = ("benign", "malignant")
@@ -196,6 +199,7 @@ def _data_lists(grades: Mapping[str, Grade], num_folds: int) -> dict[str, dict[s
         "labels": {str(index): name for index, name in enumerate(label_table("glas").names)},
         "label_values": "instances",
         "um_per_px": TRAINING_UM_PER_PX,
+        "licence": LICENCE,
     }
     return {
         file: header

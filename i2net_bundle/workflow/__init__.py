@@ -14,6 +14,7 @@ _MODULES = {
     "check_output_dir": "run_folders",
     "check_results_dir": "run_folders",
     "component_settings": "running_config",
+    "default_weights": "shipped_weights",
     "describe_run": "run_description",
     "network_of_run": "recorded_network",
     "require_joinable_restarts": "processes",

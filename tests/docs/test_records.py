@@ -51,8 +51,27 @@ def test_the_table_of_the_page_is_that_of_the_records(study: str) -> None:
 
 
 def test_every_folder_of_records_has_its_table() -> None:
-    assert {path.name for path in RECORDS.iterdir()} == set(TABLES)
+    assert {path.name for path in RECORDS.iterdir()} == {*TABLES, "glands"}
 
 
 def mean(cases: list[dict[str, str]], column: str) -> float:
     return statistics.fmean(float(row[column]) for row in cases)
+
+
+@pytest.mark.parametrize(("views", "name"), [("one", "one_pass"), ("four, flips", "flips")])
+def test_the_figures_of_the_gland_weights_are_those_of_the_records(views: str, name: str) -> None:
+    with (RECORDS / "glands" / "fold_0" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        cases = list(csv.DictReader(file))
+    assert len(cases) == 17 and not any(row["case"].startswith("test") for row in cases)
+    dice, median = mean(cases, "strict_dice"), statistics.median(float(row["strict_dice"]) for row in cases)
+    distance = mean(cases, "transunet_hd95")
+    objects = [mean(cases, f"object_{score}") for score in ("f1", "dice", "hausdorff")]
+    figures = f"{distance:.1f} | {objects[0]:.3f} | {objects[1]:.3f}"
+    assert f"| this one | {views} | {dice:.4f} ({median:.4f}) | {figures} | {objects[2]:.0f} |" in PAGE
+    card = (ROOT / "models" / "glands" / "README.md").read_text(encoding="utf-8")
+    shown = "one pass" if name == "one_pass" else "averaged over flips"
+    row = next(line for line in card.splitlines() if line.startswith(f"| {shown} |"))
+    assert [cell.split(",")[0].strip() for cell in row.split("|")[2:-1]] == [
+        f"{dice:.3f} ({median:.3f})",
+        *figures.split(" | "),
+    ]

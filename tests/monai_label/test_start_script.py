@@ -27,13 +27,23 @@ SCRIPT = str(ROOT / "scripts" / "monai_label.py")
 def test_without_weights_it_says_so_and_how_to_begin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "histology"])
+    monkeypatch.setattr(monai_label, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "ct"])
     with pytest.raises(SystemExit):
         parse()
     reported = capsys.readouterr().err
-    assert (
-        "no trained weights for histology" in reported and "use --start untrained or phantoms or imagenet" in reported
-    )
+    assert "no trained weights for ct" in reported and "use --start untrained or phantoms, see" in reported
+
+
+def test_glands_are_served_with_the_weights_of_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(monai_label, "run", lambda python, *command: commands.append(command))
+    monkeypatch.setattr(sys, "argv", [SCRIPT, str(tmp_path), "--task", "histology"])
+    arguments = parse()
+    bundle = make_bundle(arguments, Path(sys.executable), tmp_path)
+    assert commands == [("i2net_bundle", "package", "histology", "--out", str(bundle))]
+    untrained = argparse.Namespace(**vars(arguments) | {"start": "untrained"})
+    assert bundle.name.startswith("i2net_histology_") and bundle_name(untrained) == "i2net_histology_untrained"
 
 
 def test_ct_has_no_imagenet_weights_to_begin_with(

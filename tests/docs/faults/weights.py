@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import torch
 from i2net_bundle.networks.encoders import ResNetEncoder
 from i2net_bundle.networks.tensor_files import save_tensors
 from i2net_bundle.networks.weights import load_encoder, load_matching, load_network
+from i2net_bundle.prediction.trained_network import load_trained_network
+from i2net_bundle.workflow import shipped_weights
+from i2net_bundle.workflow.config_files import bundle_root
 from i2net_bundle.workflow.recorded_network import build_network
 from i2net_bundle.workflow.run_records import run_record
 from i2net_bundle.workflow.run_settings import require_settings
@@ -125,10 +129,27 @@ def network(limit_bytes: float, **content: Any) -> Make:
     return make
 
 
+def shipped(task: str | None) -> Make:
+    """Weights that come with the bundle, changed, for a user who names none."""
+
+    def make(folder: Path) -> Printed:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shipped_weights, "bundle_root", lambda: Path())
+            patch.chdir(folder)
+            shutil.copytree(bundle_root() / "models" / "glands", folder / "models" / "glands")
+            with Path("models", "glands", "model.pt").open("ab") as file:
+                file.write(b" ")
+            return refused(lambda: load_trained_network(task=task))
+
+    return make
+
+
 PUBLISHED = str(ResNetEncoder().imagenet_url).rpartition("/")[2]
 
 FAULTS: dict[str, Make] = {
     "no weights": weights(Path.unlink),
+    "no weights, and no task whose weights come with the bundle": shipped(None),
+    "changed weights of the bundle": shipped("histology"),
     "not a weights file": weights(content(b"<!DOCTYPE html><p>Log in")),
     "empty weights": weights(content(b"")),
     "pointer of Git LFS": weights(content(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")),
