@@ -51,7 +51,7 @@ def test_the_table_of_the_page_is_that_of_the_records(study: str) -> None:
 
 
 def test_every_folder_of_records_has_its_table() -> None:
-    assert {path.name for path in RECORDS.iterdir()} == {*TABLES, "glands"}
+    assert {path.name for path in RECORDS.iterdir()} == {*TABLES, "learners", "glands"}
 
 
 def mean(cases: list[dict[str, str]], column: str) -> float:
@@ -75,3 +75,13 @@ def test_the_figures_of_the_gland_weights_are_those_of_the_records(views: str, n
         f"{dice:.3f} ({median:.3f})",
         *figures.split(" | "),
     ]
+
+
+@pytest.mark.parametrize(
+    ("processor", "cell"), [("Intel Xeon", "table3/cells/baseline"), ("AMD EPYC", "learners/cells/K=1")]
+)
+def test_the_figures_of_two_processors_are_those_of_the_records(processor: str, cell: str) -> None:
+    cases = scores(RECORDS / cell / "fold_0" / "seed_0")
+    row = next(line for line in PAGE.splitlines() if line.startswith(f"| {processor}"))
+    dice, distance, objects = (mean(cases, name) for name in ("strict_dice", "transunet_hd95", "object_f1"))
+    assert [item.strip() for item in row.split("|")[2:-1]] == [f"{100 * dice:.2f}", f"{distance:.2f}", f"{objects:.3f}"]
