@@ -264,7 +264,10 @@ def test_metadata_follows_the_schema(name: str, shared: Path, tmp_path: Path) ->
 def test_network_takes_and_gives_what_the_metadata_says(name: str) -> None:
     task = TASKS[name]
     files = [str(ROOT / "configs" / file) for file in ("inference.json", *task.overlays)]
-    verify_net_in_out("network_def", meta_file=str(ROOT / "configs" / task.metadata), config_file=files, device="cpu")
+    # the metadata describe the paper's networks; the weights for glands in models/ have a separation map as well
+    plain = {} if task.volumes else {"separation": "none"}
+    meta = str(ROOT / "configs" / task.metadata)
+    verify_net_in_out("network_def", meta_file=meta, config_file=files, device="cpu", **plain)
 
 
 def test_monai_loads_the_network_by_name(tmp_path: Path) -> None:
