@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from i2net_bundle.io.counted import counted
 from i2net_bundle.io.writing import file_sha256, written_whole
 from i2net_bundle.networks.tensor_files import load_tensors, save_tensors
 from i2net_bundle.prediction.predictor import Predictor
@@ -42,7 +43,8 @@ def main() -> None:
         save_tensors({name: _halved(tensor) for name, tensor in load_tensors(source).items()}, half)
         write_record(replace(record, data_licence=arguments.licence or record.data_licence), half.parent)
         agreements = agreement(source, half, sorted(arguments.images.iterdir()))
-        print(f"Dice between the masks of both precisions: at least {min(agreements):.5f}, {len(agreements)} images")
+        number = counted(len(agreements), "image")
+        print(f"Dice between the masks of both precisions: at least {min(agreements):.5f}, {number}")
         if min(agreements) < LEAST_AGREEMENT:
             parser.exit(1, f"That is below {LEAST_AGREEMENT}. Nothing was written.\n")
         arguments.out.mkdir(parents=True, exist_ok=True)

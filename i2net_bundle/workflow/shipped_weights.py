@@ -63,11 +63,11 @@ class ShippedWeights:
         return found
 
 
-def shipped_weights(task: str | None) -> ShippedWeights | None:
-    """Return the weights that come with the bundle for a task; None if there are none."""
+def shipped_weights(task: str | None, root: Path) -> ShippedWeights | None:
+    """Return the weights that came with the bundle in ``root`` for a task; None if there are none."""
     if task not in TASKS or TASKS[task].shipped_weights is None:
         return None
-    folder = bundle_root() / "models" / str(TASKS[task].shipped_weights)
+    folder = root / "models" / str(TASKS[task].shipped_weights)
     return ShippedWeights(folder) if folder.is_dir() else None
 
 
@@ -79,13 +79,13 @@ def default_weights(task: str | None = None, bundle: str | Path | None = None) -
 
     Args:
         task: one of `i2net_bundle.tasks.TASKS`; None if the user names none.
-        bundle: folder of a packaged bundle, which has weights of its own; None for this one.
+        bundle: folder of the bundle; None for this one. A packaged bundle has no other weights than its own.
 
     Raises:
         ValueError: the weights that come with the bundle are damaged, or the record of ``models/model.pt`` is.
     """
-    own = (Path(bundle) if bundle is not None else bundle_root()) / "models" / WEIGHTS_NAME
-    shipped = shipped_weights(task)
+    root = Path(bundle) if bundle is not None else bundle_root()
+    own, shipped = root / "models" / WEIGHTS_NAME, shipped_weights(task, root)
     if shipped is None or (own.is_file() and run_record(own).task in (None, task)):
         return own
     return shipped.checked()

@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from i2net_bundle.data.phantoms import make_gland_phantoms
+from i2net_bundle.tasks import TASKS
 from scripts import monai_label
 from scripts.monai_label import FILES, bundle_name, make_bundle, parse
 from tests.monai_label.bundles import ROOT
@@ -42,6 +43,8 @@ def test_glands_are_served_with_the_weights_of_the_bundle(tmp_path: Path, monkey
     arguments = parse()
     bundle = make_bundle(arguments, Path(sys.executable), tmp_path)
     assert commands == [("i2net_bundle", "package", "histology", "--out", str(bundle))]
+    taken = f"{TASKS['histology'].shipped_weights}/model.pt"
+    assert {"ct": "model.pt", "histology": taken} == monai_label.DEFAULT_WEIGHTS
     untrained = argparse.Namespace(**vars(arguments) | {"start": "untrained"})
     assert bundle.name.startswith("i2net_histology_") and bundle_name(untrained) == "i2net_histology_untrained"
 

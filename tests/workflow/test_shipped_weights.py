@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from i2net_bundle.workflow import shipped_weights as module
 from i2net_bundle.workflow.config_files import bundle_root
 from i2net_bundle.workflow.run_records import RunRecord, run_record, write_record
 from i2net_bundle.workflow.shipped_weights import CHECKSUMS, default_weights, shipped_weights
+from scripts import ship_weights
 
 LARGEST_BYTES = 25e6
 SHIPPED = [name for name, task in TASKS.items() if task.shipped_weights]
@@ -43,7 +45,7 @@ def own_weights(root: Path, task: str | None) -> Path:
 
 @pytest.mark.parametrize("task", SHIPPED)
 def test_shipped_weights_match_their_checksums_and_name_data_and_terms(task: str) -> None:
-    shipped = shipped_weights(task)
+    shipped = shipped_weights(task, bundle_root())
     assert shipped is not None
     assert shipped.checked().stat().st_size <= LARGEST_BYTES
     record = run_record(shipped.path)
@@ -52,7 +54,7 @@ def test_shipped_weights_match_their_checksums_and_name_data_and_terms(task: str
 
 def test_only_histology_has_weights() -> None:
     assert SHIPPED == ["histology"]
-    assert shipped_weights("ct") is None and shipped_weights(None) is None
+    assert shipped_weights("ct", bundle_root()) is None and shipped_weights(None, bundle_root()) is None
 
 
 def test_without_other_weights_those_of_the_task_are_taken(root: Path) -> None:
@@ -75,9 +77,7 @@ def test_ones_own_weights_of_another_task_do_not_hide_the_shipped_ones(root: Pat
 
 def test_a_packaged_bundle_uses_its_own_weights(root: Path, tmp_path: Path) -> None:
     own = tmp_path / "package" / "models" / "model.pt"
-    own.parent.mkdir(parents=True)
-    own.write_bytes(b"own")
-    assert default_weights("histology", tmp_path / "package") == own
+    assert default_weights("histology", tmp_path / "package") == own  # even if they are missing, which is an error
 
 
 @pytest.mark.parametrize("name", ["model.pt", "settings.json"])
@@ -145,3 +145,31 @@ def test_a_package_of_ct_needs_weights(tmp_path: Path) -> None:
         pytest.skip("this checkout has CT weights in models/")
     with pytest.raises(SystemExit, match="No weights at"):
         main(["package", "ct", "--out", str(tmp_path / "ct")])
+
+
+def test_shipping_weights_again_gives_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    source = bundle_root() / "models" / "glands"
+    (tmp_path / "images").mkdir()
+    blank = np.full((64, 64, 3), 200, np.uint8)
+    Image.fromarray(blank).save(tmp_path / "images" / "blank.png")
+    arguments = ["ship_weights", str(source), str(tmp_path / "out"), "--images", str(tmp_path / "images")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    ship_weights.main()
+    assert "at least 1.00000, 1 image\n" in capsys.readouterr().out
+    for name in ("model.pt", "settings.json", CHECKSUMS):
+        assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
+
+
+def test_weights_whose_masks_change_in_half_precision_are_not_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "images").mkdir()
+    monkeypatch.setattr(ship_weights, "agreement", lambda *files: [1.0, 0.9])
+    source = str(bundle_root() / "models" / "glands")
+    arguments = ["ship_weights", source, str(tmp_path / "out"), "--images", str(tmp_path / "images")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit):
+        ship_weights.main()
+    assert not (tmp_path / "out").exists()
