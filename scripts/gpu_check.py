@@ -16,20 +16,23 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from benchmarks import decoder as decoders
 from benchmarks.cases import OURS, PLAIN, TASKS, images, network, training_step
 from i2net_bundle.io.writing import written_whole
 from i2net_bundle.networks.placement import for_inference
-from i2net_bundle.prediction.inferers import in_bfloat16
+from i2net_bundle.prediction.inferers import SlicewiseInferer, in_bfloat16
 
 ROOT = Path(__file__).resolve().parents[1]
 _MONAI = "FlexibleUNet (ResNet-18)"
+SLICES = 128
+"""Slices of the volume that a GPU is timed on; a dry run takes fewer."""
 
 
 def run_tests(device: str) -> list[tuple[str, str, str]]:
@@ -81,7 +84,7 @@ def time_alternating(functions: dict[str, Callable[[], Any]], device: str, round
 
 
 def benchmark(device: str, side: int | None = None, rounds: int = 5) -> list[str]:
-    """Time matrix products, training steps and predictions; returns Markdown.
+    """Time matrix products, the decoder, training steps and predictions of images and a volume; returns Markdown.
 
     Args:
         device: ``cuda`` or ``cpu``.
@@ -99,18 +102,57 @@ def benchmark(device: str, side: int | None = None, rounds: int = 5) -> list[str
         "| work | ms | relative to the plain form |",
         "| --- | ---: | ---: |",
     ]
+    for title, functions in _work(device, side):
+        found = time_alternating(functions, device, rounds)
+        lines += [
+            f"| {title}: {name} | {1e3 * seconds:.1f} | {seconds / found[PLAIN]:.2f} |"
+            for name, seconds in found.items()
+        ]
+    return lines
+
+
+def _work(device: str, side: int | None) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
+    """What is timed: the work and the forms of it that are compared."""
+    size = side or TASKS["GlaS"][2]
+    yield f"GlaS decoder, features of 2×{size}²", _decoders(size, device)
     for task, (_, _, own_side) in TASKS.items():
         size = side or own_side
-        for title, functions in (
-            (f"{task} training step, 1×{size}²", _steps(task, size, device)),
-            (f"{task} prediction, 1×{size}²", _predictions(task, size, device)),
-        ):
-            found = time_alternating(functions, device, rounds)
-            lines += [
-                f"| {title}: {name} | {1e3 * seconds:.1f} | {seconds / found[PLAIN]:.2f} |"
-                for name, seconds in found.items()
-            ]
-    return lines
+        yield f"{task} training step, 1×{size}²", _steps(task, size, device)
+        yield f"{task} prediction, 1×{size}²", _predictions(task, size, device)
+    size, slices = (side, 4) if side else (TASKS["Synapse"][2], SLICES if device == "cuda" else 16)
+    yield f"CT volume of {slices} slices at {size}²", _volumes(size, slices, device)
+
+
+def _decoders(side: int, device: str) -> dict[str, Callable[[], Any]]:
+    levels = [level.to(device) for level in decoders.features(2, side)]
+    nets = {name: decoders.make(name).to(device) for name in (OURS, PLAIN)}
+    calls: dict[str, Callable[..., Any]] = {**nets, f"{OURS}, bfloat16": _autocast(nets[OURS], device)}
+    return {name: torch.inference_mode()(lambda call=call: call(levels)) for name, call in calls.items()}
+
+
+def _autocast(network: torch.nn.Module, device: str) -> Callable[..., Any]:
+    def in_autocast(levels: list[torch.Tensor]) -> Any:
+        with torch.autocast(device, torch.bfloat16):
+            return network(levels)
+
+    return in_autocast
+
+
+def _volumes(side: int, slices: int, device: str) -> dict[str, Callable[[], Any]]:
+    volume = images("Synapse", slices, 2 * side).permute(1, 2, 3, 0)[None].to(device)  # (1, 1, H, W, D)
+    calls = {
+        name: lambda net=net, amp=amp: SlicewiseInferer((side, side), amp=amp)(volume, net)
+        for name, net, amp in _compared("Synapse", device)
+    }
+    return {name: torch.inference_mode()(call) for name, call in calls.items()}
+
+
+def _compared(task: str, device: str) -> list[tuple[str, torch.nn.Module, bool]]:
+    """Networks in evaluation on the device, by name, and whether they run in bfloat16."""
+    nets = {
+        name: for_inference(network(name, task).eval(), device, fast=name != PLAIN) for name in (OURS, PLAIN, _MONAI)
+    }
+    return [(name, net, False) for name, net in nets.items()] + [(f"{OURS}, bfloat16", nets[OURS], True)]
 
 
 def _steps(task: str, side: int, device: str) -> dict[str, Callable[[], Any]]:
@@ -120,10 +162,7 @@ def _steps(task: str, side: int, device: str) -> dict[str, Callable[[], Any]]:
 
 def _predictions(task: str, side: int, device: str) -> dict[str, Callable[[], Any]]:
     image = images(task, 1, side).to(device)
-    nets = {
-        name: for_inference(network(name, task).eval(), device, fast=name != PLAIN) for name in (OURS, PLAIN, _MONAI)
-    }
-    calls: dict[str, Callable[..., Any]] = {**nets, f"{OURS}, bfloat16": in_bfloat16(nets[OURS])}
+    calls = {name: in_bfloat16(net) if amp else net for name, net, amp in _compared(task, device)}
     return {name: torch.inference_mode()(lambda call=call: call(image)) for name, call in calls.items()}
 
 

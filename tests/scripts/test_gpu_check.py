@@ -27,7 +27,10 @@ def test_a_dry_run_passes_and_says_that_it_is_one(tmp_path: Path) -> None:
     text = out.read_text(encoding="utf-8")
     assert "A dry run on the CPU: no GPU has been checked." in text
     assert "11 passed, 0 failed, 3 skipped" in text
-    assert text.count("| GlaS ") == text.count("| Synapse ") == 8
+    assert text.count("| GlaS training step") == text.count("| GlaS prediction") == 4
+    assert text.count("| Synapse training step") == text.count("| Synapse prediction") == 4
+    assert text.count("| GlaS decoder, features of 2×64²: ") == 3
+    assert text.count("| CT volume of 4 slices at 64²: ") == 4
 
 
 def test_a_failed_test_is_on_the_page() -> None:
